@@ -1,0 +1,87 @@
+"""Counts of emotion words.
+
+What enters: texts and the lemma families of ``data/keywords.toml``. What leaves: for gratitude, anger
+and apology the number of whole words (or phrases) of their families; never substrings, so that
+"thankless" does not count as "thank".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phase7.errors import UserError
+from phase7.metrics import KEYWORDS
+from phase7.scoring.base import Scores
+
+
+class KeywordScorer:
+    """Whole-word counts, case-insensitive; typographic apostrophes count as plain ones.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not of the form ``[emotion] lemma = ["form", ...]``.
+    """
+
+    name = "keywords"
+    metrics = KEYWORDS
+
+    def __init__(self, path: Path) -> None:
+        families = _load(path)
+        text = repr(sorted((e, sorted(forms)) for e, forms in families.items()))
+        self.version = f"1-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        self._patterns = {
+            f"{emotion}_keywords": _pattern(forms) for emotion, forms in families.items()
+        }
+        self._n_forms = sum(len(forms) for forms in families.values())
+
+    def score(self, texts: Sequence[str]) -> dict[str, Scores]:
+        """Counts per text."""
+        plain = [text.replace("\u2019", "'") for text in texts]
+        return {
+            metric: np.array([len(pattern.findall(text)) for text in plain], dtype=np.float64)
+            for metric, pattern in self._patterns.items()
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """See :class:`phase7.scoring.base.Scorer`."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "metrics": list(self.metrics),
+            "description": "counts of whole words of lemma families"
+            f" ({self._n_forms} forms, data/keywords.toml)",
+            "quality": {},
+        }
+
+
+def _load(path: Path) -> dict[str, set[str]]:
+    emotions = [metric.removesuffix("_keywords") for metric in KEYWORDS]
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        families = {
+            emotion: {str(form).lower() for forms in table[emotion].values() for form in forms}
+            for emotion in emotions
+        }
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(
+            expected="tables [gratitude], [anger], [apology] with lines lemma = [forms]",
+            got=f"{type(error).__name__}: {error}",
+            where=str(path),
+            remedy="restore or correct the file",
+        ) from error
+    return families
+
+
+def _pattern(forms: set[str]) -> re.Pattern[str]:
+    """Longest forms first, so that a phrase counts once and not also as its words."""
+    ordered = sorted(forms, key=lambda form: (-len(form), form))
+    alternatives = "|".join(r"\s+".join(map(re.escape, form.split())) for form in ordered)
+    return re.compile(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])", re.IGNORECASE)
