@@ -73,6 +73,7 @@ def generate(
     *,
     donors: Mapping[str, Donor],
     sampling: Sampling,
+    n_rows: int = 0,
     use_attn_result: bool = False,
 ) -> Continuations:
     """Generate the baseline and every patch of one prompt.
@@ -87,14 +88,19 @@ def generate(
         At least one.
     donors : mapping of str to Donor
         Every donor the patches name, but for ``self`` and ``zero``.
+    n_rows : int
+        Fill the batch up to this many rows with copies of the baseline: batches of one shape have
+        bit-identical baselines.
 
     Raises
     ------
     SelfCheckError
         If a self-donor row differs from its baseline in one token.
     """
-    whole = with_checks(patches)
-    n_checks, n_samples = len(whole) - len(patches) - 1, sampling.samples
+    whole, n_samples = with_checks(patches), sampling.samples
+    n_checks = len(whole) - len(patches) - 1
+    whole += [BASELINE] * (n_rows // n_samples - len(whole))
+    first, end = 1 + n_checks, 1 + n_checks + len(patches)
     patcher = Patcher(
         model,
         whole,
@@ -112,11 +118,11 @@ def generate(
             if by_row:
                 loop.prefill_by_row(tokens)
             generated = loop.run(n_checks).reshape(len(whole), n_samples, -1)
-    _compare(generated[0], generated[1 : 1 + n_checks], whole)
+    _compare(generated[0], generated[1:first], whole)
     return Continuations(
         baseline_tokens=generated[0],
-        patched_tokens=generated[1 + n_checks :],
-        kl_first_token_nats=loop.kl_first_token[1 + n_checks :],
+        patched_tokens=generated[first:end],
+        kl_first_token_nats=loop.kl_first_token[first:end],
         n_self_rows=n_checks * n_samples,
         max_self_logit_gap=loop.max_self_logit_gap,
     )

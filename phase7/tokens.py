@@ -7,37 +7,26 @@ continuation without special tokens. What it refuses: a prompt without tokens or
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from phase7.config import PromptFormat
 from phase7.errors import UserError
 from phase7.models.loading import Model
 
 
-def resolve_format(model: Model, prompt_format: PromptFormat) -> PromptFormat:
-    """``raw`` or ``chat``; ``auto`` is ``chat`` for models whose tokenizer has a chat template."""
-    if prompt_format == "auto":
-        return "chat" if model.is_instruct else "raw"
-    if prompt_format == "chat" and not model.is_instruct:
-        raise UserError(
-            expected="a model with a chat template",
-            got=f"{model.name}, which has none",
-            where="--prompt-format chat",
-            remedy="use --prompt-format raw",
-        )
-    return prompt_format
-
-
 def encode(
-    model: Model, text: str, prompt_format: PromptFormat, *, n_new_tokens: int = 0
+    model: Model, text: str, prompt_format: Literal["raw", "chat"], *, n_new_tokens: int = 0
 ) -> tuple[int, ...]:
     """Token ids of a prompt as the model reads it.
+
+    ``raw`` is the text as the tokenizer takes it; ``chat`` is one user message in the model's chat
+    template, followed by the template's opening of the assistant's turn.
 
     Raises
     ------
     UserError
         If there are no tokens, or prompt and `n_new_tokens` exceed the model's context.
     """
-    if resolve_format(model, prompt_format) == "chat":
+    if prompt_format == "chat":
         messages = [{"role": "user", "content": text}]
         encoded = model.tokenizer.apply_chat_template(
             messages, tokenize=True, add_generation_prompt=True, return_dict=True

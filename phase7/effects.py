@@ -1,0 +1,440 @@
+"""The effects store: labelled arrays of what every patch did, with their statistics.
+
+What enters: scores of the stages, texts and logit-lens tokens. What leaves: for one (model, emotion)
+a dict of `xarray.Dataset`: ``""`` (the numbers to defend: the confirmation), ``sweep``,
+``head_sets``, ``lengths``, ``texts`` and ``ov``; and the `xarray.DataTree` of a whole profile.
+Untested cells are NaN; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from phase7.collect import Floats, Scores, StageScores, StageTexts
+from phase7.config import Statistics
+from phase7.errors import UserError
+from phase7.metrics import METRICS, MODES
+from phase7.plan import Cell, Role, Stage
+from phase7.statistics import benjamini_hochberg, paired_summary, synergy
+from phase7.store import atomic_path
+
+SCHEMA_VERSION = 1
+
+#: Long name and units of every variable, for labels and the docs.
+VARIABLES: dict[str, tuple[str, str]] = {
+    "delta": ("mean Δ, patched with the emotion donor - baseline", "metric"),
+    "ci_low": ("lower end of the 95 % interval of delta", "metric"),
+    "ci_high": ("upper end of the 95 % interval of delta", "metric"),
+    "p_value": ("two-sided sign-flip permutation p of delta", "1"),
+    "q_value": ("Benjamini-Hochberg q of delta", "1"),
+    "effect_size": ("Cohen's d_z of delta over prompts", "1"),
+    "control_delta": ("mean Δ, patched with the neutral donor - baseline", "metric"),
+    "net_delta": ("mean net Δ, delta - control_delta, paired by prompt", "metric"),
+    "net_ci_low": ("lower end of the 95 % interval of net_delta", "metric"),
+    "net_ci_high": ("upper end of the 95 % interval of net_delta", "metric"),
+    "net_p_value": ("two-sided sign-flip permutation p of net_delta", "1"),
+    "net_q_value": ("Benjamini-Hochberg q of net_delta", "1"),
+    "net_effect_size": ("Cohen's d_z of net_delta over prompts", "1"),
+    "patched": ("score of the text patched with the emotion donor", "metric"),
+    "control_patched": ("score of the text patched with the neutral donor", "metric"),
+    "baseline": ("score of the unpatched text", "metric"),
+    "kl_first_token": ("KL(baseline || patched) at the first generated token", "nats"),
+    "control_kl_first_token": ("the same with the neutral donor", "nats"),
+    "n_prompts": ("prompts the cell was tested on", "1"),
+    "changed_share": ("share of texts that differ from the baseline's", "1"),
+    "control_changed_share": ("the same with the neutral donor", "1"),
+    "synergy": ("mean of joint Δ - sum of single Δ, paired by prompt", "metric"),
+    "synergy_ci_low": ("lower end of the 95 % interval of synergy", "metric"),
+    "synergy_ci_high": ("upper end of the 95 % interval of synergy", "metric"),
+    "synergy_p_value": ("two-sided sign-flip permutation p of synergy", "1"),
+    "synergy_q_value": ("Benjamini-Hochberg q of synergy", "1"),
+    "synergy_equivalence_p": ("p of the equivalence test: small supports no synergy", "1"),
+    "synergy_verdict": ("Yes, No or undetermined", "1"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tested:
+    """Statistics of some cells: each value a float64 array [cell, metric]."""
+
+    values: dict[str, Floats]
+
+    def column(self, name: str) -> Floats:
+        """One statistic."""
+        return self.values[name]
+
+
+def tested(scores: Scores, stats: Statistics, seed: int) -> Tested:
+    """Δ, control Δ and net Δ of every cell, with intervals, p and d_z (q comes with the family)."""
+    delta = scores.patched["emotion"] - scores.baseline
+    control = (
+        scores.patched["control"] - scores.baseline
+        if "control" in scores.patched
+        else np.full_like(delta, np.nan)
+    )
+    values: dict[str, Floats] = {"control_delta": _mean(control)}
+    for prefix, difference in (("", delta), ("net_", delta - control)):
+        summary = paired_summary(
+            difference, seed=seed, n_resamples=stats.resamples, confidence=0.95
+        )
+        values |= {
+            f"{prefix}delta": _mean(difference),
+            f"{prefix}ci_low": summary.ci_low,
+            f"{prefix}ci_high": summary.ci_high,
+            f"{prefix}p_value": summary.p_value,
+            f"{prefix}effect_size": summary.effect_size,
+        }
+    # One family: all cells and metrics of the stage, for Δ and for net Δ apart.
+    for prefix in ("", "net_"):
+        values[f"{prefix}q_value"] = benjamini_hochberg(values[f"{prefix}p_value"])
+    return Tested(values=values)
+
+
+def strongest_heads(
+    sweep: StageScores, result: Tested, metrics: Sequence[str], n: int
+) -> list[tuple[int, int]]:
+    """The sweep's heads by strength, strongest first.
+
+    Strength of a cell: the root mean square over `metrics` of its mean net Δ (Δ where no control
+    ran), each divided by that metric's standard deviation over all swept cells; of a head, its
+    strongest mode. Ties go to the lower layer, then the lower head.
+    """
+    net = result.column("net_delta")
+    net = result.column("delta") if np.isnan(net).all() else net
+    columns = net[:, [METRICS.index(metric) for metric in metrics]]
+    measured = ~np.isnan(columns).all(axis=0)
+    columns = columns[:, measured]
+    spread = columns.std(axis=0)
+    scaled = np.divide(columns, spread, out=np.zeros_like(columns), where=spread > 0)
+    strength = np.sqrt((scaled**2).mean(axis=1)) if scaled.shape[1] else np.zeros(len(net))
+    best: dict[tuple[int, int], float] = {}
+    for cell, value in zip(sweep.stage.cells, strength, strict=True):
+        head = (cell.heads[0].layer, cell.heads[0].head)
+        best[head] = max(best.get(head, -1.0), float(value))
+    return sorted(best, key=lambda head: (-best[head], head))[:n]
+
+
+class GroupBuilder:
+    """Datasets of one (model, emotion).
+
+    Parameters
+    ----------
+    confirm : StageScores
+    sweep : StageScores or None
+    stats : Statistics
+    """
+
+    def __init__(
+        self, confirm: StageScores, sweep: StageScores | None, stats: Statistics
+    ) -> None:
+        self._confirm, self._sweep, self._stats = confirm, sweep, stats
+        self._seed = confirm.stage.profile.sampling.seed
+        stage = confirm.stage
+        used = set(stage.recipients) | set(sweep.stage.recipients if sweep else ())
+        self._prompts = sorted(used)
+        self._size = (stage.files.n_layers, stage.files.n_heads)
+
+    def datasets(self, texts: StageTexts, ov: xr.Dataset | None) -> dict[str, xr.Dataset]:
+        """All Datasets by their name below ``/<model>/<emotion>``; ``""`` is the main one."""
+        stage = self._confirm.stage
+        result = tested(self._confirm.full, self._stats, self._seed)
+        singles = [c for c, cell in enumerate(stage.cells) if len(cell.heads) == 1]
+        sets = [c for c, cell in enumerate(stage.cells) if len(cell.heads) > 1]
+        datasets = {"": self._grid(self._confirm, result, singles)}
+        if self._sweep is not None:
+            swept = tested(self._sweep.full, self._stats, self._seed)
+            datasets["sweep"] = self._grid(self._sweep, swept, range(len(self._sweep.stage.cells)))
+        if sets:
+            datasets["head_sets"] = self._head_sets(result, sets)
+        datasets["lengths"] = self._lengths()
+        datasets["texts"] = self._texts(texts)
+        if ov is not None:
+            datasets["ov"] = ov
+        coords = self._coords()
+        return {name: _labelled(_with_coords(one, coords)) for name, one in datasets.items()}
+
+    def _coords(self) -> dict[str, Any]:
+        stage = self._confirm.stage
+        neutral = stage.neutral.prompts
+        halves = [
+            "all" if self._sweep is None
+            else "confirmation" if p in stage.recipients else "discovery"
+            for p in self._prompts
+        ]  # fmt: skip
+        return {
+            "layer": np.arange(self._size[0]),
+            "head": np.arange(self._size[1]),
+            "mode": list(MODES),
+            "metric": list(METRICS),
+            "prompt": self._prompts,
+            "prompt_text": ("prompt", [neutral[p] for p in self._prompts]),
+            "split": ("prompt", halves),
+        }
+
+    def _grid(self, scores: StageScores, result: Tested, cells: Sequence[int]) -> xr.Dataset:
+        """Single heads on (layer, head, mode)."""
+        stage = scores.stage
+        index = tuple(
+            np.array([_place(stage.cells[c]) for c in cells], dtype=int).reshape(-1, 3).T
+        )
+        shape, dims = (*self._size, len(MODES)), ("layer", "head", "mode")
+        return self._variables(scores, result, cells, index, shape, dims)
+
+    def _head_sets(self, result: Tested, cells: Sequence[int]) -> xr.Dataset:
+        stage = self._confirm.stage
+        labels = _labels(stage, cells)
+        index = (
+            np.array([labels.index(stage.cells[c].label) for c in cells]),
+            np.array([MODES.index(stage.cells[c].mode) for c in cells]),
+        )
+        shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
+        dataset = self._variables(self._confirm, result, cells, index, shape, dims)
+        for name, values in self._synergy(cells).items():
+            missing: Any = "undetermined" if values.dtype.kind in "UT" else np.nan
+            whole = np.full((*shape, len(METRICS)), missing, dtype=values.dtype)
+            whole[index] = values
+            dataset[name] = ((*dims, "metric"), whole)
+        return dataset.assign_coords(head_set=labels)
+
+    def _synergy(self, cells: Sequence[int]) -> dict[str, Any]:
+        """Joint - sum of singles on net Δ (Δ without a control), [cell, metric] each."""
+        stage, full = self._confirm.stage, self._confirm.full
+        effect = full.patched["emotion"] - full.patched.get("control", full.baseline)
+        place = {cell: c for c, cell in enumerate(stage.cells)}
+        rows: list[Any] = []
+        for c in cells:
+            cell = stage.cells[c]
+            parts = [effect[place[Cell((head,), cell.mode)]] for head in cell.heads]
+            rows.append(synergy(effect[c], np.stack(parts), seed=self._seed, alpha=self._stats.alpha))
+        p = np.stack([row.p_value for row in rows])
+        return {
+            "synergy": np.stack([row.mean for row in rows]),
+            "synergy_ci_low": np.stack([row.ci_low for row in rows]),
+            "synergy_ci_high": np.stack([row.ci_high for row in rows]),
+            "synergy_p_value": p,
+            "synergy_q_value": benjamini_hochberg(p),
+            "synergy_equivalence_p": np.stack([row.equivalence_p for row in rows]),
+            "synergy_verdict": np.stack([row.verdict for row in rows]).astype("<U12"),
+        }
+
+    def _variables(
+        self,
+        scores: StageScores,
+        result: Tested,
+        cells: Sequence[int],
+        index: tuple[Any, ...],
+        shape: tuple[int, ...],
+        dims: tuple[str, ...],
+    ) -> xr.Dataset:
+        """Scatter statistics and per-prompt scores of `cells` to their places; NaN elsewhere."""
+        chosen, full = list(cells), scores.full
+        variables: dict[str, Any] = {}
+        for name, column in result.values.items():
+            variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
+        place = [self._prompts.index(p) for p in scores.stage.recipients]
+        n_prompts = len(self._prompts)
+        for name, by_role, with_metric in (
+            ("patched", full.patched, True),
+            ("kl_first_token", scores.kl_first_token_nats, False),
+            ("changed_share", full.changed, False),
+        ):
+            for role, prefix in (("emotion", ""), ("control", "control_")):
+                values = by_role.get(role)  # type: ignore[call-overload]
+                if values is None:
+                    values = np.full_like(by_role["emotion"], np.nan)  # type: ignore[index]
+                if name == "changed_share":
+                    spread = _scatter(shape, index, values[chosen].mean(axis=-1))
+                    variables[prefix + name] = (dims, spread)
+                    continue
+                wide = np.full((*values.shape[:-1], n_prompts), np.nan)
+                wide[..., place] = values
+                extra = ("metric", "prompt") if with_metric else ("prompt",)
+                spread = _scatter(shape, index, wide[chosen])
+                variables[prefix + name] = ((*dims, *extra), spread)
+        baseline = np.full((len(METRICS), n_prompts), np.nan)
+        baseline[:, place] = full.baseline
+        variables["baseline"] = (("metric", "prompt"), baseline)
+        counts = np.zeros(shape, dtype=np.int64)
+        counts[index] = len(place)
+        variables["n_prompts"] = (dims, counts)
+        return xr.Dataset(variables)
+
+    def _lengths(self) -> xr.Dataset:
+        """What can be detected at each length; one family over lengths, cells and metrics."""
+        stage, lengths = self._confirm.stage, sorted(self._confirm.by_length)
+        labels = _labels(stage, range(len(stage.cells)))
+        index = (
+            np.array([labels.index(cell.label) for cell in stage.cells]),
+            np.array([MODES.index(cell.mode) for cell in stage.cells]),
+        )
+        shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
+        by_length = [tested(self._confirm.by_length[n], self._stats, self._seed) for n in lengths]
+        names = ["delta", "p_value", "effect_size", "net_delta", "net_p_value", "net_effect_size"]
+        variables: dict[str, Any] = {}
+        columns = {name: np.stack([one.column(name) for one in by_length]) for name in names}
+        for prefix in ("", "net_"):
+            columns[f"{prefix}q_value"] = benjamini_hochberg(columns[f"{prefix}p_value"])
+        for name, column in columns.items():
+            spread = np.stack([_scatter(shape, index, one) for one in column])
+            variables[name] = (("length", *dims, "metric"), spread)
+        changed = [
+            _scatter(shape, index, self._confirm.by_length[n].changed["emotion"].mean(axis=-1))
+            for n in lengths
+        ]
+        variables["changed_share"] = (("length", *dims), np.stack(changed))
+        return xr.Dataset(variables, coords={"length": lengths, "head_set": labels})
+
+    def _texts(self, texts: StageTexts) -> xr.Dataset:
+        stage, length = texts.stage, texts.lengths[-1]
+        labels = _labels(stage, range(len(stage.cells)))
+        n_samples = stage.sampling.samples
+        shape = (len(labels), len(MODES), len(self._prompts), n_samples)
+        tables = {role: np.full(shape, "", dtype=object) for role in ("emotion", "control")}
+        baseline = np.full(shape[2:], "", dtype=object)
+        for prompt, samples in texts.baseline[length].items():
+            baseline[self._prompts.index(prompt)] = samples
+        for role in stage.roles:
+            for (cell, prompt), samples in texts.patched[role, length].items():
+                place = (labels.index(cell.label), MODES.index(cell.mode))
+                tables[role][(*place, self._prompts.index(prompt))] = samples
+        dims = ("head_set", "mode", "prompt", "sample")
+        return xr.Dataset(
+            {
+                "baseline_text": (dims[2:], baseline),
+                "patched_text": (dims, tables["emotion"]),
+                "control_text": (dims, tables["control"]),
+            },
+            coords={"head_set": labels, "sample": np.arange(n_samples)},
+        )
+
+
+def build_tree(
+    groups: Mapping[str, Mapping[str, xr.Dataset]], attributes: Mapping[str, Any]
+) -> xr.DataTree:
+    """The tree of a profile.
+
+    Parameters
+    ----------
+    groups : mapping
+        ``"<model>/<emotion>"`` -> the group's Datasets by name, ``""`` being the main one.
+    attributes : mapping
+        Of the root: profile, provenance (a JSON string) and the like.
+    """
+    nodes = {
+        f"/{group}/{name}".rstrip("/"): dataset
+        for group, datasets in groups.items()
+        for name, dataset in datasets.items()
+    }
+    tree = xr.DataTree.from_dict(nodes)
+    tree.attrs.update(attributes, schema_version=SCHEMA_VERSION)
+    return tree
+
+
+def write_effects(tree: xr.DataTree, path: Path) -> None:
+    """Write the tree as one netCDF file, whole or not at all; numbers are compressed losslessly."""
+    encoding = {
+        node.path: {
+            str(name): {"zlib": True, "complevel": 4}
+            for name, variable in node.to_dataset(inherit=False).variables.items()
+            if variable.dtype.kind in "fiu" and variable.ndim > 0
+        }
+        for node in tree.subtree
+    }
+    with atomic_path(path) as temporary:
+        tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+
+
+def open_effects(path: str | Path) -> xr.DataTree:
+    """Load an effects file into memory.
+
+    Parameters
+    ----------
+    path : str or Path
+        Such as ``store/effects/quickstart.nc``.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``tree["smollm2/gratitude"]`` has the variables of docs/effects.md; children hold the
+        sweep, head sets, lengths and texts.
+
+    Raises
+    ------
+    UserError
+        If the file is not there, is damaged, or was written by a newer version of phase7.
+    """
+    path = Path(path)
+    try:
+        with xr.open_datatree(path, engine="netcdf4") as opened:
+            tree = opened.load()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            expected="an effects file of phase7 (netCDF)",
+            got=f"{type(error).__name__}: {error}"[:200],
+            where=str(path),
+            remedy="run `python -m phase7 build` to make it",
+        ) from error
+    version = tree.attrs.get("schema_version")
+    if version is None or int(version) > SCHEMA_VERSION:
+        raise UserError(
+            expected=f"an effects file of schema {SCHEMA_VERSION} or older",
+            got=f"schema {version}",
+            where=str(path),
+            remedy="upgrade phase7, or build the file again",
+        )
+    return tree
+
+
+def settings_json(settings: Mapping[str, Any]) -> str:
+    """Settings as one JSON string: netCDF attributes drop booleans and None."""
+    return json.dumps(settings, ensure_ascii=False, sort_keys=True)
+
+
+def _labels(stage: Stage, cells: Sequence[int]) -> list[str]:
+    """Labels of cells, each once: single heads by place first, then sets."""
+    chosen = {stage.cells[c].heads for c in cells}
+    ordered = sorted(chosen, key=lambda heads: (len(heads) > 1, heads))
+    return [Cell(heads, "result").label for heads in ordered]
+
+
+def _place(cell: Cell) -> tuple[int, int, int]:
+    return cell.heads[0].layer, cell.heads[0].head, MODES.index(cell.mode)
+
+
+def _scatter(shape: tuple[int, ...], index: tuple[Any, ...], values: Floats) -> Floats:
+    whole = np.full((*shape, *values.shape[1:]), np.nan)
+    whole[index] = values
+    return whole
+
+
+def _mean(values: Floats) -> Floats:
+    """Mean over prompts, NaN where none was measured."""
+    measured = ~np.isnan(values)
+    total = np.where(measured, values, 0.0).sum(axis=-1)
+    count = measured.sum(axis=-1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _with_coords(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
+    """Give a Dataset those of the group's coordinates whose dimension it has."""
+    own = {
+        name: coord
+        for name, coord in coords.items()
+        if (coord[0] if isinstance(coord, tuple) else name) in dataset.dims
+    }
+    return dataset.assign_coords(own)
+
+
+def _labelled(dataset: xr.Dataset) -> xr.Dataset:
+    for name, variable in dataset.variables.items():
+        if name in VARIABLES:
+            long_name, units = VARIABLES[str(name)]
+            variable.attrs.update(long_name=long_name, units=units)
+    return dataset

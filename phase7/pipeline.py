@@ -1,0 +1,419 @@
+"""The order of the stages: from a profile to effects, results, figures and report.
+
+What enters: a profile and the folders to read and write. What leaves: the files. Everything that
+takes long goes through the store, so a run that was cut off continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tqdm import tqdm
+
+import phase7
+from phase7.collect import StageScores, StageTexts, collect, score_stage
+from phase7.config import Profile
+from phase7.effects import (
+    GroupBuilder,
+    build_tree,
+    settings_json,
+    strongest_heads,
+    tested,
+    write_effects,
+)
+from phase7.execution import Executor
+from phase7.heads import Head, format_heads
+from phase7.metrics import METRICS
+from phase7.models.files import ModelFiles, find_model
+from phase7.plan import ENGINE_VERSION, Stage, confirm_stage, resolve_format, sweep_stage
+from phase7.prompts import PromptSet, load_prompts
+from phase7.provenance import provenance
+from phase7.results import result_dict, write_result
+from phase7.scoring.base import Scorer, score_distinct
+from phase7.scoring.choose import choose_scorers
+from phase7.store import Store, write_text
+
+#: Raise it when effects, report or figures would differ for the same generations.
+ANALYSIS_VERSION = 1
+
+#: Metrics that rank the sweep's heads where the profile names none, besides the emotion's own label.
+_SELECTION = ("sentiment_positive", "politeness")
+_EMOTION_LABEL = {"gratitude": "gratitude", "anger": "anger", "apology": "remorse"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Where a run reads and writes. `report` None: no report."""
+
+    root: Path
+    store: Path
+    effects: Path
+    plots: Path
+    report: Path | None
+    run_record: Path
+    patching: Callable[[str, str], Path]
+
+    def outputs(self, models: Iterable[str], emotions: Sequence[str]) -> list[Path]:
+        """The files that must exist after a run, plots aside."""
+        pickles = [self.patching(model, emotion) for model in models for emotion in emotions]
+        return [self.effects, *pickles, *([self.report] if self.report else [])]
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a run did."""
+
+    up_to_date: bool
+    written: list[Path] = field(default_factory=list)
+    n_computed: dict[str, int] = field(default_factory=dict)
+    n_hits: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Group:
+    datasets: dict[str, xr.Dataset]
+    result: dict[str, Any]
+    texts: list[StageTexts]
+
+
+class Run:
+    """One profile on its way through the stages.
+
+    Parameters
+    ----------
+    profile : Profile
+    paths : Paths
+    lang : {"ja", "en"}
+        Of the report.
+    say : callable
+        Told in a line what happens.
+    show_progress : bool
+        Draw progress bars on stderr.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        paths: Paths,
+        *,
+        lang: str = "ja",
+        say: Callable[[str], None] = lambda line: None,
+        show_progress: bool = True,
+    ) -> None:
+        self.profile, self.paths, self._lang = profile, paths, lang
+        self._say, self._show_progress = say, show_progress
+        self.store = Store(paths.store, on_damage=say)
+        self.neutral = load_prompts(paths.root / profile.prompts.neutral)
+        self.emotions = {
+            name: self._emotion_prompts(name) for name in profile.emotions
+        }
+        self.files = [find_model(name, store_root=paths.store) for name in profile.models]
+        self._scorers: list[Scorer] | None = None
+
+    @property
+    def scorers(self) -> list[Scorer]:
+        """The profile's scorers, loaded on first use."""
+        if self._scorers is None:
+            self._scorers = choose_scorers(
+                self.profile.scorers, root=self.paths.root, store_root=self.paths.store
+            )
+        return self._scorers
+
+    def execute(self, *, force: bool = False) -> Outcome:
+        """Do whatever is not done yet.
+
+        Parameters
+        ----------
+        force : bool
+            Write effects, results, figures and report again even if they are up to date; stored
+            generations are still not computed again.
+        """
+        started = time.monotonic()
+        self._check_plan()
+        inputs = self._inputs()
+        if not force and self._is_done(inputs):
+            return Outcome(up_to_date=True, seconds=time.monotonic() - started)
+        groups: dict[str, _Group] = {}
+        for files in self.files:
+            executor = Executor(files, self.profile.engine, self.store, self._say)
+            for emotion in self.emotions.values():
+                groups[f"{files.name}/{emotion.name}"] = self._group(files, emotion, executor)
+        record = self._provenance(groups)
+        written = self._write(groups, record)
+        outcome = Outcome(
+            up_to_date=False,
+            written=written,
+            n_computed=dict(self.store.n_computed),
+            n_hits=dict(self.store.n_hits),
+            seconds=time.monotonic() - started,
+        )
+        self._write_record(inputs, outcome, record)
+        return outcome
+
+    def stages(self, files: ModelFiles, emotion: PromptSet) -> list[Stage]:
+        """The stages as far as they are known before running: the strongest heads are not."""
+        sweep = sweep_stage(self.profile, files, self.neutral, emotion)
+        confirm = confirm_stage(self.profile, files, self.neutral, emotion, ())
+        return [stage for stage in (sweep, confirm) if stage is not None]
+
+    def _emotion_prompts(self, name: str) -> PromptSet:
+        path = self.profile.prompts.emotion.replace("{emotion}", name)
+        prompts = load_prompts(self.paths.root / path)
+        return PromptSet(name=name, path=prompts.path, prompts=prompts.prompts)
+
+    def _check_plan(self) -> None:
+        """Refuse what cannot run before anything is computed or written."""
+        for files in self.files:
+            resolve_format(files, self.profile)
+            for emotion in self.emotions.values():
+                for stage in self.stages(files, emotion):
+                    next(iter(stage.batches()))
+
+    def _group(self, files: ModelFiles, emotion: PromptSet, executor: Executor) -> _Group:
+        profile = self.profile
+        metrics = selection_metrics(profile, emotion.name)
+        sweep_scores, sweep_texts, strongest = None, None, []
+        sweep = sweep_stage(profile, files, self.neutral, emotion)
+        if sweep is not None:
+            sweep_texts, sweep_scores = self._stage(sweep, executor)
+            result = tested(sweep_scores.full, profile.statistics, profile.sampling.seed)
+            ranked = strongest_heads(sweep_scores, result, metrics, profile.confirm.strongest)
+            strongest = [Head(*head) for head in ranked]
+        confirm = confirm_stage(profile, files, self.neutral, emotion, strongest)
+        texts, scores = self._stage(confirm, executor)
+        self._say(f"statistics of {files.name}/{emotion.name}")
+        ov = self._lens(confirm, executor)
+        datasets = GroupBuilder(scores, sweep_scores, profile.statistics).datasets(texts, ov)
+        settings = self._settings(files, confirm, sweep, strongest, metrics)
+        datasets[""].attrs.update(
+            model=files.name, emotion=emotion.name, settings=settings_json(settings)
+        )
+        result_record = result_dict(datasets, texts, scores, settings, {})
+        all_texts = [texts] if sweep_texts is None else [sweep_texts, texts]
+        return _Group(datasets=datasets, result=result_record, texts=all_texts)
+
+    def _stage(self, stage: Stage, executor: Executor) -> tuple[StageTexts, StageScores]:
+        batches = list(stage.batches())
+        todo = sum(b.n_tokens for b in batches if not self.store.has("generation", b.key))
+        name = f"{stage.files.name}/{stage.emotion.name} {stage.name}"
+        bar = tqdm(
+            total=todo, unit="tok", unit_scale=True, desc=name, leave=False,
+            disable=not (self._show_progress and todo),
+        )  # fmt: skip
+        with bar:
+
+            def entries() -> Iterable[Any]:
+                before = self.store.n_computed.get("generation", 0)
+                for batch, entry in executor.run(stage):
+                    now = self.store.n_computed.get("generation", 0)
+                    if now > before:
+                        bar.update(batch.n_tokens)
+                    before = now
+                    yield batch, entry
+
+            texts = collect(stage, entries())
+        return texts, score_stage(texts, self._score(sorted(set(texts.all_texts()))))
+
+    def _score(self, distinct: list[str]) -> dict[str, Any]:
+        blob = json.dumps(distinct, ensure_ascii=True).encode()
+        key = {
+            "scorers": [[scorer.name, scorer.version] for scorer in self.scorers],
+            "texts_sha256": hashlib.sha256(blob).hexdigest(),
+        }
+
+        def compute() -> Any:
+            scored = score_distinct(self.scorers, distinct)
+            return np.stack([scored[text] for text in distinct])
+
+        table = self.store.get("scores", key, compute)
+        return dict(zip(distinct, table, strict=True))
+
+    def _lens(self, stage: Stage, executor: Executor) -> xr.Dataset:
+        heads = sorted({cell.heads[0] for cell in stage.cells if len(cell.heads) == 1})
+        key = {
+            "engine": ENGINE_VERSION,
+            "model": stage.files.fingerprint,
+            "format": stage.prompt_format,
+            "heads": format_heads(tuple(heads)),
+            "emotion": stage.emotion.digest,
+            "neutral": stage.neutral.digest,
+            "device": self.profile.engine.device,
+            "dtype": self.profile.engine.dtype,
+        }
+
+        def compute() -> dict[str, Any]:
+            from phase7.lens import promoted_tokens
+
+            emotion = executor.mean_donor(stage.emotion, stage.prompt_format, False)
+            neutral = executor.mean_donor(stage.neutral, stage.prompt_format, False)
+            return promoted_tokens(executor.model, heads, emotion, neutral)
+
+        found = self.store.get("lens", key, compute)
+        token = np.array(found["token"], dtype=object)
+        dims = ("head_set", "direction", "rank")
+        return xr.Dataset(
+            {"token": (dims, token), "score": (dims, np.array(found["score"]))},
+            coords={
+                "head_set": found["heads"],
+                "direction": ["promoted", "suppressed"],
+                "rank": np.arange(1, token.shape[2] + 1),
+            },
+        )
+
+    def _settings(
+        self,
+        files: ModelFiles,
+        confirm: Stage,
+        sweep: Stage | None,
+        strongest: Sequence[Head],
+        metrics: Sequence[str],
+    ) -> dict[str, Any]:
+        profile = self.profile
+        control = profile.patching.control
+        shared = set(confirm.recipients) & set(sweep.recipients if sweep else ())
+        return {
+            "model": files.name,
+            "model_source": files.source,
+            "fingerprint": files.fingerprint,
+            "n_layers": files.n_layers,
+            "n_heads": files.n_heads,
+            "emotion": confirm.emotion.name,
+            "target_heads": profile.confirm.target_heads,
+            "patch_mode": profile.patching.primary_mode,
+            "modes": list(profile.confirm.modes),
+            "donor": profile.patching.donor,
+            "control": None if control == "none" else control,
+            "positions": profile.patching.positions,
+            "use_attn_result": profile.patching.use_attn_result,
+            "n_neutral_prompts": len(self.neutral.prompts),
+            "n_emotion_prompts": len(confirm.emotion.prompts),
+            "n_discovery_prompts": len(sweep.recipients) if sweep else 0,
+            "n_confirmation_prompts": len(confirm.recipients),
+            "max_new_tokens": profile.sampling.max_new_tokens,
+            "sweep_max_new_tokens": sweep.sampling.max_new_tokens if sweep else 0,
+            "temperature": profile.sampling.temperature,
+            "top_p": profile.sampling.top_p,
+            "samples": profile.sampling.samples,
+            "seed": profile.sampling.seed,
+            "prompt_format": confirm.prompt_format,
+            "dtype": profile.engine.dtype,
+            "device": profile.engine.device,
+            "scorers": [scorer.describe() for scorer in self.scorers],
+            "fdr_family": "all tested head sets, modes and metrics of one (model, emotion) and stage",
+            "alpha": profile.statistics.alpha,
+            "strongest_heads": [str(head) for head in strongest],
+            "selection_rule": "root mean square over " + ", ".join(metrics)
+            + " of the mean net Δ, each divided by its standard deviation over the swept heads",
+            "discovery_overlaps_confirmation": bool(shared),
+        }
+
+    def _provenance(self, groups: dict[str, _Group]) -> dict[str, Any]:
+        texts = [one for group in groups.values() for one in group.texts]
+        self_check = {
+            "batches": sum(one.n_batches for one in texts),
+            "rows": sum(one.n_self_rows for one in texts),
+            "failures": 0,
+            "max_logit_gap": max(one.max_self_logit_gap for one in texts),
+        }
+        return provenance(self.profile, self.files, self_check, self.paths.root)
+
+    def _write(self, groups: dict[str, _Group], record: dict[str, Any]) -> list[Path]:
+        paths = self.paths
+        attributes = {"profile": self.profile.name, "provenance": settings_json(record)}
+        tree = build_tree({name: g.datasets for name, g in groups.items()}, attributes)
+        written: list[Path] = []
+        for name, group in groups.items():
+            model, _, emotion = name.partition("/")
+            target = paths.patching(model, emotion)
+            write_result(target, group.result | {"provenance": record})
+            written.append(target)
+        write_effects(tree, paths.effects)
+        written.append(paths.effects)
+        if paths.report is not None:
+            from phase7.plots import write_plots
+            from phase7.report import render_report
+
+            self._say("figures and report")
+            written += write_plots(tree, paths.plots)
+            text = render_report(
+                tree, lang=self._lang, plots_dir=paths.plots, report_path=paths.report  # type: ignore[arg-type]
+            )
+            write_text(paths.report, text)
+            written.append(paths.report)
+        return written
+
+    def _inputs(self) -> str:
+        """Digest of everything that determines the outputs."""
+        whole = {
+            "phase7": phase7.__version__,
+            "engine": ENGINE_VERSION,
+            "analysis": ANALYSIS_VERSION,
+            "profile": self.profile.as_dict(),
+            "lang": self._lang,
+            "neutral": self.neutral.digest,
+            "emotions": {name: prompts.digest for name, prompts in self.emotions.items()},
+            "models": {files.name: files.fingerprint for files in self.files},
+            "scorers": [[scorer.name, scorer.version] for scorer in self.scorers],
+        }
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+    def _is_done(self, inputs: str) -> bool:
+        """Whether the last run had the same inputs and every file it wrote is still the same."""
+        try:
+            record = json.loads(self.paths.run_record.read_text(encoding="utf-8"))
+            files = record["files"]
+            wanted = self.paths.outputs([f.name for f in self.files], list(self.emotions))
+            return record["inputs"] == inputs and all(str(p) in files for p in wanted) and all(
+                _sha256(Path(path)) == digest for path, digest in files.items()
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def _write_record(self, inputs: str, outcome: Outcome, record: dict[str, Any]) -> None:
+        whole = {
+            "inputs": inputs,
+            "files": {str(path): _sha256(path) for path in outcome.written},
+            "entries_computed": outcome.n_computed,
+            "entries_from_store": outcome.n_hits,
+            "seconds": round(outcome.seconds, 1),
+            "self_check": record["self_check"],
+            "created_at": record["created_at"],
+        }
+        write_text(self.paths.run_record, json.dumps(whole, indent=2, sort_keys=True) + "\n")
+
+
+def build_paths(profile_name: str, *, root: Path, store: Path, results: Path, report: Path) -> Paths:
+    """The layout of `phase7 build`."""
+    folder = results / profile_name
+    return Paths(
+        root=root,
+        store=store,
+        effects=store / "effects" / f"{profile_name}.nc",
+        plots=folder / "plots",
+        report=report,
+        run_record=folder / "run.json",
+        patching=lambda model, emotion: folder / "patching" / f"head_patching_{model}_{emotion}.pkl",
+    )
+
+
+def selection_metrics(profile: Profile, emotion: str) -> tuple[str, ...]:
+    """What ranks the sweep's heads: the profile's metrics, or sentiment, politeness and the
+    emotion's own GoEmotions label and keywords."""
+    if profile.statistics.selection_metrics:
+        return profile.statistics.selection_metrics
+    own = (f"goemotions_{_EMOTION_LABEL.get(emotion, emotion)}",)
+    return tuple(m for m in (*_SELECTION, *own) if m in METRICS)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

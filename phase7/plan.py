@@ -1,0 +1,271 @@
+"""What a run will generate, without generating it: stages, batches and their keys.
+
+What enters: a profile, prompt sets and a model's facts. What leaves: :class:`Stage` objects whose
+batches know their memo keys and their cost, so that a dry run and a finished run need no model.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from phase7.config import Mode, Profile, Sampling
+from phase7.errors import UserError
+from phase7.heads import Head, format_heads, parse_heads
+from phase7.models.files import ModelFiles
+from phase7.prompts import PromptSet
+
+#: Must equal phase7.generation.ENGINE_VERSION; a test holds them together.
+ENGINE_VERSION = 1
+
+Role = Literal["emotion", "control"]
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One tested intervention: heads patched together, in one mode."""
+
+    heads: tuple[Head, ...]
+    mode: Mode
+
+    @property
+    def label(self) -> str:
+        """Spec of the heads, e.g. ``"3:5,7:2"``."""
+        return format_heads(self.heads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One prompt's baseline with some cells of one donor: the unit of work, and one memo entry.
+
+    All batches of a stage have the same `n_rows` (spare rows repeat the baseline), because a row's
+    last bits depend on the shape of its batch: so every batch of a prompt has the same baseline.
+    """
+
+    prompt_index: int
+    prompt: str
+    role: Role
+    cells: tuple[Cell, ...]
+    key: dict[str, Any]
+    n_rows: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The sweep or the confirmation of one (model, emotion).
+
+    Attributes
+    ----------
+    name : {"sweep", "confirm"}
+    files : ModelFiles
+    profile : Profile
+    neutral, emotion : PromptSet
+    recipients : tuple of int
+        Indices of the neutral prompts that are patched.
+    cells : tuple of Cell
+        Sorted and distinct.
+    sampling : Sampling
+    lengths : tuple of int
+        Shorter continuations to keep as text, in tokens.
+    """
+
+    name: Literal["sweep", "confirm"]
+    files: ModelFiles
+    profile: Profile
+    neutral: PromptSet
+    emotion: PromptSet
+    recipients: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    sampling: Sampling
+    lengths: tuple[int, ...] = ()
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Donors that run: the emotion's, and the control's where the profile has one."""
+        return ("emotion",) if self.profile.patching.control == "none" else ("emotion", "control")
+
+    @property
+    def prompt_format(self) -> Literal["raw", "chat"]:
+        """``auto`` resolved: ``chat`` for models with a chat template."""
+        return resolve_format(self.files, self.profile)
+
+    def batches(self) -> Iterator[Batch]:
+        """All batches, prompt by prompt."""
+        pieces = list(_chunks(self.cells, self._cells_a_batch()))
+        n_rows = (max(map(len, pieces)) + 1 + self._n_checks()) * self.sampling.samples
+        for index in self.recipients:
+            for role in self.roles:
+                for cells in pieces:
+                    yield self._batch(index, role, cells, n_rows)
+
+    def donor_kind(self, role: Role) -> str:
+        """``mean``, ``paired``, ``self``, ``neutral`` or ``zero``."""
+        return self.profile.patching.donor if role == "emotion" else "neutral"
+
+    def _cells_a_batch(self) -> int:
+        """How many cells fit beside the baseline and one self-check a mode."""
+        n_checks = self._n_checks()
+        room = self.profile.engine.max_rows // self.sampling.samples - 1 - n_checks
+        if room < 1:
+            raise UserError(
+                expected=f"at least {(2 + n_checks) * self.sampling.samples} rows for baseline,"
+                " self-checks and one patch",
+                got=str(self.profile.engine.max_rows),
+                where="max_rows",
+                remedy="raise max_rows or take fewer samples",
+            )
+        return room
+
+    def _n_checks(self) -> int:
+        return len({cell.mode for cell in self.cells})
+
+    def _batch(self, index: int, role: Role, cells: tuple[Cell, ...], n_rows: int) -> Batch:
+        profile, sampling = self.profile, self.sampling
+        key = {
+            "engine": ENGINE_VERSION,
+            "model": self.files.fingerprint,
+            "format": self.prompt_format,
+            "prompt": self.neutral.prompts[index],
+            "donor": self._donor_identity(role, index),
+            "cells": [[cell.label, cell.mode] for cell in cells],
+            "positions": profile.patching.positions,
+            "use_attn_result": profile.patching.use_attn_result,
+            "max_new_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "samples": sampling.samples,
+            "seed": sampling.seed,
+            "lengths": list(self.lengths),
+            "n_rows": n_rows,
+            "device": profile.engine.device,
+            "dtype": profile.engine.dtype,
+        }
+        return Batch(
+            prompt_index=index,
+            prompt=self.neutral.prompts[index],
+            role=role,
+            cells=cells,
+            key=key,
+            n_rows=n_rows,
+            n_tokens=n_rows * sampling.max_new_tokens,
+        )
+
+    def _donor_identity(self, role: Role, index: int) -> dict[str, Any]:
+        kind = self.donor_kind(role)
+        if kind == "mean":
+            return {"kind": kind, "prompts": self.emotion.digest}
+        if kind == "neutral":
+            return {"kind": kind, "prompts": self.neutral.digest}
+        if kind == "paired":
+            return {"kind": kind, "prompt": self.emotion.prompts[index % len(self.emotion.prompts)]}
+        return {"kind": kind}
+
+
+def resolve_format(files: ModelFiles, profile: Profile) -> Literal["raw", "chat"]:
+    """The prompt format of a model: ``auto`` is ``chat`` where the tokenizer has a template.
+
+    Raises
+    ------
+    UserError
+        If ``chat`` is asked of a model without a template.
+    """
+    wanted = profile.prompts.format
+    if wanted == "chat" and not files.has_chat_template:
+        raise UserError(
+            expected="a model with a chat template",
+            got=f"{files.name}, which has none",
+            where="prompt format chat",
+            remedy="use the format raw",
+        )
+    if wanted == "auto":
+        return "chat" if files.has_chat_template else "raw"
+    return wanted
+
+
+def sweep_stage(
+    profile: Profile, files: ModelFiles, neutral: PromptSet, emotion: PromptSet
+) -> Stage | None:
+    """The sweep, or None where the profile has none."""
+    sweep = profile.sweep
+    if sweep is None:
+        return None
+    heads = _parse(sweep.heads, files, "sweep.heads")
+    sampling = profile.sampling
+    if sweep.max_new_tokens:
+        sampling = Sampling(
+            max_new_tokens=sweep.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            samples=sampling.samples,
+            seed=sampling.seed,
+        )
+    return Stage(
+        name="sweep",
+        files=files,
+        profile=profile,
+        neutral=neutral,
+        emotion=emotion,
+        recipients=_first(discovery_half(neutral), sweep.n_prompts),
+        cells=tuple(sorted(Cell((head,), mode) for head in heads for mode in sweep.modes)),
+        sampling=sampling,
+    )
+
+
+def confirm_stage(
+    profile: Profile,
+    files: ModelFiles,
+    neutral: PromptSet,
+    emotion: PromptSet,
+    strongest: Sequence[Head],
+) -> Stage:
+    """The confirmation: target heads alone and together, further sets, and the strongest heads."""
+    confirm = profile.confirm
+    targets = _parse(confirm.target_heads, files, "confirm.target_heads")
+    sets = {targets, *(_parse(spec, files, "confirm.head_sets") for spec in confirm.head_sets)}
+    singles = {(head,) for heads in sets for head in heads} | {(head,) for head in strongest}
+    cells = sorted(Cell(heads, mode) for heads in singles | sets for mode in confirm.modes)
+    half = confirmation_half(neutral) if profile.sweep else tuple(range(len(neutral.prompts)))
+    length = profile.sampling.max_new_tokens
+    return Stage(
+        name="confirm",
+        files=files,
+        profile=profile,
+        neutral=neutral,
+        emotion=emotion,
+        recipients=_first(half, confirm.n_prompts),
+        cells=tuple(cells),
+        sampling=profile.sampling,
+        lengths=tuple(sorted({n for n in confirm.lengths if n < length})),
+    )
+
+
+def discovery_half(neutral: PromptSet) -> tuple[int, ...]:
+    """Prompts for the sweep: those at even places of the file."""
+    return tuple(range(0, len(neutral.prompts), 2))
+
+
+def confirmation_half(neutral: PromptSet) -> tuple[int, ...]:
+    """Prompts for the confirmation: those at odd places; all of a file with a single prompt."""
+    return tuple(range(1, len(neutral.prompts), 2)) or (0,)
+
+
+def _first(indices: tuple[int, ...], n: int) -> tuple[int, ...]:
+    return indices[:n] if n else indices
+
+
+def _parse(spec: str, files: ModelFiles, where: str) -> tuple[Head, ...]:
+    return parse_heads(spec, n_layers=files.n_layers, n_heads=files.n_heads, where=where)
+
+
+def _chunks(cells: tuple[Cell, ...], most: int) -> Iterator[tuple[Cell, ...]]:
+    """Cut into as few pieces as fit, of sizes that differ by one at most."""
+    n_pieces = -(-len(cells) // most)
+    size, larger = divmod(len(cells), n_pieces)
+    start = 0
+    for piece in range(n_pieces):
+        end = start + size + (piece < larger)
+        yield cells[start:end]
+        start = end

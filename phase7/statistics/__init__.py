@@ -1,0 +1,44 @@
+"""Paired inference over prompts: intervals, permutation tests, corrections, ratings, calibration.
+
+What enters: plain arrays with the prompt on the last axis; NaN is "not measured". What leaves:
+arrays of the cells' shape. Pure NumPy and SciPy: no tensors, no labels, no files.
+
+Every random draw is a function of (seed, purpose, number of prompts), and every resampled sum is
+exact, so a cell's numbers are the same to the bit alone, in a batch and in any order.
+"""
+
+from phase7.statistics.calibration import (
+    UniformityTest,
+    VarianceRatio,
+    ks_uniform,
+    mid_p,
+    randomised_p,
+    variance_ratio,
+)
+from phase7.statistics.multiplicity import benjamini_hochberg
+from phase7.statistics.paired import PairedSummary, paired_summary
+from phase7.statistics.power import minimum_p, power_note, prompts_needed
+from phase7.statistics.ratings import overall_note, overall_rating, size_note, size_of_effect
+from phase7.statistics.synergy import SynergySummary, synergy, synergy_verdict
+
+__all__ = [
+    "PairedSummary",
+    "SynergySummary",
+    "UniformityTest",
+    "VarianceRatio",
+    "benjamini_hochberg",
+    "ks_uniform",
+    "mid_p",
+    "minimum_p",
+    "overall_note",
+    "overall_rating",
+    "paired_summary",
+    "power_note",
+    "prompts_needed",
+    "randomised_p",
+    "size_note",
+    "size_of_effect",
+    "synergy",
+    "synergy_verdict",
+    "variance_ratio",
+]

@@ -1,0 +1,202 @@
+"""Does a set of heads do more, or less, than its heads do one by one?
+
+What enters: per-prompt differences of the set and of each of its heads. What leaves: the summary
+of joint - sum of singles, an equivalence test and a verdict. Positive synergy: the set raises the
+metric by more than its heads together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtr
+
+from phase7.statistics.exact_sums import row_moments
+from phase7.statistics.paired import PairedSummary, by_prompt_count, paired_summary
+from phase7.statistics.power import minimum_p
+
+FloatArray = npt.NDArray[np.float64]
+StrArray = npt.NDArray[np.str_]
+
+EQUIVALENCE_MARGIN = 0.5
+"""In standard deviations of the joint Δ over prompts: half of one is a medium d_z (Cohen 1988).
+
+A synergy inside it would move the joint effect's own d_z by less than 0.5. A set of two heads
+whose three Δ vary alike and independently has a synergy with sd 1.7 in this unit, so "No" then
+takes about 35 prompts; a margin of 0.2 would take over 200.
+"""
+
+YES, NO, UNDETERMINED = "Yes", "No", "undetermined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynergySummary(PairedSummary):
+    """A :class:`PairedSummary` of the synergy, with its equivalence test.
+
+    Attributes
+    ----------
+    equivalence_margin : float64 array
+        The margin in the metric's unit: `margin` times the sd of the joint Δ.
+    equivalence_p : float64 array
+        p of the two one-sided t tests: small says that the mean synergy lies within the margin.
+    verdict : str array
+        "Yes", "No" or "undetermined" (:func:`synergy_verdict`), from the p of each cell alone.
+    """
+
+    equivalence_margin: FloatArray
+    equivalence_p: FloatArray
+    verdict: StrArray
+
+
+def synergy(
+    joint_delta: npt.ArrayLike,
+    single_deltas: npt.ArrayLike,
+    *,
+    seed: int,
+    margin: float = EQUIVALENCE_MARGIN,
+    alpha: float = 0.05,
+    **resampling: Any,
+) -> SynergySummary:
+    """Test joint - sum of singles, paired by prompt.
+
+    Parameters
+    ----------
+    joint_delta : array_like of float, shape (..., prompt)
+        Δ of the set, NaN: missing.
+    single_deltas : array_like of float, shape (n_heads, ..., prompt)
+        Δ of each head. A prompt missing for one of them is missing for the synergy.
+    seed : int
+        The experiment's seed.
+    margin : float
+        Of the equivalence test, in standard deviations of the joint Δ over the prompts used.
+    alpha : float
+        Level of the verdict.
+    **resampling
+        `n_resamples`, `n_tail`, `confidence`, `max_exact` of :func:`paired_summary`.
+
+    Returns
+    -------
+    SynergySummary
+        Arrays of shape ``joint_delta.shape[:-1]``.
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not fit, there is no single, or `margin` is not positive.
+
+    Notes
+    -----
+    The margin is estimated from the same prompts and then taken as given, as is usual for
+    standardised margins (Lakens 2017, Social Psychological and Personality Science 8, 355-362).
+    """
+    joint = np.asarray(joint_delta, dtype=np.float64)
+    singles = np.asarray(single_deltas, dtype=np.float64)
+    if singles.ndim != joint.ndim + 1 or singles.shape[1:] != joint.shape or not len(singles):
+        raise ValueError(
+            f"single_deltas: expected shape (n_heads, *{joint.shape}) with n_heads >= 1, "
+            f"got {singles.shape}"
+        )
+    if not margin > 0:
+        raise ValueError(f"margin: expected a positive number, got {margin}")
+    difference = joint.copy()
+    # One head after the other: the order, and so the bits, must not depend on the shape.
+    for single in singles:
+        difference -= single
+    summary = paired_summary(difference, seed=seed, **resampling)
+    both = np.concatenate([difference, np.where(np.isnan(difference), np.nan, joint)], axis=-1)
+    _, columns = by_prompt_count(
+        both, ("raw_margin", "p"), lambda rows: _equivalence_columns(rows, margin)
+    )
+    verdict = synergy_verdict(
+        n=summary.n,
+        ci_low=summary.ci_low,
+        ci_high=summary.ci_high,
+        p_value=summary.p_value,
+        equivalence_p=columns["p"],
+        alpha=alpha,
+    )
+    shared = {field.name: getattr(summary, field.name) for field in fields(PairedSummary)}
+    return SynergySummary(
+        **shared,
+        equivalence_margin=columns["raw_margin"],
+        equivalence_p=columns["p"],
+        verdict=verdict,
+    )
+
+
+def _equivalence_columns(rows: FloatArray, margin: float) -> dict[str, FloatArray]:
+    """Test rows that hold the differences of n prompts, then their joint Δ."""
+    n = rows.shape[1] // 2
+    if n < 2:
+        missing = np.full(len(rows), np.nan)
+        return {"raw_margin": missing, "p": missing}
+    raw_margin = margin * row_moments(rows[:, n:]).sd
+    return {"raw_margin": raw_margin, "p": equivalence_p(rows[:, :n], raw_margin)}
+
+
+def equivalence_p(rows: FloatArray, margin: FloatArray) -> FloatArray:
+    """Test that each row's mean lies within ± margin: two one-sided t tests (Schuirmann 1987).
+
+    Parameters
+    ----------
+    rows : float64 array, shape (cells, n)
+        Finite, n >= 2.
+    margin : float64 array, shape (cells,)
+        Not negative, in the rows' unit.
+
+    Returns
+    -------
+    float64 array, shape (cells,)
+        The larger p of ``scipy.stats.ttest_1samp`` against -margin ("greater") and +margin
+        ("less"). A constant row has 0 where it lies strictly inside and 1 otherwise; so does a
+        margin of 0 give 1, since nothing lies strictly inside.
+    """
+    n = rows.shape[1]
+    mean, sd = row_moments(rows)
+    inside = np.where(np.abs(mean) < margin, np.inf, -np.inf)
+    # The smaller distance to a margin, in standard errors, decides both tests.
+    distance = (margin - np.abs(mean)) * np.sqrt(n)
+    t = np.divide(distance, sd, out=inside, where=sd > 0)
+    return np.asarray(stdtr(n - 1, -t))
+
+
+def synergy_verdict(
+    *,
+    n: npt.ArrayLike,
+    ci_low: npt.ArrayLike,
+    ci_high: npt.ArrayLike,
+    p_value: npt.ArrayLike,
+    equivalence_p: npt.ArrayLike,
+    alpha: float = 0.05,
+) -> StrArray:
+    """Turn interval, p and equivalence p into "Yes", "No" or "undetermined".
+
+    - "Yes": the interval excludes 0 and the sign-flip p is below `alpha`. The interval alone does
+      not do: with 2 prompts of equal sign it always excludes 0.
+    - "No": the interval includes 0, the equivalence p is below `alpha`, and there are prompts
+      enough that "Yes" was possible (6 at alpha 0.05).
+    - "undetermined": all else, missing numbers included.
+
+    Parameters
+    ----------
+    n, ci_low, ci_high, p_value, equivalence_p : array_like, broadcastable together
+        Of the synergy. Hand q-values over instead of either p to correct for many sets.
+    alpha : float
+        Level of both tests.
+
+    Returns
+    -------
+    str array
+    """
+    low, high = np.asarray(ci_low), np.asarray(ci_high)
+    known = np.isfinite(low) & np.isfinite(high)
+    excludes = known & ((low > 0) | (high < 0))
+    yes = excludes & (np.asarray(p_value) < alpha)
+    # A test that could never say Yes is in no position to say No.
+    able = np.asarray(n) >= 2
+    able = able & (np.nan_to_num(minimum_p(n), nan=1.0) < alpha)
+    no = known & ~excludes & able & (np.asarray(equivalence_p) < alpha)
+    return np.where(yes, YES, np.where(no, NO, UNDETERMINED))
