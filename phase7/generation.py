@@ -23,6 +23,7 @@ from phase7.errors import SelfCheckError, UserError
 from phase7.models.loading import Model
 from phase7.patching import BASELINE, Patch, Patcher
 from phase7.sampling import gumbel_noise, sample
+from phase7.shared_prefix import fan_out
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
 ENGINE_VERSION = 1
@@ -171,10 +172,10 @@ class _DecodeLoop:
         return np.pad(generated, ((0, 0), (0, n_missing)), constant_values=-1)
 
     def prefill_once(self, tokens: Sequence[int]) -> None:
-        """Run all tokens but the last once, without hooks, and give every row a copy of the cache."""
+        """Run all tokens but the last once, without hooks; all rows then share their cache."""
         if len(tokens) > 1:
             self._forward(self._ids(tokens[:-1]), 0)
-            self._cache.batch_repeat_interleave(self._n_rows)
+            fan_out(self._cache, n_rows=self._n_rows, n_new=self._sampling.max_new_tokens)
 
     def prefill_by_row(self, tokens: Sequence[int]) -> None:
         """Run all tokens but the last in every row, under the hooks, which patch them too."""

@@ -26,6 +26,7 @@ from phase7.donors import Donor
 from phase7.errors import UserError
 from phase7.heads import Head, format_heads
 from phase7.models.loading import Hook, Model, output_weight
+from phase7.shared_prefix import values_of
 
 _NEVER = 2**62
 
@@ -193,19 +194,19 @@ class Patcher:
     def _composed_change(self, layer: int, write: _Write) -> Float[Tensor, "N queries d"]:
         """Composition with the donor minus composition with the recipient."""
         pattern = self._patterns[layer]
-        values = self._cache.layers[layer].values  # type: ignore[attr-defined]
+        cached = self._cache.layers[layer]  # type: ignore[attr-defined]
         kv_heads = write.heads // (self._model.n_heads // self._model.n_kv_heads)
         own_pattern = pattern[write.rows, write.heads]
-        own_value = values[write.rows, kv_heads]
+        own_value = values_of(cached, write.rows, kv_heads)
         donor_pattern = own_pattern
         if write.table is None:
-            donor_value = values[write.base, kv_heads]
+            donor_value = values_of(cached, write.base, kv_heads)
             if write.mode == "pattern_v":
                 donor_pattern = pattern[write.base, write.heads]
         else:
             n_keys = own_value.shape[1]
             end = self._first_query + pattern.shape[2]
-            keys = torch.arange(end - n_keys, end, device=values.device)
+            keys = torch.arange(end - n_keys, end, device=pattern.device)
             offsets = (self._n_prompt - 1 - keys).clamp(min=0)
             reached = offsets.clamp(max=write.table.shape[1] - 1)
             inside = offsets < write.key_reach[:, None]

@@ -1,0 +1,216 @@
+"""A KV cache whose rows share the prompt.
+
+All rows of a batch start from one prompt, so its keys and values are the same in every row; copying
+them to each (and, in grouped-query models, to each query head) at every step is most of the cost of a
+plain cache. Here the prompt is stored once, and the attention of all rows over it is one matrix
+product; only the generated tokens are stored by row.
+
+What enters: a cache prefilled with one row. What leaves: the same cache, fanned out. The models' own
+attention code runs unchanged: it is handed a :class:`SharedKeysOrValues`, which knows the few operations
+that attention does with keys and values, and becomes an ordinary tensor for any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+
+def fan_out(cache: Cache, *, n_rows: int, n_new: int) -> None:
+    """Give a cache of one row `n_rows` rows that share what it holds, with room for `n_new` tokens.
+
+    Layers of a kind that drops old tokens (sliding windows) are copied by row instead.
+    """
+    for number, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            cache.layers[number] = SharedPrefixLayer(layer, n_rows=n_rows, n_new=n_new)
+        else:
+            layer.batch_repeat_interleave(n_rows)
+
+
+def values_of(
+    layer: Any, rows: Int[Tensor, "N"], kv_heads: Int[Tensor, "N"]
+) -> Float[Tensor, "N keys d"]:
+    """The values of some (row, KV head), of a plain or a shared layer."""
+    if not isinstance(layer, SharedPrefixLayer):
+        plain: Tensor = layer.values[rows, kv_heads]
+        return plain
+    prefix, own = layer.shared_values[0, kv_heads], layer.own_values[rows, kv_heads]
+    return torch.cat([prefix, own[:, : layer.n_own]], dim=1)
+
+
+class SharedPrefixLayer(DynamicLayer):
+    """One layer of the cache: shared tensors [1, kv_heads, S, d] and own ones [rows, kv_heads, n, d]."""
+
+    def __init__(self, prefilled: DynamicLayer, *, n_rows: int, n_new: int) -> None:
+        super().__init__()
+        self.shared_keys, self.shared_values = prefilled.keys, prefilled.values
+        shape = (n_rows, self.shared_keys.shape[1], n_new, self.shared_keys.shape[3])
+        self.own_keys = self.shared_keys.new_empty(shape)
+        self.own_values = self.shared_values.new_empty((*shape[:3], self.shared_values.shape[3]))
+        self.n_own = 0
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Append one step's keys and values; return all of them, shared and own."""
+        end = self.n_own + key_states.shape[2]
+        self.own_keys[:, :, self.n_own : end] = key_states
+        self.own_values[:, :, self.n_own : end] = value_states
+        self.n_own = end
+        return (
+            SharedKeysOrValues(self.shared_keys, self.own_keys[:, :, :end]),
+            SharedKeysOrValues(self.shared_values, self.own_values[:, :, :end]),
+        )
+
+    def get_seq_length(self) -> int:
+        """Tokens held, shared ones included."""
+        return int(self.shared_keys.shape[2]) + self.n_own
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of the keys that `query_length` more queries will see."""
+        return self.get_seq_length() + query_length, 0
+
+
+class SharedKeysOrValues:
+    """Keys or values [rows, heads, tokens, d] stored as a shared part and a part by row.
+
+    Attention asks it for its shape, repeats it over query heads, transposes it and multiplies it;
+    these stay cheap. Anything else sees the ordinary tensor.
+
+    Parameters
+    ----------
+    shared : float [1, kv_heads, S, d]
+    own : float [rows, kv_heads, n, d]
+    n_repeats : int
+        Query heads for each KV head, once repeated.
+    transposed : bool
+        Whether the last two axes are swapped.
+    """
+
+    def __init__(
+        self, shared: Tensor, own: Tensor, *, n_repeats: int = 1, transposed: bool = False
+    ) -> None:
+        self.shared, self.own = shared, own
+        self.n_repeats, self.transposed = n_repeats, transposed
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape as an ordinary tensor."""
+        rows, heads, n_own, d = self.own.shape
+        tokens = self.shared.shape[2] + n_own
+        last = (d, tokens) if self.transposed else (tokens, d)
+        return torch.Size((rows, heads * self.n_repeats, *last))
+
+    def size(self, axis: int | None = None) -> Any:
+        """As of a tensor."""
+        return self.shape if axis is None else self.shape[axis]
+
+    def transpose(self, first: int, second: int) -> Any:
+        """Swapping the last two axes stays cheap."""
+        if {first % 4, second % 4} == {2, 3}:
+            return self._with(transposed=not self.transposed)
+        return self.dense().transpose(first, second)
+
+    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Any:
+        """Repeating over heads stays cheap."""
+        if dim is not None and dim % 4 == 1 and self.n_repeats == 1:
+            return self._with(n_repeats=repeats)
+        return self.dense().repeat_interleave(repeats, dim=dim)
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """A conversion that changes nothing stays cheap."""
+        shared = self.shared.to(*args, **kwargs)
+        if shared is self.shared:
+            return self
+        return SharedKeysOrValues(
+            shared,
+            self.own.to(*args, **kwargs),
+            n_repeats=self.n_repeats,
+            transposed=self.transposed,
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        everything = slice(None)
+        if index == (everything, everything, None, everything, everything):
+            return _Repeating(self)
+        return self.dense()[index]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("dtype", "device", "is_cuda", "requires_grad"):
+            return getattr(self.own, name)
+        return getattr(self.dense(), name)
+
+    def dense(self) -> Tensor:
+        """The ordinary tensor."""
+        rows = self.own.shape[0]
+        whole = torch.cat([self.shared.expand(rows, -1, -1, -1), self.own], dim=2)
+        if self.n_repeats > 1:
+            whole = whole.repeat_interleave(self.n_repeats, dim=1)
+        return whole.transpose(2, 3) if self.transposed else whole
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (torch.matmul, Tensor.matmul, Tensor.__matmul__) and not kwargs:
+            left, right = args
+            if isinstance(left, Tensor) and isinstance(right, cls) and left.ndim == 4:
+                return right._multiplied(left)
+        dense = [a.dense() if isinstance(a, cls) else a for a in args]
+        named = {k: a.dense() if isinstance(a, cls) else a for k, a in (kwargs or {}).items()}
+        return func(*dense, **named)
+
+    def _multiplied(self, left: Tensor) -> Tensor:
+        """left [rows, heads, queries, x] @ self: scores (transposed) or weighted values."""
+        rows, heads, n_queries, width = left.shape
+        kv_heads, n_shared = self.shared.shape[1], self.shared.shape[2]
+        by_kv = left.reshape(rows, kv_heads, -1, width)  # query heads of one KV head side by side
+        if self.transposed:
+            shared = self._over_rows(by_kv, self.shared[0].transpose(1, 2))
+            own = by_kv @ self.own.transpose(2, 3)
+            product = torch.cat([shared, own], dim=-1)
+        else:
+            product = self._over_rows(by_kv[..., :n_shared], self.shared[0])
+            product = product + by_kv[..., n_shared:] @ self.own
+        return product.reshape(rows, heads, n_queries, -1)
+
+    @staticmethod
+    def _over_rows(by_kv: Tensor, shared: Tensor) -> Tensor:
+        """[rows, kv_heads, m, x] times [kv_heads, x, y] as one product a KV head."""
+        rows, kv_heads, m, width = by_kv.shape
+        stacked = by_kv.transpose(0, 1).reshape(kv_heads, rows * m, width)
+        return (stacked @ shared).reshape(kv_heads, rows, m, -1).transpose(0, 1)
+
+    def _with(self, *, n_repeats: int | None = None, transposed: bool | None = None) -> Any:
+        return SharedKeysOrValues(
+            self.shared,
+            self.own,
+            n_repeats=self.n_repeats if n_repeats is None else n_repeats,
+            transposed=self.transposed if transposed is None else transposed,
+        )
+
+
+class _Repeating:
+    """Keys or values between ``x[:, :, None]`` and ``reshape``: how transformers repeats KV heads."""
+
+    def __init__(self, whole: SharedKeysOrValues) -> None:
+        self._whole, self._n_repeats = whole, 1
+
+    def expand(self, *shape: int) -> _Repeating:
+        """To [rows, kv_heads, repeats, tokens, d]."""
+        self._n_repeats = shape[2]
+        return self
+
+    def reshape(self, *shape: int) -> Any:
+        """To [rows, heads, tokens, d]."""
+        repeated = self._whole.repeat_interleave(self._n_repeats, dim=1)
+        if tuple(repeated.shape) != shape:
+            raise ValueError(f"expected the shape {tuple(repeated.shape)}, got {shape}")
+        return repeated
