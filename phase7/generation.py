@@ -145,7 +145,6 @@ class _DecodeLoop:
         self._n_prompt = len(tokens)
         self._n_rows = len(patches) * sampling.samples
         device = model.device
-        self._sample_of_row = torch.arange(self._n_rows, device=device) % sampling.samples
         self._eos = torch.tensor(sorted(model.eos_ids), dtype=torch.long, device=device)
         self._cache = model.new_cache()
         self._next = torch.full((self._n_rows,), tokens[-1], dtype=torch.long, device=device)
@@ -208,13 +207,7 @@ class _DecodeLoop:
                 step=step,
                 n_vocab=logits.shape[-1],
             ).to(logits.device)
-        return sample(
-            logits,
-            noise,
-            self._sample_of_row,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-        )
+        return sample(logits, noise, temperature=sampling.temperature, top_p=sampling.top_p)
 
     def _watch(self, logits: Tensor, n_checks: int) -> None:
         by_patch = logits[: (1 + n_checks) * self._sampling.samples]

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 #: Rows sampled at once: bounds memory, and keeps a piece's numbers in the processor's cache.
-_ROWS_AT_ONCE = 32
+_ROWS_AT_ONCE = 8
 
 
 def gumbel_noise(
@@ -43,7 +43,6 @@ def gumbel_noise(
 def sample(
     logits: Float[Tensor, "rows n_vocab"],
     noise: Float[Tensor, "n_samples n_vocab"] | None,
-    sample_of_row: Int[Tensor, "rows"],
     *,
     temperature: float,
     top_p: float,
@@ -57,10 +56,9 @@ def sample(
     Parameters
     ----------
     logits : float [rows, n_vocab]
+        Row r uses the noise of sample ``r % n_samples``; n_samples divides the number of rows.
     noise : float [n_samples, n_vocab] or None
         None only at temperature 0.
-    sample_of_row : int [rows]
-        Which noise each row uses.
     temperature : float
         0 or above.
     top_p : float
@@ -68,34 +66,42 @@ def sample(
     """
     if temperature == 0 or noise is None:
         return logits.argmax(dim=-1)
-    tokens = [
-        _sample_rows(piece.float() / temperature, noise[which], top_p)
-        for piece, which in zip(
-            logits.split(_ROWS_AT_ONCE), sample_of_row.split(_ROWS_AT_ONCE), strict=True
-        )
-    ]
-    return torch.cat(tokens)
+    n_samples, n_vocab = noise.shape
+    pieces = logits.reshape(-1, n_samples, n_vocab).split(max(1, _ROWS_AT_ONCE // n_samples))
+    return torch.cat([_sample_piece(piece, noise, temperature, top_p) for piece in pieces])
 
 
-def _sample_rows(
-    scaled: Float[Tensor, "rows n_vocab"], noise: Float[Tensor, "rows n_vocab"], top_p: float
+def _sample_piece(
+    logits: Float[Tensor, "patches n_samples n_vocab"],
+    noise: Float[Tensor, "n_samples n_vocab"],
+    temperature: float,
+    top_p: float,
 ) -> Int[Tensor, "rows"]:
     """Propose the perturbed argmax; where it lies outside the nucleus, rule out all that is no
     more probable, and propose again for those rows."""
-    perturbed = scaled + noise
+    scaled = logits.float() / temperature
+    perturbed = (scaled + noise).flatten(0, 1)
+    scaled = scaled.flatten(0, 1)
     tokens = perturbed.argmax(dim=-1)
     if top_p >= 1:
         return tokens
     weights = (scaled - scaled.amax(dim=-1, keepdim=True)).exp_()
     limit = weights.sum(dim=-1) * top_p
-    open_rows = torch.arange(len(scaled), device=scaled.device)
-    while len(open_rows):
-        proposed = scaled[open_rows].gather(1, tokens[open_rows, None])
-        above = scaled[open_rows] > proposed
-        mass = torch.where(above, weights[open_rows], 0).sum(dim=-1)
-        outside = mass >= limit[open_rows]
-        open_rows = open_rows[outside]
-        if len(open_rows):
-            perturbed[open_rows] = perturbed[open_rows].masked_fill(~above[outside], -torch.inf)
-            tokens[open_rows] = perturbed[open_rows].argmax(dim=-1)
+    rows, outside, above = _outside(weights, limit, tokens)
+    while bool(outside.any()):
+        rows, above = rows[outside], above[outside]
+        remaining = perturbed[rows].masked_fill_(~above, -torch.inf)
+        perturbed[rows] = remaining
+        tokens[rows] = remaining.argmax(dim=-1)
+        _, outside, above = _outside(weights[rows], limit[rows], tokens[rows])
     return tokens
+
+
+def _outside(
+    weights: Float[Tensor, "rows n_vocab"], limit: Float[Tensor, "rows"], tokens: Int[Tensor, "rows"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which rows' tokens lie outside the nucleus, and what is strictly more probable than they."""
+    above = weights > weights.gather(1, tokens[:, None])
+    mass = (weights * above).sum(dim=-1)
+    rows = torch.arange(len(weights), device=weights.device)
+    return rows, mass >= limit, above
