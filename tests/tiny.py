@@ -5,6 +5,8 @@ Wide initial weights make their logits uneven, so that a patch that acts does ch
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -103,6 +105,8 @@ def save(architecture: str, folder: Path, seed: int = 0, chat: bool = False) -> 
 @cache
 def load(architecture: str, seed: int = 0) -> Model:
     """A tiny model, saved and loaded by the package's own path; one a test run."""
-    folder = Path(mkdtemp(prefix="phase7-tiny-")) / f"tiny-{architecture}"
+    made = Path(mkdtemp(prefix="phase7-tiny-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    folder = made / f"tiny-{architecture}"
     files = find_model(str(save(architecture, folder, seed)), store_root=folder.parent)
     return load_model(files)
