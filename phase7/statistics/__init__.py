@@ -7,6 +7,7 @@ Every random draw is a function of (seed, purpose, number of prompts), and every
 exact, so a cell's numbers are the same to the bit alone, in a batch and in any order.
 """
 
+from phase7.statistics.additivity import SynergySummary, synergy, synergy_verdict
 from phase7.statistics.calibration import (
     UniformityTest,
     VarianceRatio,
@@ -19,7 +20,6 @@ from phase7.statistics.multiplicity import benjamini_hochberg
 from phase7.statistics.paired import PairedSummary, paired_summary
 from phase7.statistics.power import minimum_p, power_note, prompts_needed
 from phase7.statistics.ratings import overall_note, overall_rating, size_note, size_of_effect
-from phase7.statistics.synergy import SynergySummary, synergy, synergy_verdict
 
 __all__ = [
     "PairedSummary",

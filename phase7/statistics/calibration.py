@@ -22,7 +22,8 @@ IntArray = npt.NDArray[np.int64]
 
 def mid_p(p_value: npt.ArrayLike, p_strict: npt.ArrayLike) -> FloatArray:
     """Count ties by half: (p_value + p_strict) / 2 (Lancaster 1961). Mean 1/2 under the null."""
-    return (np.asarray(p_value, float) + np.asarray(p_strict, float)) / 2
+    total = np.asarray(p_value, np.float64) + np.asarray(p_strict, np.float64)
+    return np.asarray(total / 2, np.float64)
 
 
 def randomised_p(p_value: npt.ArrayLike, p_strict: npt.ArrayLike, *, seed: int) -> FloatArray:

@@ -95,7 +95,7 @@ def exact_signs(n: int) -> FloatArray:
         Entries +1 or -1; the first row, and the last column, are all +1.
     """
     patterns = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)[None, :]
-    return 1.0 - 2.0 * (patterns & 1)
+    return 1 - 2 * (patterns & 1).astype(np.float64)
 
 
 def random_sign_blocks(
@@ -111,4 +111,5 @@ def random_sign_blocks(
     generator = keyed_generator(seed=seed, purpose=purpose, n=n)
     for start in range(0, n_resamples, SIGN_BLOCK_ROWS):
         rows = min(SIGN_BLOCK_ROWS, n_resamples - start)
-        yield 2.0 * generator.integers(0, 2, size=(rows, n), dtype=np.int8) - 1.0
+        bits = generator.integers(0, 2, size=(rows, n), dtype=np.int8)
+        yield 2 * bits.astype(np.float64) - 1

@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-CONSTANT_TOLERANCE = 2.0**-46
-"""A row whose range is at most this share of its largest absolute number counts as constant.
+ROUNDING_TOLERANCE = 2.0**-46
+"""Differences of at most this share (1.4e-14) of the numbers they are made of count as none.
 
-Differences of scores carry rounding: 0.7 - 0.3 and 0.9 - 0.5 are not the same double.
+Scores carry rounding: 0.7 - 0.3 and 0.9 - 0.5 are not the same double.
 """
 
 
@@ -80,14 +80,14 @@ def row_moments(rows: FloatArray) -> Moments:
     mean = np.where(highest == lowest, highest, rows.mean(axis=1))
     sd = rows.std(axis=1, ddof=1)
     largest = np.maximum(np.abs(highest), np.abs(lowest))
-    return Moments(mean, np.where(highest - lowest <= CONSTANT_TOLERANCE * largest, 0.0, sd))
+    return Moments(mean, np.where(highest - lowest <= ROUNDING_TOLERANCE * largest, 0.0, sd))
 
 
 def linear_quantile(values: FloatArray, level: float) -> FloatArray:
     """Take a quantile along the last axis, interpolating linearly (Hyndman & Fan 1996, type 7).
 
-    The same as ``numpy.quantile`` but for infinities, which it turns into NaN: between two equal
-    neighbours, infinite or not, nothing is interpolated here.
+    ``numpy.quantile`` but for infinities, of which it makes NaN: between two equal neighbours,
+    infinite or not, nothing is interpolated here.
 
     Parameters
     ----------
@@ -101,6 +101,8 @@ def linear_quantile(values: FloatArray, level: float) -> FloatArray:
     above = min(below + 1, values.shape[-1] - 1)
     values.partition([below, above], axis=-1)
     low, high = values[..., below], values[..., above]
+    if position == below:
+        return np.asarray(low)
     step = np.zeros_like(low)
     np.subtract(high, low, out=step, where=high != low)
     return np.asarray(low + (position - below) * step)

@@ -63,5 +63,5 @@ def benjamini_hochberg(
     # fmin ignores NaN, so the untested at the end cannot reach into the tested.
     stepped = np.fmin.accumulate(ratio[:, ::-1], axis=1)[:, ::-1]
     q = np.empty_like(families)
-    np.put_along_axis(q, order, np.where(np.isnan(ranked), np.nan, np.fmin(stepped, 1)), axis=1)
+    np.put_along_axis(q, order, np.where(np.isnan(ranked), np.nan, stepped), axis=1)
     return np.moveaxis(q.reshape(moved.shape), last, family_axes)

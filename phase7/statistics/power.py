@@ -90,8 +90,6 @@ def power_note(n: int, *, n_tests: int = 1, alpha: float = 0.05, floor: float | 
     together = int(np.floor(lowest * n_tests / alpha)) + 1
     if together == 1:
         return f"{text}; a single one among {n_tests} tests can reach q < {alpha:g}."
-    if together > n_tests:
-        return f"{text}; none among {n_tests} tests can reach q < {alpha:g}."
     return (
         f"{text}; among {n_tests} tests at least {together} must reach it together "
         f"for any to have q < {alpha:g}."

@@ -8,14 +8,20 @@ metric by more than its heads together.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr
 
-from phase7.statistics.exact_sums import row_moments
-from phase7.statistics.paired import PairedSummary, by_prompt_count, paired_summary
+from phase7.statistics.exact_sums import ROUNDING_TOLERANCE, row_moments
+from phase7.statistics.paired import (
+    MAX_EXACT,
+    N_RESAMPLES,
+    N_TAIL,
+    PairedSummary,
+    by_prompt_count,
+    paired_summary,
+)
 from phase7.statistics.power import minimum_p
 
 FloatArray = npt.NDArray[np.float64]
@@ -24,9 +30,9 @@ StrArray = npt.NDArray[np.str_]
 EQUIVALENCE_MARGIN = 0.5
 """In standard deviations of the joint Δ over prompts: half of one is a medium d_z (Cohen 1988).
 
-A synergy inside it would move the joint effect's own d_z by less than 0.5. A set of two heads
-whose three Δ vary alike and independently has a synergy with sd 1.7 in this unit, so "No" then
-takes about 35 prompts; a margin of 0.2 would take over 200.
+A synergy inside it would move the joint effect's own d_z by less than 0.5. For two heads whose
+Δ, and the joint Δ, vary alike and independently, the synergy has an sd of 1.7 in this unit, and
+"No" takes at least 35 prompts; a margin of 0.2 would take over 200.
 """
 
 YES, NO, UNDETERMINED = "Yes", "No", "undetermined"
@@ -58,7 +64,10 @@ def synergy(
     seed: int,
     margin: float = EQUIVALENCE_MARGIN,
     alpha: float = 0.05,
-    **resampling: Any,
+    n_resamples: int = N_RESAMPLES,
+    n_tail: int = N_TAIL,
+    confidence: float = 0.95,
+    max_exact: int = MAX_EXACT,
 ) -> SynergySummary:
     """Test joint - sum of singles, paired by prompt.
 
@@ -74,8 +83,8 @@ def synergy(
         Of the equivalence test, in standard deviations of the joint Δ over the prompts used.
     alpha : float
         Level of the verdict.
-    **resampling
-        `n_resamples`, `n_tail`, `confidence`, `max_exact` of :func:`paired_summary`.
+    n_resamples, n_tail, confidence, max_exact
+        As in :func:`phase7.statistics.paired.paired_summary`.
 
     Returns
     -------
@@ -101,11 +110,15 @@ def synergy(
         )
     if not margin > 0:
         raise ValueError(f"margin: expected a positive number, got {margin}")
-    difference = joint.copy()
-    # One head after the other: the order, and so the bits, must not depend on the shape.
-    for single in singles:
-        difference -= single
-    summary = paired_summary(difference, seed=seed, **resampling)
+    difference = _excess(joint, singles)
+    summary = paired_summary(
+        difference,
+        seed=seed,
+        n_resamples=n_resamples,
+        n_tail=n_tail,
+        confidence=confidence,
+        max_exact=max_exact,
+    )
     both = np.concatenate([difference, np.where(np.isnan(difference), np.nan, joint)], axis=-1)
     _, columns = by_prompt_count(
         both, ("raw_margin", "p"), lambda rows: _equivalence_columns(rows, margin)
@@ -125,6 +138,17 @@ def synergy(
         equivalence_p=columns["p"],
         verdict=verdict,
     )
+
+
+def _excess(joint: FloatArray, singles: FloatArray) -> FloatArray:
+    """Subtract the singles from the joint Δ; what is left of rounding alone becomes 0."""
+    difference, scale = joint.copy(), np.abs(joint)
+    # One head after the other: the order, and so the bits, must not depend on the shape.
+    for single in singles:
+        difference -= single
+        scale += np.abs(single)
+    difference[np.abs(difference) <= ROUNDING_TOLERANCE * scale] = 0.0
+    return difference
 
 
 def _equivalence_columns(rows: FloatArray, margin: float) -> dict[str, FloatArray]:
@@ -151,8 +175,8 @@ def equivalence_p(rows: FloatArray, margin: FloatArray) -> FloatArray:
     -------
     float64 array, shape (cells,)
         The larger p of ``scipy.stats.ttest_1samp`` against -margin ("greater") and +margin
-        ("less"). A constant row has 0 where it lies strictly inside and 1 otherwise; so does a
-        margin of 0 give 1, since nothing lies strictly inside.
+        ("less"). A constant row has 0 where it lies strictly inside the margin and 1 otherwise,
+        a margin of 0 included.
     """
     n = rows.shape[1]
     mean, sd = row_moments(rows)

@@ -1,0 +1,56 @@
+"""The pipeline, unchanged, on the planted model: one experiment for each seed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import xarray as xr
+
+from phase7.config import Confirm, Patching, Profile, Sampling, Statistics, Sweep
+from phase7.effects import open_effects
+from phase7.heads import format_heads
+from phase7.pipeline import Paths, Run
+from tests.planted import model
+
+KEYWORDS = Path(__file__).parents[2] / "data" / "keywords.toml"
+
+
+def run(folder: Path, seed: int, *, share_of_markers: float = 0.5, n_prompts: int = 48) -> xr.DataTree:
+    """Build, patch and test every head in every mode; the effects tree.
+
+    `share_of_markers` 0 makes emotion prompts that are neutral ones: the null.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True)
+    shutil.copy(KEYWORDS, data / "keywords.toml")
+    model.save(folder / "planted", seed)
+    model.write_prompts(data / "neutral_prompts.json", seed=seed, n_prompts=n_prompts, share_of_markers=0.0)
+    model.write_prompts(
+        data / "gratitude_prompts.json", seed=seed + 1000, n_prompts=n_prompts,
+        share_of_markers=share_of_markers,
+    )  # fmt: skip
+    profile = Profile(
+        name="planted",
+        models=(str(folder / "planted"),),
+        emotions=("gratitude",),
+        scorers=("vader", "keywords"),
+        sampling=Sampling(max_new_tokens=12, temperature=1.0, top_p=0.95, seed=seed),
+        patching=Patching(),
+        sweep=Sweep(modes=("result",)),
+        confirm=Confirm(
+            target_heads="all", head_sets=(format_heads(model.PAIR),), strongest=3, lengths=(1,)
+        ),
+        statistics=Statistics(selection_metrics=("gratitude_keywords",)),
+    )
+    paths = Paths(
+        root=folder,
+        store=folder / "store",
+        effects=folder / "effects.nc",
+        plots=folder / "plots",
+        report=None,
+        run_record=folder / "run.json",
+        patching=lambda name, emotion: folder / f"{name}_{emotion}.pkl",
+    )
+    Run(profile, paths, show_progress=False).execute()
+    return open_effects(paths.effects)["planted/gratitude"]
