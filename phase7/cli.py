@@ -106,7 +106,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_patch(commands: Any) -> None:
-    from phase7.config import DONOR_KINDS, POSITIONS
+    from phase7.config import CONTROL_KINDS, DONOR_KINDS, POSITIONS
     from phase7.metrics import MODES
 
     parser = commands.add_parser(
@@ -128,7 +128,8 @@ def _add_patch(commands: Any) -> None:
     parser.add_argument("--samples", type=int, default=1, help="continuations a prompt (default: 1)")
     parser.add_argument("--positions", choices=POSITIONS, default="generated")
     parser.add_argument("--donor", choices=DONOR_KINDS, default="mean")
-    parser.add_argument("--control", choices=("neutral", "none"), default="neutral")
+    parser.add_argument("--control", choices=CONTROL_KINDS, default="neutral")
+    parser.add_argument("--random-heads", type=int, default=0, help="add N random heads as a control")
     parser.add_argument("--n-prompts", type=int, default=0, help="patch only the first N prompts")
     parser.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
     parser.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
@@ -251,7 +252,12 @@ def _patch_profile(args: argparse.Namespace) -> Any:
             primary_mode=modes[0],
             use_attn_result=args.use_attn_result,
         ),
-        confirm=Confirm(target_heads=args.head_spec, modes=modes, n_prompts=args.n_prompts),
+        confirm=Confirm(
+            target_heads=args.head_spec,
+            modes=modes,
+            n_prompts=args.n_prompts,
+            random_heads=args.random_heads,
+        ),
         engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
         **options,
     )

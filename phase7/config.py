@@ -21,10 +21,12 @@ from phase7.metrics import METRICS, MODES
 Mode = Literal["result", "v_only", "pattern_v"]
 Positions = Literal["generated", "last", "all"]
 DonorKind = Literal["mean", "paired", "self", "neutral", "zero"]
+ControlKind = Literal["neutral", "shuffled", "none"]
 PromptFormat = Literal["auto", "raw", "chat"]
 
 POSITIONS: tuple[str, ...] = typing.get_args(Positions)
 DONOR_KINDS: tuple[str, ...] = typing.get_args(DonorKind)
+CONTROL_KINDS: tuple[str, ...] = typing.get_args(ControlKind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +51,13 @@ class Sampling:
 class Patching:
     """What is transplanted where.
 
-    `control` is the donor that replaces a head's output without emotion (``neutral``), or ``none``.
+    `control` is the donor that replaces a head's output without the emotion: ``neutral``, the mean
+    over the other neutral prompts; ``shuffled``, the mean over as many prompts as the emotion has,
+    drawn from emotion and neutral prompts together; or ``none``.
     """
 
     donor: DonorKind = "mean"
-    control: Literal["neutral", "none"] = "neutral"
+    control: ControlKind = "neutral"
     positions: Positions = "generated"
     primary_mode: Mode = "result"
     use_attn_result: bool = False
@@ -89,6 +93,8 @@ class Confirm:
         Further specs, each tested as one joint set.
     strongest : int
         How many of the sweep's strongest heads to add.
+    random_heads : int
+        How many heads drawn at random (by the seed) to add as a control for the choice of heads.
     lengths : tuple of int
         Continuation lengths in tokens at which the text is also scored; the full length always is.
     """
@@ -96,12 +102,14 @@ class Confirm:
     target_heads: str = "3:5,7:2"
     head_sets: tuple[str, ...] = ()
     strongest: int = 0
+    random_heads: int = 0
     modes: tuple[Mode, ...] = MODES  # type: ignore[assignment]
     n_prompts: int = 0
     lengths: tuple[int, ...] = (1, 5, 10)
 
     def __post_init__(self) -> None:
         _check(self, "strongest", 0, 100_000)
+        _check(self, "random_heads", 0, 100_000)
         _check(self, "n_prompts", 0, 1_000_000)
         _check_modes(self.modes)
         if any(length < 1 for length in self.lengths):

@@ -106,16 +106,19 @@ class Executor:
         if kind == "paired":
             partner = stage.emotion.prompts[index % len(stage.emotion.prompts)]
             return single(self.capture(partner, fmt, every))
-        if kind == "neutral":
-            if len(stage.neutral.prompts) < 2:
+        if kind in ("neutral", "shuffled"):
+            prompts, recipient = stage.donor_prompts(role), stage.neutral.prompts[index]
+            if recipient not in prompts.prompts:
+                return self.mean_donor(prompts, fmt, every)
+            if len(prompts.prompts) < 2:
                 raise UserError(
                     expected="at least 2 neutral prompts, since the recipient is left out of the mean",
                     got="1",
-                    where=f"{stage.neutral.path}: donor neutral",
+                    where=f"{stage.neutral.path}: control donor {kind}",
                     remedy="add neutral prompts, or run without a control (--control none)",
                 )
-            own = self.capture(stage.neutral.prompts[index], fmt, every)
-            return self._sum(stage.neutral, fmt, every).mean(without=own)
+            own = self.capture(recipient, fmt, every)
+            return self._sum(prompts, fmt, every).mean(without=own)
         return None
 
     def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:

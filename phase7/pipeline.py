@@ -33,7 +33,14 @@ from phase7.execution import Executor
 from phase7.heads import Head, format_heads
 from phase7.metrics import METRICS
 from phase7.models.files import ModelFiles, find_model
-from phase7.plan import ENGINE_VERSION, Stage, confirm_stage, resolve_format, sweep_stage
+from phase7.plan import (
+    ENGINE_VERSION,
+    Stage,
+    confirm_stage,
+    random_heads,
+    resolve_format,
+    sweep_stage,
+)
 from phase7.prompts import PromptSet, load_prompts
 from phase7.provenance import provenance
 from phase7.results import result_dict, write_result
@@ -310,6 +317,7 @@ class Run:
             "scorers": [scorer.describe() for scorer in self.scorers],
             "fdr_family": "all tested head sets, modes and metrics of one (model, emotion) and stage",
             "alpha": profile.statistics.alpha,
+            "random_heads": [str(head) for head in random_heads(profile, files)],
             "strongest_heads": [str(head) for head in strongest],
             "selection_rule": "root mean square over " + ", ".join(metrics)
             + " of the mean net Δ, each divided by its standard deviation over the swept heads",

@@ -7,6 +7,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -102,8 +103,16 @@ class Stage:
                     yield self._batch(index, role, cells, n_rows)
 
     def donor_kind(self, role: Role) -> str:
-        """``mean``, ``paired``, ``self``, ``neutral`` or ``zero``."""
-        return self.profile.patching.donor if role == "emotion" else "neutral"
+        """``mean``, ``paired``, ``self``, ``neutral``, ``shuffled`` or ``zero``."""
+        patching = self.profile.patching
+        return patching.donor if role == "emotion" else patching.control
+
+    def donor_prompts(self, role: Role) -> PromptSet:
+        """The prompts that a role's mean donor averages over; a recipient among them is left out."""
+        kind = self.donor_kind(role)
+        if kind == "shuffled":
+            return shuffled_prompts(self.emotion, self.neutral, self.profile.sampling.seed)
+        return self.neutral if kind == "neutral" else self.emotion
 
     def _cells_a_batch(self) -> int:
         """How many cells fit beside the baseline and one self-check a mode."""
@@ -155,10 +164,8 @@ class Stage:
 
     def _donor_identity(self, role: Role, index: int) -> dict[str, Any]:
         kind = self.donor_kind(role)
-        if kind == "mean":
-            return {"kind": kind, "prompts": self.emotion.digest}
-        if kind == "neutral":
-            return {"kind": kind, "prompts": self.neutral.digest}
+        if kind in ("mean", "neutral", "shuffled"):
+            return {"kind": kind, "prompts": self.donor_prompts(role).digest}
         if kind == "paired":
             return {"kind": kind, "prompt": self.emotion.prompts[index % len(self.emotion.prompts)]}
         return {"kind": kind}
@@ -225,7 +232,8 @@ def confirm_stage(
     confirm = profile.confirm
     targets = _parse(confirm.target_heads, files, "confirm.target_heads")
     sets = {targets, *(_parse(spec, files, "confirm.head_sets") for spec in confirm.head_sets)}
-    singles = {(head,) for heads in sets for head in heads} | {(head,) for head in strongest}
+    others = [*strongest, *random_heads(profile, files)]
+    singles = {(head,) for heads in sets for head in heads} | {(head,) for head in others}
     cells = sorted(Cell(heads, mode) for heads in singles | sets for mode in confirm.modes)
     half = confirmation_half(neutral) if profile.sweep else tuple(range(len(neutral.prompts)))
     length = profile.sampling.max_new_tokens
@@ -240,6 +248,22 @@ def confirm_stage(
         sampling=profile.sampling,
         lengths=tuple(sorted({n for n in confirm.lengths if n < length})),
     )
+
+
+def random_heads(profile: Profile, files: ModelFiles) -> tuple[Head, ...]:
+    """Heads drawn at random as a control, among those that are no targets; a function of the seed."""
+    targets = _parse(profile.confirm.target_heads, files, "confirm.target_heads")
+    pool = [head for head in _parse("all", files, "all") if head not in targets]
+    draw = random.Random(f"phase7 random heads {profile.sampling.seed}")
+    return tuple(sorted(draw.sample(pool, min(profile.confirm.random_heads, len(pool)))))
+
+
+def shuffled_prompts(emotion: PromptSet, neutral: PromptSet, seed: int) -> PromptSet:
+    """As many prompts as the emotion has, drawn from emotion and neutral prompts together."""
+    union = sorted({*emotion.prompts, *neutral.prompts})
+    draw = random.Random(f"phase7 shuffled prompts {seed}")
+    chosen = draw.sample(union, min(len(emotion.prompts), len(union)))
+    return PromptSet(name="shuffled", path="", prompts=tuple(chosen))
 
 
 def discovery_half(neutral: PromptSet) -> tuple[int, ...]:

@@ -83,7 +83,7 @@ def _fill_head(attention: torch.nn.Module, head: Head, normal) -> None:
         write[0, target] = 2.0  # about half of an emotion prompt's words are markers
     else:
         read[_WORD] = normal(32, D_HEAD, std=0.25) / _SCALE
-        write[:, _STYLE] = normal(D_HEAD, 24, std=0.5)
+        write[:, _STYLE] = normal(D_HEAD, 24, std=0.3)
 
 
 def _and_neuron(mlp: torch.nn.Module) -> None:
@@ -99,8 +99,8 @@ def _unembedding(weight: torch.Tensor, normal) -> None:
     bias = weight[:, _PLUS]
     for index, word in enumerate(WORDS):
         if word in NEUTRAL_WORDS:
-            weight[index, _WORD] = normal(32, std=0.3) / _SCALE
-            weight[index, _STYLE] = normal(24, std=0.3) / _SCALE
+            weight[index, _WORD] = normal(32, std=0.25) / _SCALE
+            weight[index, _STYLE] = normal(24, std=0.25) / _SCALE
         elif word in GRATITUDE_WORDS:
             weight[index, _E] = 3.0 / _SCALE
         else:

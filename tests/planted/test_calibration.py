@@ -1,0 +1,15 @@
+"""Null calibration of the whole pipeline (slow; printed by `python -m tests.planted.calibration`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.planted.calibration import main
+
+
+@pytest.mark.slow
+def test_null_p_values_are_uniform_and_discoveries_rare():
+    p, with_discovery, n_cells = main()
+    assert n_cells >= 1000
+    assert p > 0.01
+    assert with_discovery <= 0.05 * 90 + 2 * (90 * 0.05 * 0.95) ** 0.5
