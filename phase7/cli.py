@@ -47,6 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _days(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1,000,000 days, got {text}")
+    return value
+
+
 class _Terminated(BaseException):
     """SIGTERM arrived."""
 
@@ -60,12 +67,25 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _tell(line: str) -> None:
+    """Print what may hold a user's or a file's characters."""
+    print(_printable(line))
+
+
 def _say(line: str) -> None:
     print(f"phase7: {_printable(line)}", file=sys.stderr, flush=True)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, as every other error here is told."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"phase7: error: {_printable(message)} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="phase7",
         description="Causal head patching of language models, measured on the text they generate.",
     )
@@ -169,7 +189,7 @@ def _add_store(commands: Any) -> None:
     )
     parser.add_argument("--stage", help="prune: only this stage (capture, generation, ...)")
     parser.add_argument(
-        "--older-than-days", type=float, default=0.0, help="prune: only entries this old"
+        "--older-than-days", type=_days, default=0.0, help="prune: only entries this old"
     )
     _folders(parser)
     parser.set_defaults(run=_store)
@@ -266,13 +286,13 @@ def _patch_profile(args: argparse.Namespace) -> Any:
 def _execute(run: Any, args: argparse.Namespace) -> int:
     outcome = run.execute(force=args.force)
     if outcome.up_to_date:
-        print(f"up to date: nothing to compute ({outcome.seconds:.1f} s)")
+        _tell(f"up to date: nothing to compute ({outcome.seconds:.1f} s)")
         return 0
     for path in outcome.written:
-        print(f"wrote {path}")
+        _tell(f"wrote {path}")
     computed = sum(outcome.n_computed.values())
     kept = sum(outcome.n_hits.values())
-    print(f"{computed} entries computed, {kept} from the store, {outcome.seconds:.0f} s")
+    _tell(f"{computed} entries computed, {kept} from the store, {outcome.seconds:.0f} s")
     return 0
 
 
@@ -285,7 +305,7 @@ def _print_plan(run: Any) -> int:
                 cached = [b for b in batches if run.store.has("generation", b.key)]
                 todo = sum(b.n_tokens for b in batches) - sum(b.n_tokens for b in cached)
                 total += todo
-                print(
+                _tell(
                     f"{files.name}/{emotion.name} {stage.name}: {len(stage.cells)} cells x"
                     f" {len(stage.recipients)} prompts x {len(stage.roles)} donors,"
                     f" {len(batches)} batches of {batches[0].n_rows} rows,"
@@ -293,8 +313,8 @@ def _print_plan(run: Any) -> int:
                 )
     strongest = run.profile.confirm.strongest if run.profile.sweep else 0
     if strongest:
-        print(f"the confirmation also tests the sweep's {strongest} strongest heads, known only then")
-    print(f"total: {total:,} tokens to generate")
+        _tell(f"the confirmation also tests the sweep's {strongest} strongest heads, known only then")
+    _tell(f"total: {total:,} tokens to generate")
     return 0
 
 
@@ -307,10 +327,10 @@ def _report(args: argparse.Namespace) -> int:
     tree = open_effects(args.effects)
     plots = args.plots or Path("results") / str(tree.attrs["profile"]) / "plots"
     for path in write_plots(tree, plots):
-        print(f"wrote {path}")
+        _tell(f"wrote {path}")
     text = render_report(tree, lang=args.lang, plots_dir=plots, report_path=args.output)
     write_text(args.output, text)
-    print(f"wrote {args.output}")
+    _tell(f"wrote {args.output}")
     return 0
 
 
@@ -325,22 +345,22 @@ def _models(args: argparse.Namespace) -> int:
                 remedy=f"name one of {', '.join(REGISTRY)}",
             )  # fmt: skip
         files = find_model(args.name, store_root=args.store)
-        print(f"{files.name}: {files.folder} (fingerprint {files.fingerprint[:16]})")
+        _tell(f"{files.name}: {files.folder} (fingerprint {files.fingerprint[:16]})")
         return 0
     row = "{:<14} {:<20} {:>6} {:>5} {:>8} {:>11}  {:<9} {}"
-    print(
+    _tell(
         row.format("name", "architecture", "layers", "heads", "KV heads", "parameters", "here", "from")
     )
     for spec in REGISTRY.values():
         here = "yes" if is_here(spec, args.store) else f"{spec.download_bytes / 1e6:.0f} MB"
         place = "PyPI wheel" if spec.source == "wheel" else "hub"
-        print(
+        _tell(
             row.format(
                 spec.name, spec.architecture, spec.n_layers, spec.n_heads, spec.n_kv_heads,
                 f"{spec.n_parameters / 1e6:.1f} M", here, f"{place} {spec.location}",
             )  # fmt: skip
         )
-    print("any local folder in Hugging Face format, or a hub id owner/name[@revision], works too")
+    _tell("any local folder in Hugging Face format, or a hub id owner/name[@revision], works too")
     return 0
 
 
@@ -352,25 +372,25 @@ def _store(args: argparse.Namespace) -> int:
         entries = list(store.verify())
         damaged = [entry for entry in entries if entry.problem]
         for entry in damaged:
-            print(f"{entry.path}: {entry.problem}")
-        print(f"{len(entries)} entries, {len(damaged)} damaged")
+            _tell(f"{entry.path}: {entry.problem}")
+        _tell(f"{len(entries)} entries, {len(damaged)} damaged")
         return 1 if damaged else 0
     if args.action == "prune":
         freed = store.prune(
             stage=args.stage, older_than_s=args.older_than_days * 86_400, now_s=time.time()
         )
-        print(f"freed {freed / 1e6:.1f} MB")
+        _tell(f"freed {freed / 1e6:.1f} MB")
         return 0
     entries = list(store.entries())
     if args.action == "entries":
         for entry in entries:
-            print(f"{entry.stage:<12} {entry.n_bytes:>12,}  {entry.path}")
+            _tell(f"{entry.stage:<12} {entry.n_bytes:>12,}  {entry.path}")
     for stage in sorted({entry.stage for entry in entries}):
         sizes = [entry.n_bytes for entry in entries if entry.stage == stage]
-        print(f"{stage:<12} {len(sizes):>6} entries {sum(sizes) / 1e6:>10.1f} MB")
+        _tell(f"{stage:<12} {len(sizes):>6} entries {sum(sizes) / 1e6:>10.1f} MB")
     models = args.store / "models"
     n_bytes = sum(p.stat().st_size for p in models.rglob("*") if p.is_file())
-    print(f"{'models':<12} {len(list(models.glob('*'))):>6} folders {n_bytes / 1e6:>10.1f} MB")
+    _tell(f"{'models':<12} {len(list(models.glob('*'))):>6} folders {n_bytes / 1e6:>10.1f} MB")
     return 0
 
 

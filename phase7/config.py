@@ -7,7 +7,6 @@ another type or out of range; each is named with its place in the file.
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
 import types
 import typing
@@ -200,7 +199,7 @@ def load_profile(name_or_path: str, root: Path) -> Profile:
             where=str(path),
             remedy="name one of these profiles or give the path of a .toml file",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             expected="TOML in UTF-8", got=str(error), where=str(path), remedy="correct the file"
         ) from error
@@ -260,7 +259,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return tuple(_convert(args[0], item, where) for item in value)
         raise _wrong(where, "a list", value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        # Beyond any range that is checked later, and beyond what float() converts.
+        return float(max(min(value, 10**300), -(10**300)))
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise _wrong(where, f"a value of type {hint.__name__}", value)
@@ -278,8 +278,8 @@ def _bad(name: str, expected: str, value: Any) -> UserError:
 
 def _check(record: Any, name: str, low: float, high: float, *, open_low: bool = False) -> None:
     value = getattr(record, name)
-    right = math.isfinite(value) and low <= value <= high and not (open_low and value == low)
-    if not right:
+    # A comparison with NaN is false, and comparing never overflows as a conversion would.
+    if not low <= value <= high or (open_low and value == low):
         bound = "above" if open_low else "from"
         raise _bad(name, f"a number {bound} {low:g} to {high:g}", value)
 

@@ -32,6 +32,7 @@ from phase7.effects import (
 from phase7.execution import Executor
 from phase7.heads import Head, format_heads
 from phase7.metrics import METRICS
+from phase7.names import plain_name
 from phase7.models.files import ModelFiles, find_model
 from phase7.plan import (
     ENGINE_VERSION,
@@ -175,7 +176,7 @@ class Run:
     def _emotion_prompts(self, name: str) -> PromptSet:
         path = self.profile.prompts.emotion.replace("{emotion}", name)
         prompts = load_prompts(self.paths.root / path)
-        return PromptSet(name=name, path=prompts.path, prompts=prompts.prompts)
+        return PromptSet(name=plain_name(name), path=prompts.path, prompts=prompts.prompts)
 
     def _check_plan(self) -> None:
         """Refuse what cannot run before anything is computed or written."""
@@ -379,7 +380,8 @@ class Run:
         try:
             record = json.loads(self.paths.run_record.read_text(encoding="utf-8"))
             files = record["files"]
-            wanted = self.paths.outputs([f.name for f in self.files], list(self.emotions))
+            emotions = [prompts.name for prompts in self.emotions.values()]
+            wanted = self.paths.outputs([f.name for f in self.files], emotions)
             return record["inputs"] == inputs and all(str(p) in files for p in wanted) and all(
                 _sha256(Path(path)) == digest for path, digest in files.items()
             )

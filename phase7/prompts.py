@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phase7.errors import UserError
+from phase7.names import plain_name
 
 _FORM = 'a JSON object {"prompts": ["first prompt", "second prompt", ...]}'
 
@@ -76,7 +77,7 @@ def load_prompts(path: str | Path) -> PromptSet:
         if text in first_seen:
             raise _refuse(path, f"the same prompt at index {first_seen[text]} and {index}")
         first_seen[text] = index
-    name = path.stem.removesuffix("_prompts") or path.stem
+    name = plain_name(path.stem.removesuffix("_prompts") or path.stem)
     return PromptSet(name=name, path=str(path), prompts=tuple(prompts))
 
 

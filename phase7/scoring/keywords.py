@@ -66,10 +66,7 @@ def _load(path: Path) -> dict[str, set[str]]:
     emotions = [metric.removesuffix("_keywords") for metric in KEYWORDS]
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        families = {
-            emotion: {str(form).lower() for forms in table[emotion].values() for form in forms}
-            for emotion in emotions
-        }
+        families = {emotion: _forms(table[emotion]) for emotion in emotions}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(
             expected="tables [gratitude], [anger], [apology] with lines lemma = [forms]",
@@ -78,6 +75,17 @@ def _load(path: Path) -> dict[str, set[str]]:
             remedy="restore or correct the file",
         ) from error
     return families
+
+
+def _forms(table: dict[str, list[str]]) -> set[str]:
+    """All forms of an emotion's families; raises TypeError or ValueError for another form."""
+    lists = list(table.values())
+    if not all(isinstance(forms, list) for forms in lists):
+        raise TypeError("a family must be a list of words")
+    forms = {form.replace("\u2019", "'").lower() for family in lists for form in family}
+    if not forms or not all(form.strip() for form in forms):
+        raise ValueError("an emotion needs words, and none may be blank")
+    return forms
 
 
 def _pattern(forms: set[str]) -> re.Pattern[str]:
