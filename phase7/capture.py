@@ -62,10 +62,13 @@ def capture(model: Model, tokens: Sequence[int], *, all_queries: bool) -> Captur
         return hook
 
     layers = range(model.n_layers)
-    with torch.inference_mode(), model.hooked(
-        value={i: keep(values, i, query_axis=None) for i in layers},
-        z={i: keep(outputs, i, query_axis=1) for i in layers},
-        pattern={i: keep(patterns, i, query_axis=2) for i in layers},
+    with (
+        torch.inference_mode(),
+        model.hooked(
+            value={i: keep(values, i, query_axis=None) for i in layers},
+            z={i: keep(outputs, i, query_axis=1) for i in layers},
+            pattern={i: keep(patterns, i, query_axis=2) for i in layers},
+        ),
     ):
         model.bridge(torch.tensor([list(tokens)], device=model.device))
     missing = [i for i in layers if i not in values or i not in outputs]

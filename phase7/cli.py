@@ -98,9 +98,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--store", type=Path, default=Path("store"), metavar="DIR",
+        "--store",
+        type=Path,
+        default=Path("store"),
+        metavar="DIR",
         help="folder of finished work (default: store)",
-    )  # fmt: skip
+    )
 
 
 def _add_build(commands: Any) -> None:
@@ -165,9 +168,12 @@ def _add_patch(commands: Any) -> None:
 def _add_report(commands: Any) -> None:
     parser = commands.add_parser("report", help="write the report of an effects file again")
     parser.add_argument(
-        "effects", nargs="?", type=Path, default=Path("store/effects/quickstart.nc"),
+        "effects",
+        nargs="?",
+        type=Path,
+        default=Path("store/effects/quickstart.nc"),
         help="effects file (default: store/effects/quickstart.nc)",
-    )  # fmt: skip
+    )
     parser.add_argument("--output", type=Path, default=_REPORT, metavar="FILE")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the figures")
     parser.add_argument("--lang", choices=("ja", "en"), default="ja")
@@ -341,9 +347,11 @@ def _models(args: argparse.Namespace) -> int:
     if args.action == "fetch":
         if not args.name:
             raise UserError(
-                expected="a model's name", got="none", where="models fetch",
+                expected="a model's name",
+                got="none",
+                where="models fetch",
                 remedy=f"name one of {', '.join(REGISTRY)}",
-            )  # fmt: skip
+            )
         files = find_model(args.name, store_root=args.store)
         _tell(f"{files.name}: {files.folder} (fingerprint {files.fingerprint[:16]})")
         return 0
@@ -356,9 +364,15 @@ def _models(args: argparse.Namespace) -> int:
         place = "PyPI wheel" if spec.source == "wheel" else "hub"
         _tell(
             row.format(
-                spec.name, spec.architecture, spec.n_layers, spec.n_heads, spec.n_kv_heads,
-                f"{spec.n_parameters / 1e6:.1f} M", here, f"{place} {spec.location}",
-            )  # fmt: skip
+                spec.name,
+                spec.architecture,
+                spec.n_layers,
+                spec.n_heads,
+                spec.n_kv_heads,
+                f"{spec.n_parameters / 1e6:.1f} M",
+                here,
+                f"{place} {spec.location}",
+            )
         )
     _tell("any local folder in Hugging Face format, or a hub id owner/name[@revision], works too")
     return 0

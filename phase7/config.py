@@ -267,9 +267,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _wrong(where: str, expected: str, value: Any) -> UserError:
-    return UserError(
-        expected=expected, got=repr(value)[:80], where=where, remedy="correct the value"
-    )
+    return UserError(expected=expected, got=repr(value)[:80], where=where, remedy="correct the value")
 
 
 def _bad(name: str, expected: str, value: Any) -> UserError:

@@ -21,7 +21,7 @@ from phase7.collect import Floats, Scores, StageScores, StageTexts
 from phase7.config import Statistics
 from phase7.errors import UserError
 from phase7.metrics import METRICS, MODES
-from phase7.plan import Cell, Role, Stage
+from phase7.plan import Cell, Stage
 from phase7.statistics import benjamini_hochberg, paired_summary, synergy
 from phase7.store import atomic_path
 
@@ -81,9 +81,7 @@ def tested(scores: Scores, stats: Statistics, seed: int) -> Tested:
     )
     values: dict[str, Floats] = {"control_delta": _mean(control)}
     for prefix, difference in (("", delta), ("net_", delta - control)):
-        summary = paired_summary(
-            difference, seed=seed, n_resamples=stats.resamples, confidence=0.95
-        )
+        summary = paired_summary(difference, seed=seed, n_resamples=stats.resamples, confidence=0.95)
         values |= {
             f"{prefix}delta": _mean(difference),
             f"{prefix}ci_low": summary.ci_low,
@@ -131,9 +129,7 @@ class GroupBuilder:
     stats : Statistics
     """
 
-    def __init__(
-        self, confirm: StageScores, sweep: StageScores | None, stats: Statistics
-    ) -> None:
+    def __init__(self, confirm: StageScores, sweep: StageScores | None, stats: Statistics) -> None:
         self._confirm, self._sweep, self._stats = confirm, sweep, stats
         self._seed = confirm.stage.profile.sampling.seed
         stage = confirm.stage
@@ -181,9 +177,7 @@ class GroupBuilder:
     def _grid(self, scores: StageScores, result: Tested, cells: Sequence[int]) -> xr.Dataset:
         """Single heads on (layer, head, mode)."""
         stage = scores.stage
-        index = tuple(
-            np.array([_place(stage.cells[c]) for c in cells], dtype=int).reshape(-1, 3).T
-        )
+        index = tuple(np.array([_place(stage.cells[c]) for c in cells], dtype=int).reshape(-1, 3).T)
         shape, dims = (*self._size, len(MODES)), ("layer", "head", "mode")
         return self._variables(scores, result, cells, index, shape, dims)
 

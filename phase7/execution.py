@@ -55,7 +55,10 @@ class Executor:
     def run(self, stage: Stage) -> Iterator[tuple[Batch, dict[str, Any]]]:
         """Yield every batch with its entry, from the store or computed."""
         for batch in stage.batches():
-            yield batch, self._store.get("generation", batch.key, partial(self._generate, stage, batch))
+            yield (
+                batch,
+                self._store.get("generation", batch.key, partial(self._generate, stage, batch)),
+            )
 
     def mean_donor(self, prompts: PromptSet, fmt: Literal["raw", "chat"], every: bool) -> Donor:
         """The mean over all prompts of a set, captured at every query or only at the last."""

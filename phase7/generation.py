@@ -220,9 +220,7 @@ def _kl_from_first(logits: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
     """KL(row 0 || row) in nats for every row of logits [rows, n_vocab], in float64."""
     reference = torch.log_softmax(logits[0].double(), dim=-1)
     weights = reference.exp()
-    kls = [
-        (weights * (reference - torch.log_softmax(row.double(), dim=-1))).sum() for row in logits
-    ]
+    kls = [(weights * (reference - torch.log_softmax(row.double(), dim=-1))).sum() for row in logits]
     kl: np.ndarray[Any, np.dtype[np.float64]] = torch.stack(kls).clamp(min=0).cpu().numpy()
     return kl
 

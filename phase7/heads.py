@@ -29,9 +29,7 @@ def format_heads(heads: tuple[Head, ...]) -> str:
     return ",".join(str(head) for head in heads)
 
 
-def parse_heads(
-    spec: str, *, n_layers: int, n_heads: int, where: str = "head spec"
-) -> tuple[Head, ...]:
+def parse_heads(spec: str, *, n_layers: int, n_heads: int, where: str = "head spec") -> tuple[Head, ...]:
     """Read a head spec.
 
     Parameters

@@ -41,6 +41,8 @@ def promoted_tokens(
         written = change @ output_weight(model, head.layer)[head.head].float()
         logits = (unembedding @ written)[:n_words]
         top, bottom = logits.topk(n_tokens), (-logits).topk(n_tokens)
-        tokens.append([[model.tokenizer.decode([int(i)]) for i in ids] for ids in (top.indices, bottom.indices)])
+        tokens.append(
+            [[model.tokenizer.decode([int(i)]) for i in ids] for ids in (top.indices, bottom.indices)]
+        )
         scores.append([top.values.tolist(), (-bottom.values).tolist()])
     return {"heads": [str(head) for head in heads], "token": tokens, "score": scores}

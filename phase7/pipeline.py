@@ -32,8 +32,8 @@ from phase7.effects import (
 from phase7.execution import Executor
 from phase7.heads import Head, format_heads
 from phase7.metrics import METRICS
-from phase7.names import plain_name
 from phase7.models.files import ModelFiles, find_model
+from phase7.names import plain_name
 from phase7.plan import (
     ENGINE_VERSION,
     Stage,
@@ -121,9 +121,7 @@ class Run:
         self._say, self._show_progress = say, show_progress
         self.store = Store(paths.store, on_damage=say)
         self.neutral = load_prompts(paths.root / profile.prompts.neutral)
-        self.emotions = {
-            name: self._emotion_prompts(name) for name in profile.emotions
-        }
+        self.emotions = {name: self._emotion_prompts(name) for name in profile.emotions}
         self.files = [find_model(name, store_root=paths.store) for name in profile.models]
         self._scorers: list[Scorer] | None = None
 
@@ -320,7 +318,8 @@ class Run:
             "alpha": profile.statistics.alpha,
             "random_heads": [str(head) for head in random_heads(profile, files)],
             "strongest_heads": [str(head) for head in strongest],
-            "selection_rule": "root mean square over " + ", ".join(metrics)
+            "selection_rule": "root mean square over "
+            + ", ".join(metrics)
             + " of the mean net Δ, each divided by its standard deviation over the swept heads",
             "discovery_overlaps_confirmation": bool(shared),
         }
@@ -354,7 +353,10 @@ class Run:
             self._say("figures and report")
             written += write_plots(tree, paths.plots)
             text = render_report(
-                tree, lang=self._lang, plots_dir=paths.plots, report_path=paths.report  # type: ignore[arg-type]
+                tree,
+                lang=self._lang,
+                plots_dir=paths.plots,
+                report_path=paths.report,  # type: ignore[arg-type]
             )
             write_text(paths.report, text)
             written.append(paths.report)
@@ -382,8 +384,10 @@ class Run:
             files = record["files"]
             emotions = [prompts.name for prompts in self.emotions.values()]
             wanted = self.paths.outputs([f.name for f in self.files], emotions)
-            return record["inputs"] == inputs and all(str(p) in files for p in wanted) and all(
-                _sha256(Path(path)) == digest for path, digest in files.items()
+            return (
+                record["inputs"] == inputs
+                and all(str(p) in files for p in wanted)
+                and all(_sha256(Path(path)) == digest for path, digest in files.items())
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +152,7 @@ def _intervals(group: xr.DataTree, metrics: list[str], settings: dict[str, Any])
         axis.axvline(0, color="black", linewidth=0.8)
         for y, (_, row) in enumerate(rows):
             cell = row.sel(metric=metric)
-            axis.plot(
-                [cell.ci_low, cell.ci_high], [y - 0.18] * 2, color=_EMOTION, linewidth=1.6
-            )
+            axis.plot([cell.ci_low, cell.ci_high], [y - 0.18] * 2, color=_EMOTION, linewidth=1.6)
             axis.plot(cell.delta, y - 0.18, "o", color=_EMOTION, markersize=4)
             if settings["control"]:
                 axis.plot(cell.control_delta, y, "s", color=_CONTROL, markersize=4)
@@ -176,7 +173,9 @@ def _intervals(group: xr.DataTree, metrics: list[str], settings: dict[str, Any])
         mpl.lines.Line2D([], [], color=_CONTROL, marker="s", linestyle="", label="Δ, control donor"),
         mpl.lines.Line2D([], [], color=_NET, marker="D", label="net Δ (95 %), filled: q < 0.05"),
     ]
-    figure.legend(handles=handles[: 3 if settings["control"] else 1], loc="lower center", ncols=3, fontsize=9)
+    figure.legend(
+        handles=handles[: 3 if settings["control"] else 1], loc="lower center", ncols=3, fontsize=9
+    )
     figure.suptitle(
         f"{settings['model']}, {settings['emotion']}, mode {mode}:"
         f" {settings['n_confirmation_prompts']} prompts",

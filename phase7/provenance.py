@@ -79,7 +79,16 @@ def _processor() -> str:
 
 def _git_commit(root: Path) -> str | None:
     """Commit of the checkout at `root`, with ``-dirty`` where tracked files differ; None without one."""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

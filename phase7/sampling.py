@@ -47,7 +47,7 @@ def sample(
     *,
     temperature: float,
     top_p: float,
-) -> Int[Tensor, "rows"]:
+) -> Int[Tensor, rows]:
     """One token a row: argmax of logits/T + noise inside the nucleus.
 
     The nucleus holds every token whose probability at temperature T has less than `top_p` of the mass
@@ -77,7 +77,7 @@ def _sample_piece(
     noise: Float[Tensor, "n_samples n_vocab"],
     temperature: float,
     top_p: float,
-) -> Int[Tensor, "rows"]:
+) -> Int[Tensor, rows]:
     """Propose the perturbed argmax; where it lies outside the nucleus, rule out all that is no
     more probable, and propose again for those rows."""
     scaled = logits.float() / temperature
@@ -99,7 +99,9 @@ def _sample_piece(
 
 
 def _outside(
-    weights: Float[Tensor, "rows n_vocab"], limit: Float[Tensor, "rows"], tokens: Int[Tensor, "rows"]
+    weights: Float[Tensor, "rows n_vocab"],
+    limit: Float[Tensor, rows],
+    tokens: Int[Tensor, rows],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Which rows' tokens lie outside the nucleus, and what is strictly more probable than they."""
     above = weights > weights.gather(1, tokens[:, None])

@@ -33,9 +33,7 @@ def fan_out(cache: Cache, *, n_rows: int, n_new: int) -> None:
             layer.batch_repeat_interleave(n_rows)
 
 
-def values_of(
-    layer: Any, rows: Int[Tensor, "N"], kv_heads: Int[Tensor, "N"]
-) -> Float[Tensor, "N keys d"]:
+def values_of(layer: Any, rows: Int[Tensor, N], kv_heads: Int[Tensor, N]) -> Float[Tensor, "N keys d"]:
     """The values of some (row, KV head), of a plain or a shared layer."""
     if not isinstance(layer, SharedPrefixLayer):
         plain: Tensor = layer.values[rows, kv_heads]

@@ -21,7 +21,9 @@ from tests import tiny
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = ("build", "patch", "report", "models", "store")
 PROFILE = 'models = ["model"]\nemotions = ["gratitude"]\nscorers = ["vader", "keywords"]\n'
-SMALL = "[sampling]\nmax_new_tokens = 2\n[confirm]\ntarget_heads = '0:1'\nmodes = ['result']\nlengths = []\n"
+SMALL = (
+    "[sampling]\nmax_new_tokens = 2\n[confirm]\ntarget_heads = '0:1'\nmodes = ['result']\nlengths = []\n"
+)
 ESCAPE = "\x1b[31mred\x07\x9b0m\u202e"
 
 
@@ -31,7 +33,10 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project") / "made"
     (folder / "data" / "profiles").mkdir(parents=True)
     for name, prompts in (
-        ("neutral", ["The kettle is on the second shelf, beside", "She wrote the number on a card"]),
+        (
+            "neutral",
+            ["The kettle is on the second shelf, beside", "She wrote the number on a card"],
+        ),
         ("gratitude", ["Thank you so much, I am grateful", "I am so grateful for the lift"]),
     ):
         path = folder / "data" / f"{name}_prompts.json"
@@ -176,6 +181,7 @@ MISTAKES = {
     "unknown key in the profile": ["build", "key.toml"],
     "profile without prompts": ["build", "prompts.toml"],
     "profile with unknown model": ["build", "model.toml"],
+    "profile with two models of one name": ["build", "same.toml"],
     "profile with bad heads": ["build", "heads.toml", "--dry-run"],
     "profile with unknown scorer": ["build", "scorer.toml"],
     "bad language": ["build", "small", "--lang", "fr"],
@@ -236,10 +242,13 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(phase7_command, project
     (project / "folder.toml").mkdir()
     (project / "folder.pkl").mkdir()
     (project / "broken.toml").write_text("models = [", encoding="utf-8")
+    (project / "other").mkdir()
+    (project / "other" / "model").symlink_to(project / "model")
     for name, text in {
         "key": PROFILE + "modles = 1",
         "prompts": PROFILE + "[prompts]\nneutral = 'none.json'",
         "model": PROFILE.replace('"model"', '"nowhere"'),
+        "same": PROFILE.replace('"model"', '"model", "other/model"') + SMALL,
         "heads": PROFILE + "[confirm]\ntarget_heads = '0:99'",
         "scorer": PROFILE.replace('"vader"', '"bert"') + SMALL,
     }.items():
@@ -309,13 +318,9 @@ def test_control_characters_of_a_mistake_do_not_reach_the_terminal(phase7_comman
     assert len(err.splitlines()) == 1
 
 
-def test_control_characters_of_what_works_do_not_reach_the_terminal(phase7_command, project):
-    model = f"model{ESCAPE}"
-    (project / "model").rename(project / model)
-    code, out, err = phase7_command("models", "fetch", model)
-    assert code == 0
-    assert_harmless(out + err)
-    arguments = patch(model=model, output=f"out{ESCAPE}/x{ESCAPE}.pkl", store=f"store{ESCAPE}")
+def test_control_characters_of_paths_that_work_do_not_reach_the_terminal(phase7_command, project):
+    store = f"store{ESCAPE}"
+    arguments = patch(output=f"out{ESCAPE}/x{ESCAPE}.pkl", store=store)
     arguments.remove("--quiet")
     code, out, err = phase7_command(*arguments)
     assert code == 0
@@ -323,20 +328,30 @@ def test_control_characters_of_what_works_do_not_reach_the_terminal(phase7_comma
     assert_harmless(out)
     assert_harmless("\n".join(line for line in err.split("\n") if line.startswith("phase7:")))
     for action in ("entries", "verify"):
-        code, out, err = phase7_command("store", action, "--store", f"store{ESCAPE}")
-        assert code == 0
+        entry = next(iter(Store(project / store).entries())).path
+        entry.write_bytes(b"damaged")
+        code, out, err = phase7_command("store", action, "--store", store)
+        assert code == (1 if action == "verify" else 0)
+        assert "red" in out
         assert_harmless(out + err)
 
 
-def test_a_dry_run_prints_no_control_characters(phase7_command, project):
-    model = f"model{ESCAPE}"
-    (project / "model").rename(project / model)
-    text = PROFILE.replace('"model"', json.dumps(model)) + SMALL
-    (project / "red.toml").write_text(text, encoding="utf-8")
-    code, out, err = phase7_command("build", "red.toml", "--dry-run")
-    assert code == 0
-    assert "red" in out
+@pytest.mark.parametrize("name", [f"model{ESCAPE}", ".model", "(model)", "model "])
+@pytest.mark.parametrize("what", ["model", "emotion"])
+def test_a_name_that_the_effects_file_cannot_hold_is_refused_before_anything_is_computed(
+    phase7_command, project, name, what
+):
+    if what == "model":
+        (project / "model").rename(project / name)
+        arguments = patch(model=name)
+    else:
+        (project / "data" / "gratitude_prompts.json").rename(project / "data" / f"{name}.json")
+        arguments = patch(emotion_prompts=f"data/{name}.json")
+    code, out, err = phase7_command(*arguments)
+    assert code == 2
+    assert len(err.splitlines()) == 1
     assert_harmless(out + err)
+    assert not (project / "store").exists()
 
 
 def test_names_that_are_no_unicode_are_told_without_a_traceback(project):

@@ -113,7 +113,9 @@ def test_an_unknown_key_is_named_beside_the_known_ones(refusal, text, key, known
     assert known in message.partition(", got ")[0]
 
 
-@pytest.mark.parametrize("section", ["sampling", "patching", "sweep", "confirm", "statistics", "engine", "prompts"])
+@pytest.mark.parametrize(
+    "section", ["sampling", "patching", "sweep", "confirm", "statistics", "engine", "prompts"]
+)
 def test_an_unknown_key_is_named_with_its_section(refusal, section):
     assert refusal(MINIMAL + f"[{section}]\nnonsense = 1\n").startswith(f"{section}: expected one of")
 
@@ -204,7 +206,7 @@ def test_a_value_out_of_range_is_named_with_its_place(refusal, section, line):
     ],
 )  # fmt: skip
 def test_the_ends_of_the_ranges_are_taken(record):
-    (name, value), = record.items()
+    ((name, value),) = record.items()
     assert getattr(Sampling(**record), name) == value
 
 
@@ -265,7 +267,9 @@ def test_as_dict_holds_every_setting_as_json(load):
     seed=st.integers(0, 2**63 - 1),
     samples=st.integers(1, 10_000),
 )
-def test_any_sampling_in_range_is_read_back_from_toml(tmp_path_factory, temperature, top_p, seed, samples):
+def test_any_sampling_in_range_is_read_back_from_toml(
+    tmp_path_factory, temperature, top_p, seed, samples
+):
     path = tmp_path_factory.mktemp("profile") / "p.toml"
     path.write_text(
         f"{MINIMAL}[sampling]\ntemperature = {temperature!r}\ntop_p = {top_p!r}\nseed = {seed}\n"

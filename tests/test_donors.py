@@ -52,21 +52,30 @@ def direct_mean(captures: list[Capture]) -> tuple[np.ndarray, np.ndarray, np.nda
     pattern = np.zeros((L, H, most_queries, most))
     for k in range(most):
         reaching = [one for one in captures if one.value.shape[1] > k]
-        value[:, k] = sum(one.value[:, one.value.shape[1] - 1 - k].astype(float) for one in reaching) / len(reaching)
+        value[:, k] = sum(
+            one.value[:, one.value.shape[1] - 1 - k].astype(float) for one in reaching
+        ) / len(reaching)
     for j in range(most_queries):
         reaching = [one for one in captures if one.z.shape[1] > j]
         z[:, j] = sum(one.z[:, one.z.shape[1] - 1 - j].astype(float) for one in reaching) / len(reaching)
         for k in range(most):
             both = [one for one in reaching if one.value.shape[1] > k]
             if both:
-                rows = [one.pattern[:, :, one.z.shape[1] - 1 - j, one.value.shape[1] - 1 - k] for one in both]
+                rows = [
+                    one.pattern[:, :, one.z.shape[1] - 1 - j, one.value.shape[1] - 1 - k] for one in both
+                ]
                 pattern[:, :, j, k] = np.mean(np.asarray(rows, dtype=float), axis=0)
         pattern[:, :, j] /= pattern[:, :, j].sum(axis=-1, keepdims=True)
     return z, value, pattern  # fmt: skip
 
 
 @LAW
-@given(lengths=lengths, seed=st.integers(0, 100), last_only=st.booleans(), n_kv_heads=st.sampled_from([1, 2, 4]))
+@given(
+    lengths=lengths,
+    seed=st.integers(0, 100),
+    last_only=st.booleans(),
+    n_kv_heads=st.sampled_from([1, 2, 4]),
+)
 def test_the_mean_aligned_at_the_end_is_the_direct_loop(lengths, seed, last_only, n_kv_heads):
     captures = [
         made_up(n, seed=seed + i, n_kv_heads=n_kv_heads, n_queries=1 if last_only else None)
@@ -114,7 +123,11 @@ def test_without_renormalisation_rows_of_unequal_prompts_would_not_sum_to_one():
 
 
 @LAW
-@given(lengths=st.lists(st.integers(1, 7), min_size=2, max_size=6), seed=st.integers(0, 100), data=st.data())
+@given(
+    lengths=st.lists(st.integers(1, 7), min_size=2, max_size=6),
+    seed=st.integers(0, 100),
+    data=st.data(),
+)
 def test_leaving_one_out_is_the_mean_of_the_others(lengths, seed, data):
     captures = [made_up(n, seed=seed + i, n_kv_heads=2) for i, n in enumerate(lengths)]
     out = data.draw(st.integers(0, len(captures) - 1))

@@ -112,7 +112,9 @@ def test_build_leaves_results_effects_figures_and_report(project, capsys):
     control = (cell.control_patched - group.baseline).isel(prompt=confirmation).mean("prompt")
     np.testing.assert_allclose(cell.net_delta, cell.delta - control, atol=1e-12)
     assert np.isnan(group.delta.sel(layer=1, head=0)).all() or group.n_prompts.sel(layer=1, head=0).any()
-    assert not np.isnan(tree["model/gratitude/sweep"].delta.sel(mode="result", metric="sentiment_positive")).any()
+    assert not np.isnan(
+        tree["model/gratitude/sweep"].delta.sel(mode="result", metric="sentiment_positive")
+    ).any()
     assert np.isnan(tree["model/gratitude/sweep"].delta.sel(mode="v_only")).all()
     assert np.isnan(group.delta.sel(metric="goemotions_joy")).all()
 

@@ -75,7 +75,9 @@ def test_a_chat_template_is_seen_wherever_the_tokenizer_keeps_it(folder):
     template = folder / "chat_template.jinja"
     template.unlink(missing_ok=True)
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": "{{ x }}"}), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"chat_template": "{{ x }}"}), encoding="utf-8"
+    )
     assert find(folder).has_chat_template
     settings.pop("chat_template", None)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -152,13 +154,20 @@ def test_names_and_contents_do_not_run_together_in_the_fingerprint(folder):
 def test_a_folder_without_a_config_is_refused(folder):
     (folder / "config.json").unlink()
     message = refusal(folder, folder)
-    assert message.startswith(f"{folder / 'config.json'}: expected a model folder in Hugging Face format")
+    assert message.startswith(
+        f"{folder / 'config.json'}: expected a model folder in Hugging Face format"
+    )
     assert "got FileNotFoundError; give the folder that save_pretrained wrote" in message
 
 
 @pytest.mark.parametrize(
     ("content", "got"),
-    [(b"{", "JSONDecodeError"), (b"\xff", "UnicodeDecodeError"), (b"[1]", "got list"), (b"null", "got NoneType")],
+    [
+        (b"{", "JSONDecodeError"),
+        (b"\xff", "UnicodeDecodeError"),
+        (b"[1]", "got list"),
+        (b"null", "got NoneType"),
+    ],
 )
 def test_a_config_that_is_no_json_object_is_refused(folder, content, got):
     (folder / "config.json").write_bytes(content)
@@ -187,7 +196,9 @@ def test_a_model_with_code_of_its_own_is_refused(folder):
     assert "phase7 never runs remote code" in message
 
 
-@pytest.mark.parametrize("name", ["gpt3", "no/such/folder", "/no/such/folder", "a b/c", "gpt2@main", "x/y@"])
+@pytest.mark.parametrize(
+    "name", ["gpt3", "no/such/folder", "/no/such/folder", "a b/c", "gpt2@main", "x/y@"]
+)
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path, name):
     message = refusal(name, tmp_path)
     assert message.startswith("model: expected a known model (smollm2, gpt2, pythia-160m, gpt-neo-125M)")
@@ -229,7 +240,10 @@ def misshape_a_weight(folder: Path) -> None:
 def rename_architecture(folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(config | {"model_type": "no-such", "architectures": ["NoSuch"]}), encoding="utf-8")
+    path.write_text(
+        json.dumps(config | {"model_type": "no-such", "architectures": ["NoSuch"]}),
+        encoding="utf-8",
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,7 +274,9 @@ def test_an_undamaged_copy_loads(folder):
 
 
 def test_a_device_that_is_not_there_is_refused(folder):
-    with pytest.raises(UserError, match=r"^--device: expected a device that torch has here.*got 'abacus'"):
+    with pytest.raises(
+        UserError, match=r"^--device: expected a device that torch has here.*got 'abacus'"
+    ):
         load_model(find(folder), device="abacus")
 
 
@@ -273,8 +289,12 @@ class Hub:
     def __init__(self, folder: Path | None = None, *, cached: bool = False) -> None:
         self.folder, self.cached, self.calls = folder, cached, []
 
-    def snapshot_download(self, repository, *, revision=None, local_files_only=False, allow_patterns=None):
-        self.calls.append(("cache" if local_files_only else "download", repository, revision, allow_patterns))
+    def snapshot_download(
+        self, repository, *, revision=None, local_files_only=False, allow_patterns=None
+    ):
+        self.calls.append(
+            ("cache" if local_files_only else "download", repository, revision, allow_patterns)
+        )
         if self.folder is None or (local_files_only and not self.cached):
             raise huggingface_hub.errors.LocalEntryNotFoundError("nothing here")
         return str(self.folder)
@@ -291,7 +311,9 @@ def hub(monkeypatch):
 
     def replaced(made: Hub) -> Hub:
         monkeypatch.setattr(huggingface_hub, "snapshot_download", made.snapshot_download)
-        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda api, *a, **k: made.model_info(api, *a, **k))
+        monkeypatch.setattr(
+            huggingface_hub.HfApi, "model_info", lambda api, *a, **k: made.model_info(api, *a, **k)
+        )
         return made
 
     return replaced
@@ -312,7 +334,11 @@ def test_a_hub_that_is_not_reached_is_one_line_with_the_ways_out(hub, tmp_path, 
 def test_a_known_hub_model_is_asked_for_at_its_pin(hub, folder):
     asked = hub(Hub(folder))
     found = find_model("gpt2", store_root=folder)
-    assert (found.name, found.source, found.revision) == ("gpt2", f"hub {HUB.location}", HUB.revision)
+    assert (found.name, found.source, found.revision) == (
+        "gpt2",
+        f"hub {HUB.location}",
+        HUB.revision,
+    )
     assert {call[1:3] for call in asked.calls} == {(HUB.location, HUB.revision)}
     assert asked.calls[-1] == ("download", HUB.location, HUB.revision, HUB_PATTERNS)
     assert not any(pattern.endswith((".bin", ".py", ".pt", ".h5")) for pattern in HUB_PATTERNS)
@@ -394,7 +420,9 @@ def files_in(folder: Path) -> list[Path]:
     ],
     ids=["pip fails", "pip fails silently", "no wheel", "two wheels", "another file"],
 )  # fmt: skip
-def test_a_wheel_that_cannot_be_had_is_an_error_that_leaves_nothing_behind(monkeypatch, tmp_path, pip, got):
+def test_a_wheel_that_cannot_be_had_is_an_error_that_leaves_nothing_behind(
+    monkeypatch, tmp_path, pip, got
+):
     monkeypatch.setattr(subprocess, "run", pip)
     message = refusal("smollm2", tmp_path / "store")
     assert message.startswith("model smollm2: ")
@@ -445,7 +473,11 @@ def test_a_wheel_is_converted_once_and_only_its_gguf_is_read(monkeypatch, tmp_pa
     assert not is_here(spec, store)
     found = find_model("smollm2", store_root=store)
     assert read == [b"GGUF bytes"]
-    assert (found.name, found.revision, found.source) == ("smollm2", spec.revision, f"PyPI {spec.location}")
+    assert (found.name, found.revision, found.source) == (
+        "smollm2",
+        spec.revision,
+        f"PyPI {spec.location}",
+    )
     assert is_here(spec, store)
     assert [path.name for path in (store / "models").iterdir()] == [found.folder.name]
     monkeypatch.setattr(subprocess, "run", None)  # any download would fail
@@ -489,7 +521,12 @@ def test_every_known_model_is_pinned():
 
 @pytest.mark.parametrize(
     ("architecture", "site"),
-    [("gpt2", "hook_pattern"), ("gpt_neox", "hook_pattern"), ("llama", "hook_pattern"), ("gpt_neo", "attn_dropout")],
+    [
+        ("gpt2", "hook_pattern"),
+        ("gpt_neox", "hook_pattern"),
+        ("llama", "hook_pattern"),
+        ("gpt_neo", "attn_dropout"),
+    ],
 )
 def test_the_pattern_is_read_where_it_can_be_read_before_z(architecture, site):
     model = tiny.load(architecture)

@@ -209,9 +209,7 @@ def test_keyword_forms_are_lower_case_words():
 
 
 def test_no_keyword_form_occurs_twice():
-    forms = [
-        form for families in keywords().values() for family in families.values() for form in family
-    ]
+    forms = [form for families in keywords().values() for family in families.values() for form in family]
     assert not {form for form in forms if forms.count(form) > 1}
 
 

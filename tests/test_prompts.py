@@ -68,7 +68,10 @@ def test_the_name_is_the_stem_without_prompts(write, file, name):
         ('{"prompts": "a"}', "something other than a list of texts under the key 'prompts'"),
         ('{"prompts": {"a": "b"}}', "something other than a list of texts under the key 'prompts'"),
         ('{"prompts": ["a", 1]}', "something other than a list of texts under the key 'prompts'"),
-        ('{"prompts": ["a", null]}', "something other than a list of texts under the key 'prompts'"),
+        (
+            '{"prompts": ["a", null]}',
+            "something other than a list of texts under the key 'prompts'",
+        ),
         ('{"prompts": [["a"]]}', "something other than a list of texts under the key 'prompts'"),
         ('{"prompts": []}', "an empty list"),
         ('{"prompts": ["a", ""]}', "an empty prompt at index 1"),

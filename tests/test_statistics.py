@@ -431,12 +431,8 @@ def test_too_few_prompts_leave_synergy_undetermined() -> None:
         (np.nan, np.nan, np.nan, np.nan, "undetermined"),
     ],
 )
-def test_verdict_table(
-    low: float, high: float, p: float, equivalence: float, expected: str
-) -> None:
-    verdict = st.synergy_verdict(
-        n=20, ci_low=low, ci_high=high, p_value=p, equivalence_p=equivalence
-    )
+def test_verdict_table(low: float, high: float, p: float, equivalence: float, expected: str) -> None:
+    verdict = st.synergy_verdict(n=20, ci_low=low, ci_high=high, p_value=p, equivalence_p=equivalence)
     assert verdict == expected
 
 

@@ -132,7 +132,9 @@ DAMAGES = {
     "cut in the header": lambda data: data[:30],
     "empty": lambda data: b"",
     "zeroed": lambda data: bytes(len(data)),
-    "payload zeroed": lambda data: data.partition(b"\n")[0] + b"\n" + bytes(len(data.partition(b"\n")[2])),
+    "payload zeroed": lambda data: (
+        data.partition(b"\n")[0] + b"\n" + bytes(len(data.partition(b"\n")[2]))
+    ),
     "last bit flipped": lambda data: flip(data, len(data) - 1),
     "bit in the middle flipped": lambda data: flip(data, len(data) // 2, 5),
     "bytes appended": lambda data: data + b"x",

@@ -63,11 +63,14 @@ def tokenizer(chat: bool = False) -> PreTrainedTokenizerFast:
 def hf_model(architecture: str, seed: int = 0) -> torch.nn.Module:
     """A random model of the architecture."""
     torch.manual_seed(seed)
-    common = {"vocab_size": N_VOCAB, "initializer_range": 0.25, "bos_token_id": 0, "eos_token_id": 0}
+    common = {
+        "vocab_size": N_VOCAB,
+        "initializer_range": 0.25,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
     if architecture == "gpt2":
-        config = GPT2Config(
-            n_layer=N_LAYERS, n_head=N_HEADS, n_embd=32, n_positions=N_CONTEXT, **common
-        )
+        config = GPT2Config(n_layer=N_LAYERS, n_head=N_HEADS, n_embd=32, n_positions=N_CONTEXT, **common)
         model = GPT2LMHeadModel(config)
     elif architecture == "gpt_neox":
         config = GPTNeoXConfig(

@@ -218,9 +218,7 @@ def _from_hub(name: str, repository: str, revision: str | None) -> Path:
     try:
         # One plain request first: it fails at once where no hub is reached, the download retries.
         HfApi().model_info(repository, revision=revision, timeout=10)
-        return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=HUB_PATTERNS)
-        )
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=HUB_PATTERNS))
     except Exception as error:
         reason = (str(error).strip() or "no answer").splitlines()[0][:160]
         raise UserError(

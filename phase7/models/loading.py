@@ -138,9 +138,7 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
         raise _unusable(files, f"{type(error).__name__}: {error}") from error
     n_embeddings = hf_model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > n_embeddings:
-        raise _unusable(
-            files, f"a tokenizer of {len(tokenizer)} tokens for {n_embeddings} embeddings"
-        )
+        raise _unusable(files, f"a tokenizer of {len(tokenizer)} tokens for {n_embeddings} embeddings")
     heads = int(bridge.cfg.n_heads)
     return Model(
         bridge=bridge,
@@ -175,7 +173,9 @@ def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
 
 def _check_weights(files: ModelFiles, report: dict[str, Any]) -> None:
     """Refuse weights that transformers would have filled in at random, and a missing tokenizer."""
-    absent = sorted(report.get("missing_keys") or ()) + sorted(map(str, report.get("mismatched_keys") or ()))
+    absent = sorted(report.get("missing_keys") or ()) + sorted(
+        map(str, report.get("mismatched_keys") or ())
+    )
     if absent:
         raise _unusable(files, f"no usable weights for {', '.join(absent)[:120]}")
     known = ("tokenizer*.json", "*.model", "vocab.*")

@@ -116,9 +116,7 @@ def _convert(gguf: Path, target: Path) -> None:
     folder, name = str(gguf.parent), gguf.name
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-        dequantised = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=name, dtype=torch.float32
-        )
+        dequantised = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
         config = dequantised.config
         # save_pretrained refuses a model that says it is quantised: the weights move to a fresh one.
         if hasattr(config, "quantization_config"):

@@ -44,12 +44,18 @@ def _causal(view: GroupView, lang: Language) -> list[str]:
         q_text = probability(best[0]) if np.isfinite(best[0]) else "–"
         n = view.settings["n_confirmation_prompts"]
         sentences = [
-            say(lang, "found_nothing", n_tests=n_tests, alpha=view.alpha, q=q_text, best=best[1], n=n)
+            say(
+                lang,
+                "found_nothing",
+                n_tests=n_tests,
+                alpha=view.alpha,
+                q=q_text,
+                best=best[1],
+                n=n,
+            )
         ]
     else:
-        sentences = [
-            say(lang, "found_some", n_tests=n_tests, n_found=len(found), alpha=view.alpha)
-        ]
+        sentences = [say(lang, "found_some", n_tests=n_tests, n_found=len(found), alpha=view.alpha)]
     for value, label, mode, metric in sorted(found)[:_MOST]:
         row = view.rows[mode][label]
         sentences.append(

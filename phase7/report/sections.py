@@ -43,9 +43,7 @@ def comparison(view: GroupView, lang: Language) -> list[str]:
     row = view.rows[view.mode][view.target]
     half = "half_confirmation" if view.settings["n_discovery_prompts"] else "half_all"
     n = int(row.n_prompts)
-    note = say(
-        lang, "target_note", target=view.target, mode=view.mode, n=n, half=say(lang, half)
-    )
+    note = say(lang, "target_note", target=view.target, mode=view.mode, n=n, half=say(lang, half))
     lines = [note, "", *_comparison_table(view, row, SENTIMENT + POLITENESS + KEYWORDS, lang)]
     return [
         *lines, f"#### {say(lang, 'goemotions')}", "", *_comparison_table(view, row, GOEMOTIONS, lang)
@@ -192,7 +190,12 @@ def _comparison_table(
             rows.append([metric, say(lang, "not_measured"), *["–"] * (len(header) - 2)])
             continue
         baseline, patched = view.means(row, metric)
-        cells = [metric, number(baseline), number(patched), signed(float(row.delta.sel(metric=metric)))]
+        cells = [
+            metric,
+            number(baseline),
+            number(patched),
+            signed(float(row.delta.sel(metric=metric))),
+        ]
         if view.has_control:
             cells += [signed(float(row.control_delta.sel(metric=metric)))]
             cells += [signed(view.stat(row, "delta", metric))]
@@ -264,7 +267,10 @@ def _sweep_table(view: GroupView, lang: Language) -> list[str]:
                 continue
             cells = [label, str(mode)]
             for metric in view.headline:
-                cells += [signed(float(row.delta.sel(metric=metric))), *_net_cells(view, row, metric)]
+                cells += [
+                    signed(float(row.delta.sel(metric=metric))),
+                    *_net_cells(view, row, metric),
+                ]
             rows.append([*cells, number(float(row.kl_first_token.mean()), 4)])
     rule = say(lang, "sweep_rule", rule=view.settings["selection_rule"])
     return [f"#### {title}", "", *table(header, rows), rule, ""]

@@ -109,9 +109,7 @@ class _Classifier:
         self.source = f"{files.source}@{files.revision}"
         try:
             with quiet():
-                self._tokenizer = AutoTokenizer.from_pretrained(
-                    str(files.folder), local_files_only=True
-                )
+                self._tokenizer = AutoTokenizer.from_pretrained(str(files.folder), local_files_only=True)
                 self._model = AutoModelForSequenceClassification.from_pretrained(
                     str(files.folder),
                     local_files_only=True,

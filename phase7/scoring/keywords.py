@@ -37,9 +37,7 @@ class KeywordScorer:
         families = _load(path)
         text = repr(sorted((e, sorted(forms)) for e, forms in families.items()))
         self.version = f"1-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        self._patterns = {
-            f"{emotion}_keywords": _pattern(forms) for emotion, forms in families.items()
-        }
+        self._patterns = {f"{emotion}_keywords": _pattern(forms) for emotion, forms in families.items()}
         self._n_forms = sum(len(forms) for forms in families.values())
 
     def score(self, texts: Sequence[str]) -> dict[str, Scores]:

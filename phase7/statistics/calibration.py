@@ -162,9 +162,7 @@ def variance_ratio(
     return VarianceRatio(both.sum(axis=-1, dtype=np.int64), *columns)
 
 
-def _one_ratio(
-    pair: FloatArray, indices: npt.NDArray[np.int64], confidence: float
-) -> tuple[float, ...]:
+def _one_ratio(pair: FloatArray, indices: npt.NDArray[np.int64], confidence: float) -> tuple[float, ...]:
     """Give ratio, interval and both variances of one cell; `pair` is (2, n), shared first."""
     variances = row_moments(pair).sd ** 2
     ratio = _ratio(variances[1:], variances[:1])[0]

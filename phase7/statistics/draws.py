@@ -98,9 +98,7 @@ def exact_signs(n: int) -> FloatArray:
     return 1 - 2 * (patterns & 1).astype(np.float64)
 
 
-def random_sign_blocks(
-    *, seed: int, purpose: str, n: int, n_resamples: int
-) -> Iterator[FloatArray]:
+def random_sign_blocks(*, seed: int, purpose: str, n: int, n_resamples: int) -> Iterator[FloatArray]:
     """Draw `n_resamples` sign vectors, a block at a time, so that memory stays bounded.
 
     Yields

@@ -130,9 +130,7 @@ def paired_summary(
 
     def summarise(rows: FloatArray) -> dict[str, FloatArray]:
         mean, sd = row_moments(rows)
-        interval = bootstrap_interval(
-            rows, seed=seed, n_resamples=n_resamples, confidence=confidence
-        )
+        interval = bootstrap_interval(rows, seed=seed, n_resamples=n_resamples, confidence=confidence)
         flips = sign_flip_test(
             rows, seed=seed, n_resamples=n_resamples, n_tail=n_tail, max_exact=max_exact
         )
@@ -218,9 +216,7 @@ def expanded_confidence(n: int, confidence: float) -> float:
     return float(1 - 2 * ndtr(-t * np.sqrt(n / (n - 1))))
 
 
-def bootstrap_interval(
-    rows: FloatArray, *, seed: int, n_resamples: int, confidence: float
-) -> Interval:
+def bootstrap_interval(rows: FloatArray, *, seed: int, n_resamples: int, confidence: float) -> Interval:
     """Compute the expanded percentile bootstrap interval of each row's mean.
 
     It equals ``scipy.stats.bootstrap(method="percentile")`` with the generator
@@ -252,9 +248,7 @@ def bootstrap_interval(
         sums = grid.units[tile] @ counts
         low[tile] = linear_quantile(sums, tail)
         high[tile] = linear_quantile(sums, 1 - tail)
-    return Interval(
-        mean + np.ldexp(low / n, grid.exponent), mean + np.ldexp(high / n, grid.exponent)
-    )
+    return Interval(mean + np.ldexp(low / n, grid.exponent), mean + np.ldexp(high / n, grid.exponent))
 
 
 def sign_flip_test(
@@ -305,9 +299,7 @@ def sign_flip_test(
     return result
 
 
-def _count_flips(
-    units: FloatArray, sign_blocks: Iterable[FloatArray]
-) -> tuple[FloatArray, FloatArray]:
+def _count_flips(units: FloatArray, sign_blocks: Iterable[FloatArray]) -> tuple[FloatArray, FloatArray]:
     """Count the sign vectors that reach, and that pass, each row's own absolute sum."""
     n = units.shape[1]
     observed = np.abs(units.sum(axis=1))

@@ -25,7 +25,9 @@ def run(folder: Path, seed: int, *, share_of_markers: float = 0.5, n_prompts: in
     data.mkdir(parents=True)
     shutil.copy(KEYWORDS, data / "keywords.toml")
     model.save(folder / "planted", seed)
-    model.write_prompts(data / "neutral_prompts.json", seed=seed, n_prompts=n_prompts, share_of_markers=0.0)
+    model.write_prompts(
+        data / "neutral_prompts.json", seed=seed, n_prompts=n_prompts, share_of_markers=0.0
+    )
     model.write_prompts(
         data / "gratitude_prompts.json", seed=seed + 1000, n_prompts=n_prompts,
         share_of_markers=share_of_markers,

@@ -27,12 +27,58 @@ D_MODEL = N_HEADS * D_HEAD
 CARRIER = Head(1, 2)
 PAIR = (Head(1, 0), Head(1, 3))
 
-NEUTRAL_WORDS = (
-    "kettle shelf table window river stone paper pencil number corner bottle carpet engine ladder"
-    " market button pocket basket folder ticket station platform garden kitchen corridor hallway"
-    " cupboard cabinet drawer counter bicycle tractor wagon barrel bucket hammer copper iron"
-    " timber gravel cement brick plaster fabric thread needle ribbon cotton canvas leather"
-).split()
+NEUTRAL_WORDS = [
+    "kettle",
+    "shelf",
+    "table",
+    "window",
+    "river",
+    "stone",
+    "paper",
+    "pencil",
+    "number",
+    "corner",
+    "bottle",
+    "carpet",
+    "engine",
+    "ladder",
+    "market",
+    "button",
+    "pocket",
+    "basket",
+    "folder",
+    "ticket",
+    "station",
+    "platform",
+    "garden",
+    "kitchen",
+    "corridor",
+    "hallway",
+    "cupboard",
+    "cabinet",
+    "drawer",
+    "counter",
+    "bicycle",
+    "tractor",
+    "wagon",
+    "barrel",
+    "bucket",
+    "hammer",
+    "copper",
+    "iron",
+    "timber",
+    "gravel",
+    "cement",
+    "brick",
+    "plaster",
+    "fabric",
+    "thread",
+    "needle",
+    "ribbon",
+    "cotton",
+    "canvas",
+    "leather",
+]
 MARKERS = ["lifted", "carried", "stayed", "shared", "brought", "waited"]
 GRATITUDE_WORDS = ["thanks", "grateful", "thankful"]
 WORDS = ["<end>", *NEUTRAL_WORDS, *MARKERS, *GRATITUDE_WORDS]

@@ -72,9 +72,7 @@ def test_own_activations_change_nothing_and_others_do(architecture, mode, where)
 
 @LAW
 @given(architecture=architectures, mode=modes, where=positions, prompt=prompts, seed=st.integers(0, 99))
-def test_own_activations_change_nothing_for_any_prompt_and_seed(
-    architecture, mode, where, prompt, seed
-):
+def test_own_activations_change_nothing_for_any_prompt_and_seed(architecture, mode, where, prompt, seed):
     own = Patch(heads=ALL_HEADS, mode=mode, donor="self", positions=where)
     sampling = Sampling(max_new_tokens=6, temperature=1.0, top_p=0.9, seed=seed, samples=2)
     got = run(architecture, prompt, [own], sampling=sampling)
@@ -144,7 +142,12 @@ def test_pattern_v_equals_result_for_a_single_donor(architecture, where, prompt)
     np.testing.assert_allclose(one.composed, one.z, atol=2e-6)
     donors = {"emotion": one}
     zs = [
-        z_of(architecture, prompt, Patch(heads=ALL_HEADS, mode=m, donor="emotion", positions=where), donors)
+        z_of(
+            architecture,
+            prompt,
+            Patch(heads=ALL_HEADS, mode=m, donor="emotion", positions=where),
+            donors,
+        )
         for m in ("result", "pattern_v")
     ]
     torch.testing.assert_close(zs[0], zs[1], atol=2e-5, rtol=2e-5)
@@ -167,10 +170,7 @@ def test_v_only_attends_over_the_donors_values_with_the_recipients_pattern(archi
     n = len(tokens)
     reach = donor.value.shape[1]
     values = np.stack(
-        [
-            donor.value[0, n - 1 - k, kv] if n - 1 - k < reach else own.value[0, k, kv]
-            for k in range(n)
-        ]
+        [donor.value[0, n - 1 - k, kv] if n - 1 - k < reach else own.value[0, k, kv] for k in range(n)]
     )
     expected = own.pattern[0, head.head] @ values
     queries = [q for q in range(n) if n - 1 - q < donor.z.shape[1]]
@@ -194,9 +194,7 @@ def test_a_rows_text_does_not_depend_on_its_neighbours_or_its_place(architecture
     sampling = Sampling(max_new_tokens=6, temperature=0.9, top_p=0.9, seed=seed)
     together = run(architecture, RECIPIENT, chosen, donors=donors, sampling=sampling)
     order = data.draw(st.permutations(range(len(chosen))))
-    shuffled = run(
-        architecture, RECIPIENT, [chosen[i] for i in order], donors=donors, sampling=sampling
-    )
+    shuffled = run(architecture, RECIPIENT, [chosen[i] for i in order], donors=donors, sampling=sampling)
     np.testing.assert_array_equal(shuffled.patched_tokens, together.patched_tokens[list(order)])
     alone = run(architecture, RECIPIENT, chosen[:1], donors=donors, sampling=sampling)
     np.testing.assert_array_equal(alone.patched_tokens[0], together.patched_tokens[0])

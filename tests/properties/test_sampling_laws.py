@@ -72,7 +72,9 @@ def test_noise_is_the_same_exactly_where_seed_prompt_and_step_are(first, second)
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 8}, {"prompt": "The kettle is on "}, {"step": 4}], ids=["seed", "prompt", "step"]
+    "change",
+    [{"seed": 8}, {"prompt": "The kettle is on "}, {"step": 4}],
+    ids=["seed", "prompt", "step"],
 )
 def test_every_part_of_the_identity_changes_the_noise(change):
     one, other = noise_of(n_vocab=4000)[0], noise_of(n_vocab=4000, **change)[0]
@@ -157,7 +159,9 @@ def nucleus(logits: np.ndarray, temperature: float, top_p: float) -> tuple[np.nd
     return kept, float(closest)
 
 
-def reference(logits: np.ndarray, noise: np.ndarray, temperature: float, top_p: float) -> tuple[int, float]:
+def reference(
+    logits: np.ndarray, noise: np.ndarray, temperature: float, top_p: float
+) -> tuple[int, float]:
     """The token and the margin by which it was decided."""
     kept, closest = nucleus(logits, temperature, top_p)
     score = np.where(kept, logits.astype(np.float64) / temperature + noise, -np.inf)
