@@ -352,7 +352,7 @@ def _models(args: argparse.Namespace) -> int:
                 where="models fetch",
                 remedy=f"name one of {', '.join(REGISTRY)}",
             )
-        files = find_model(args.name, store_root=args.store)
+        files = find_model(args.name, store_root=args.store, show_progress=True)
         _tell(f"{files.name}: {files.folder} (fingerprint {files.fingerprint[:16]})")
         return 0
     row = "{:<14} {:<20} {:>6} {:>5} {:>8} {:>11}  {:<9} {}"

@@ -64,11 +64,11 @@ class StageTexts:
                     remedy="they were computed on machines or with libraries that round differently;"
                     " remove them with `phase7 store prune --stage generation` and build again",
                 )
-            patched = self.patched.setdefault((batch.role, length), {})
-            for cell, samples in zip(batch.cells, texts["patched"], strict=True):
+            for (role, cell), samples in zip(batch.patches, texts["patched"], strict=True):
+                patched = self.patched.setdefault((role, length), {})
                 patched[cell, batch.prompt_index] = samples
-        kl = self.kl_first_token_nats.setdefault(batch.role, {})
-        for cell, nats in zip(batch.cells, entry["kl_first_token_nats"], strict=True):
+        for (role, cell), nats in zip(batch.patches, entry["kl_first_token_nats"], strict=True):
+            kl = self.kl_first_token_nats.setdefault(role, {})
             kl[cell, batch.prompt_index] = float(nats)
         self.n_batches += 1
         self.n_self_rows += entry["n_self_rows"]

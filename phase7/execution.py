@@ -130,12 +130,16 @@ class Executor:
         from phase7.tokens import decode, encode
 
         patching, n_new = stage.profile.patching, stage.sampling.max_new_tokens
-        donor = self._donor(stage, batch.role, batch.prompt_index)
-        kind = stage.donor_kind(batch.role)
-        name = kind if kind in ("self", "zero") else "donor"
+        roles = dict.fromkeys(role for role, _ in batch.patches)
+        donors = {role: self._donor(stage, role, batch.prompt_index) for role in roles}
         patches = [
-            Patch(heads=cell.heads, mode=cell.mode, donor=name, positions=patching.positions)
-            for cell in batch.cells
+            Patch(
+                heads=cell.heads,
+                mode=cell.mode,
+                donor=stage.donor_kind(role) if donors[role] is None else role,
+                positions=patching.positions,
+            )
+            for role, cell in batch.patches
         ]
         model = self.model
         got = generate(
@@ -143,7 +147,7 @@ class Executor:
             batch.prompt,
             encode(model, batch.prompt, stage.prompt_format, n_new_tokens=n_new),
             patches,
-            donors={} if donor is None else {"donor": donor},
+            donors={role: donor for role, donor in donors.items() if donor is not None},
             sampling=stage.sampling,
             n_rows=batch.n_rows,
             use_attn_result=patching.use_attn_result,

@@ -32,7 +32,7 @@ from phase7.effects import (
 from phase7.execution import Executor
 from phase7.heads import Head, format_heads
 from phase7.metrics import METRICS
-from phase7.models.files import ModelFiles, find_model
+from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.names import plain_name
 from phase7.plan import (
     ENGINE_VERSION,
@@ -122,7 +122,12 @@ class Run:
         self.store = Store(paths.store, on_damage=say)
         self.neutral = load_prompts(paths.root / profile.prompts.neutral)
         self.emotions = {name: self._emotion_prompts(name) for name in profile.emotions}
-        self.files = [find_model(name, store_root=paths.store) for name in profile.models]
+        self.files = [
+            find_model(name, store_root=paths.store, show_progress=show_progress)
+            for name in profile.models
+        ]
+        for files in self.files:
+            require_heads(files)
         self._scorers: list[Scorer] | None = None
 
     @property

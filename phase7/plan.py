@@ -39,7 +39,10 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One prompt's baseline with some cells of one donor: the unit of work, and one memo entry.
+    """One prompt's baseline with some patches: the unit of work, and one memo entry.
+
+    A patch is a cell with the role of its donor. A sweep's batches hold one role each, so that the
+    control's serve every emotion; the confirmation, with few cells, runs both roles together.
 
     All batches of a stage have the same `n_rows` (spare rows repeat the baseline), because a row's
     last bits depend on the shape of its batch: so every batch of a prompt has the same baseline.
@@ -47,8 +50,7 @@ class Batch:
 
     prompt_index: int
     prompt: str
-    role: Role
-    cells: tuple[Cell, ...]
+    patches: tuple[tuple[Role, Cell], ...]
     key: dict[str, Any]
     n_rows: int
     n_tokens: int
@@ -95,12 +97,18 @@ class Stage:
 
     def batches(self) -> Iterator[Batch]:
         """All batches, prompt by prompt."""
-        pieces = list(_chunks(self.cells, self._cells_a_batch()))
+        together = [self.roles] if self.name == "confirm" else [(role,) for role in self.roles]
+        pieces = [
+            piece
+            for roles in together
+            for piece in _chunks(
+                tuple((role, cell) for role in roles for cell in self.cells), self._room()
+            )
+        ]
         n_rows = (max(map(len, pieces)) + 1 + self._n_checks()) * self.sampling.samples
         for index in self.recipients:
-            for role in self.roles:
-                for cells in pieces:
-                    yield self._batch(index, role, cells, n_rows)
+            for patches in pieces:
+                yield self._batch(index, patches, n_rows)
 
     def donor_kind(self, role: Role) -> str:
         """``mean``, ``paired``, ``self``, ``neutral``, ``shuffled`` or ``zero``."""
@@ -114,8 +122,8 @@ class Stage:
             return shuffled_prompts(self.emotion, self.neutral, self.profile.sampling.seed)
         return self.neutral if kind == "neutral" else self.emotion
 
-    def _cells_a_batch(self) -> int:
-        """How many cells fit beside the baseline and one self-check a mode."""
+    def _room(self) -> int:
+        """How many patches fit in a batch beside the baseline and one self-check a mode."""
         n_checks = self._n_checks()
         room = self.profile.engine.max_rows // self.sampling.samples - 1 - n_checks
         if room < 1:
@@ -131,15 +139,15 @@ class Stage:
     def _n_checks(self) -> int:
         return len({cell.mode for cell in self.cells})
 
-    def _batch(self, index: int, role: Role, cells: tuple[Cell, ...], n_rows: int) -> Batch:
+    def _batch(self, index: int, patches: tuple[tuple[Role, Cell], ...], n_rows: int) -> Batch:
         profile, sampling = self.profile, self.sampling
         key = {
             "engine": ENGINE_VERSION,
             "model": self.files.fingerprint,
             "format": self.prompt_format,
             "prompt": self.neutral.prompts[index],
-            "donor": self._donor_identity(role, index),
-            "cells": [[cell.label, cell.mode] for cell in cells],
+            "donors": {role: self._donor_identity(role, index) for role in {r for r, _ in patches}},
+            "patches": [[role, cell.label, cell.mode] for role, cell in patches],
             "positions": profile.patching.positions,
             "use_attn_result": profile.patching.use_attn_result,
             "max_new_tokens": sampling.max_new_tokens,
@@ -155,8 +163,7 @@ class Stage:
         return Batch(
             prompt_index=index,
             prompt=self.neutral.prompts[index],
-            role=role,
-            cells=cells,
+            patches=patches,
             key=key,
             n_rows=n_rows,
             n_tokens=n_rows * sampling.max_new_tokens,
@@ -284,12 +291,14 @@ def _parse(spec: str, files: ModelFiles, where: str) -> tuple[Head, ...]:
     return parse_heads(spec, n_layers=files.n_layers, n_heads=files.n_heads, where=where)
 
 
-def _chunks(cells: tuple[Cell, ...], most: int) -> Iterator[tuple[Cell, ...]]:
+def _chunks(
+    patches: tuple[tuple[Role, Cell], ...], most: int
+) -> Iterator[tuple[tuple[Role, Cell], ...]]:
     """Cut into as few pieces as fit, of sizes that differ by one at most."""
-    n_pieces = -(-len(cells) // most)
-    size, larger = divmod(len(cells), n_pieces)
+    n_pieces = -(-len(patches) // most)
+    size, larger = divmod(len(patches), n_pieces)
     start = 0
     for piece in range(n_pieces):
         end = start + size + (piece < larger)
-        yield cells[start:end]
+        yield patches[start:end]
         start = end

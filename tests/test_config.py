@@ -219,7 +219,7 @@ def test_numbers_out_of_range_are_refused_in_records_made_by_hand():
         lambda: Confirm(lengths=(0,)),
         lambda: Sweep(modes=("result", "other")),  # type: ignore[arg-type]
     ):
-        with pytest.raises(UserError, match="expected .*, got .*; correct the value"):
+        with pytest.raises(UserError, match=r"expected .*, got .*; correct the value"):
             make()
 
 

