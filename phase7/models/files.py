@@ -222,7 +222,11 @@ def _cached(repository: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        # The same patterns as the download's: the cache knows the repository's other files too.
+        got = snapshot_download(
+            repository, revision=revision, local_files_only=True, allow_patterns=HUB_PATTERNS
+        )
+        folder = Path(got)
     except LocalEntryNotFoundError:
         return None
     complete = (folder / "config.json").exists() and any(folder.glob("*.safetensors"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -252,6 +254,21 @@ def test_a_tiny_top_p_is_the_argmax_and_leaves_ties_to_the_noise(logits, seed, t
     got = draw(logits, noise, top_p=top_p)
     best = logits == logits.max(axis=1, keepdims=True)
     np.testing.assert_array_equal(got, np.where(best, noise, -np.inf).argmax(axis=1))
+
+
+@pytest.mark.parametrize("top_p", [1e-44, 1e-46, 1e-300, 5e-324])
+def test_a_top_p_too_small_for_float32_is_the_argmax_and_comes_to_an_end(top_p):
+    def give_up(signum, frame):
+        raise TimeoutError("sampling did not come to an end")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, 10)
+    try:
+        got = draw([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]], [[0.1, 5.0, 0.2]], top_p=top_p)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert got.tolist() == [2, 0]
 
 
 @LAW
