@@ -113,18 +113,11 @@ class Patcher:
             raise ValueError("patch 0 must be the baseline")
         self._model, self._n_prompt, self._donors = model, n_prompt, donors
         self._use_attn_result = use_attn_result
+        _check_modes(model, patches)
         self._writes = self._compile(patches, n_samples)
         self._patterns: dict[int, Tensor] = {}
         self._first_query, self._cache = 0, None
-        composing = [i for i, writes in self._writes.items() if any(w.composes for w in writes)]
-        if composing and model.pattern_site is None:
-            raise UserError(
-                expected="a model whose attention pattern can be read before its heads' outputs",
-                got=f"{model.name}, where it cannot",
-                where="mode v_only",
-                remedy="use --patch-mode result",
-            )
-        self._composing = composing
+        self._composing = [i for i, ws in self._writes.items() if any(w.composes for w in ws)]
 
     def at(self, first_query: int, cache: Any) -> None:
         """Say which absolute position the next forward pass starts at, and with which KV cache."""
@@ -278,3 +271,15 @@ class Patcher:
             weight = output_weight(model, layer)[self._ints(heads)]
             table = table @ weight
         return table
+
+
+def _check_modes(model: Model, patches: Sequence[Patch]) -> None:
+    """Refuse the composed modes where the model's attention pattern cannot be read in time."""
+    composed = sorted({patch.mode for patch in patches if patch.heads} - {"result"})
+    if composed and model.pattern_site is None:
+        raise UserError(
+            expected="a model whose attention pattern can be read before its heads' outputs",
+            got=f"{model.name}, where it cannot",
+            where=f"mode {composed[0]}",
+            remedy="use --patch-mode result",
+        )

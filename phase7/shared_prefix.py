@@ -36,8 +36,8 @@ def fan_out(cache: Cache, *, n_rows: int, n_new: int) -> None:
 def values_of(layer: Any, rows: Int[Tensor, N], kv_heads: Int[Tensor, N]) -> Float[Tensor, "N keys d"]:
     """The values of some (row, KV head), of a plain or a shared layer."""
     if not isinstance(layer, SharedPrefixLayer):
-        plain: Tensor = layer.values[rows, kv_heads]
-        return plain
+        values: Tensor = getattr(layer, "seen_values", layer.values)[rows, kv_heads]
+        return values
     prefix, own = layer.shared_values[0, kv_heads], layer.own_values[rows, kv_heads]
     return torch.cat([prefix, own[:, : layer.n_own]], dim=1)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from phase7.errors import UserError
 from phase7.models.files import ModelFiles
@@ -67,8 +68,15 @@ class Model:
         return self.files.name
 
     def new_cache(self) -> DynamicCache:
-        """An empty KV cache of the right kind for each layer."""
-        return DynamicCache(config=self.bridge.original_model.config)
+        """An empty KV cache of the right kind for each layer.
+
+        A layer that drops old tokens remembers as `seen_values` all the values it returned last.
+        """
+        cache = DynamicCache(config=self.bridge.original_model.config)
+        for layer in cache.layers:
+            if type(layer) is not DynamicLayer:
+                _remember_values(layer)
+        return cache
 
     @contextlib.contextmanager
     def hooked(
@@ -140,7 +148,7 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
     if len(tokenizer) > n_embeddings:
         raise _unusable(files, f"a tokenizer of {len(tokenizer)} tokens for {n_embeddings} embeddings")
     heads = int(bridge.cfg.n_heads)
-    return Model(
+    model = Model(
         bridge=bridge,
         tokenizer=tokenizer,
         files=files,
@@ -154,6 +162,8 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
         device=torch_device,
         dtype=torch_dtype,
     )
+    composes = model.pattern_site is not None and _composes(model)
+    return model if composes else replace(model, pattern_site=None)
 
 
 def output_weight(model: Model, layer: int) -> Float[Tensor, "n_heads d_head d_model"]:
@@ -211,6 +221,51 @@ def _tap_dropout(bridge: Any, layer: int, hook: Hook) -> Any:
         hook(args[0], module)
 
     return dropout.register_forward_pre_hook(read)
+
+
+def _remember_values(layer: Any) -> None:
+    update = layer.update
+
+    def remembering(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        keys, values = update(*args, **kwargs)
+        layer.seen_values = values
+        return keys, values
+
+    layer.update = remembering
+
+
+@torch.inference_mode()
+def _composes(model: Model) -> bool:
+    """Whether pattern times cached values is z, in every layer, as the composed modes assume."""
+    patterns: dict[int, Tensor] = {}
+    outputs: dict[int, Tensor] = {}
+    layers = range(model.n_layers)
+
+    def keep(into: dict[int, Tensor], layer: int) -> Hook:
+        def hook(tensor: Tensor, hook: Any) -> None:
+            into[layer] = tensor[0].double()
+
+        return hook
+
+    cache, tokens = model.new_cache(), torch.tensor([[0, 1, 2]], device=model.device)
+    with (
+        quiet(),
+        model.hooked(
+            z={i: keep(outputs, i) for i in layers}, pattern={i: keep(patterns, i) for i in layers}
+        ),
+    ):
+        model.bridge(tokens, past_key_values=cache, use_cache=True)
+    for i in layers:
+        layer: Any = cache.layers[i]
+        values = getattr(layer, "seen_values", layer.values)[0].double()
+        values = values.repeat_interleave(model.n_heads // model.n_kv_heads, dim=0)
+        if values.shape[0] != model.n_heads or patterns[i].shape[-1] != values.shape[1]:
+            return False
+        composed = (patterns[i] @ values).transpose(0, 1)
+        tolerance = 0.05 if model.dtype == torch.bfloat16 else 1e-3
+        if not torch.allclose(composed, outputs[i], atol=tolerance * float(outputs[i].abs().max())):
+            return False
+    return True
 
 
 def _attention_dropout(bridge: Any, layer: int) -> torch.nn.Module | None:

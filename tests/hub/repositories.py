@@ -51,7 +51,9 @@ def config(name: str, width: Width) -> object:
             "rotary_pct": 0.25, "use_parallel_residual": True, "tie_word_embeddings": False,
         }  # fmt: skip
         return GPTNeoXConfig(**(defaults | size), bos_token_id=0, eos_token_id=0)
-    size = {} if full else {"hidden_size": 96, "vocab_size": tiny.N_VOCAB, "max_position_embeddings": 512}
+    size = (
+        {} if full else {"hidden_size": 96, "vocab_size": tiny.N_VOCAB, "max_position_embeddings": 512}
+    )
     defaults = {
         "hidden_size": 768, "num_layers": 12, "num_heads": 12, "window_size": 256,
         "attention_types": [[["global", "local"], 6]],
@@ -62,7 +64,11 @@ def config(name: str, width: Width) -> object:
 def language_model(name: str, width: Width, seed: int = 0) -> torch.nn.Module:
     """A named model's architecture with seeded random weights."""
     torch.manual_seed(seed)
-    kinds = {"gpt2": GPT2LMHeadModel, "pythia-160m": GPTNeoXForCausalLM, "gpt-neo-125M": GPTNeoForCausalLM}
+    kinds = {
+        "gpt2": GPT2LMHeadModel,
+        "pythia-160m": GPTNeoXForCausalLM,
+        "gpt-neo-125M": GPTNeoForCausalLM,
+    }
     settings = config(name, width)
     settings.initializer_range = 0.08 if width == "full" else 0.2
     settings.eos_token_id = settings.bos_token_id = 0

@@ -130,7 +130,9 @@ def test_refusals_are_one_line_each(hub, project, tmp_path_factory):
         assert words in one["err"], (name, one["err"])
         assert len(one["err"].splitlines()) == 1, (name, one["err"])
     del hub.repositories["bad/corrupted"].faults["model.safetensors"]
-    (mended,) = commands(project, home, hub.endpoint, patch("bad/corrupted", "out/y.pkl", "--scorers", "keywords"))
+    (mended,) = commands(
+        project, home, hub.endpoint, patch("bad/corrupted", "out/y.pkl", "--scorers", "keywords")
+    )
     assert mended["code"] == 0, mended["err"]
     assert not (project / "out" / "x.pkl").exists()
 

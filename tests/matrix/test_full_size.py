@@ -35,9 +35,7 @@ def donor(model):
 
 def run(model, patches, *, donors=None, sampling=SAMPLING, fmt="raw", **options):
     tokens = encode(model, PROMPT, fmt)
-    return generate(
-        model, PROMPT, tokens, patches, donors=donors or {}, sampling=sampling, **options
-    )
+    return generate(model, PROMPT, tokens, patches, donors=donors or {}, sampling=sampling, **options)
 
 
 def all_heads(model):

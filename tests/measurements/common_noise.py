@@ -68,7 +68,9 @@ def main() -> None:
     baseline = np.array([[scores[t] for t in base] for base, _ in texts])[:, None]
     shared = (patched - baseline)[:, :, 0]
     independent = (patched - np.roll(baseline, 1, axis=2))[:, :, 0]
-    same = np.mean([b == t for base, heads in texts for rows in heads for b, t in zip(base, rows, strict=True)])
+    same = np.mean(
+        [b == t for base, heads in texts for rows in heads for b, t in zip(base, rows, strict=True)]
+    )
     result = {
         "model": "smollm2",
         "n_prompts": N_PROMPTS,
