@@ -1,229 +1,349 @@
-"""Figures of the effects.
+"""The report's figures: heatmaps over layer × head, intervals of the strongest heads, lengths.
 
-What enters: an effects tree. What leaves: for every (model, emotion) PNG and SVG files of heatmaps
-(layer × head), an interval plot of the tested heads and sets, and detection by length. The same tree
-gives the same bytes on the same machine.
+What enters: the effects tree and a folder. What leaves: one PNG and one SVG for each figure. The
+same tree gives the same bytes on the same machine: no dates, no random ids, no display.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from phase7.metrics import METRICS
-from phase7.store import atomic_path
+from phase7.metrics import METRICS, MODES
+from phase7.report.claims import by_length
+from phase7.report.figures import Figure, figures, heatmap_cells
+from phase7.report.view import Cell, Floats, Group, groups
+from phase7.statistics import paired_summary
 
-#: The GoEmotions label that is an emotion's own; others share their name with it.
-_LABEL = {"apology": "remorse"}
-_STYLE = {
-    "font.size": 10,
+#: Blue and orange differ for every kind of colour vision (Okabe & Ito 2008); grey by lightness.
+_EMOTION, _CONTROL, _NET = "#0072B2", "#767676", "#D55E00"
+_UNTESTED = "#d9d9d9"
+_STYLE: Any = {
+    "font.size": 10.0,
+    "axes.titlesize": 10.0,
+    "hatch.linewidth": 0.6,
     "svg.hashsalt": "phase7",
-    "svg.fonttype": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    "svg.fonttype": "path",
+    "text.parse_math": False,
 }
-#: A heatmap of fewer tested heads would be mostly hatching.
-_ENOUGH_HEADS = 10
-_EMOTION, _CONTROL, _NET = "#0072B2", "#999999", "#D55E00"  # Okabe and Ito's colour-blind-safe set
-
-
-def own_metric(emotion: str) -> str | None:
-    """The GoEmotions metric of an emotion, or None if GoEmotions has no such label."""
-    name = f"goemotions_{_LABEL.get(emotion, emotion)}"
-    return name if name in METRICS else None
-
-
-def headline_metrics(dataset: xr.Dataset, emotion: str) -> list[str]:
-    """Measured metrics worth a figure: sentiment, politeness, the emotion's label and keywords."""
-    wanted = ["sentiment_positive", "politeness", own_metric(emotion), f"{emotion}_keywords"]
-    measured = dataset.baseline.notnull().any("prompt")
-    return [m for m in wanted if m in METRICS and bool(measured.sel(metric=m))]
-
-
-def groups(tree: xr.DataTree) -> Iterator[tuple[str, str, xr.DataTree]]:
-    """Model, emotion and node of every group, in order."""
-    for model, node in sorted(tree.children.items()):
-        for emotion, group in sorted(node.children.items()):
-            yield model, emotion, group
+_DPI = 150
+#: Rows of the interval plot at most; the tables have every head.
+_MOST_ROWS = 16
 
 
 def write_plots(tree: xr.DataTree, out_dir: Path) -> list[Path]:
-    """Draw every figure as PNG and SVG.
+    """Draw every figure of every (model, emotion).
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        An effects tree (docs/effects.md).
+    out_dir : Path
+        Made where it is missing; files of the same names are replaced.
 
     Returns
     -------
     list of Path
-        The files written, in the order of the report.
+        The files written, PNG and SVG in turn, in the report's order. A metric without a number
+        has no figure.
     """
+    out_dir.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    for model, emotion, group in groups(tree):
-        stem = f"{model}_{emotion}"
-        for name, figure in _figures(group, emotion):
-            for suffix in ("png", "svg"):
-                path = out_dir / f"{stem}_{name}.{suffix}"
-                with atomic_path(path) as temporary, mpl.rc_context(_STYLE):
-                    metadata = {"Software": None} if suffix == "png" else {"Date": None}
-                    figure.savefig(temporary, format=suffix, dpi=110, metadata=metadata)
-                written.append(path)
+    all_groups = groups(tree)
+    for group, own in zip(all_groups, figures(all_groups), strict=True):
+        for figure in own:
+            with matplotlib.rc_context(_STYLE):
+                written += _save(_draw(group, figure), out_dir / figure.stem)
     return written
 
 
-def _figures(group: xr.DataTree, emotion: str) -> Iterator[tuple[str, Figure]]:
-    main = group.to_dataset()
-    settings = json.loads(main.attrs["settings"])
-    source = group["sweep"].to_dataset() if "sweep" in group.children else main
-    stage = "discovery prompts" if "sweep" in group.children else "all prompts"
-    metrics = headline_metrics(main, emotion)
-    with mpl.rc_context(_STYLE):
-        for mode in source["mode"].values:
-            tested = source.sel(mode=mode)
-            if int((tested.n_prompts > 0).sum()) >= _ENOUGH_HEADS:
-                yield f"heatmap_{mode}", _heatmaps(tested, metrics, settings, stage)
-        yield "intervals", _intervals(group, metrics, settings)
-        if "lengths" in group.children:
-            yield "lengths", _lengths(group["lengths"].to_dataset(), settings)
+def _draw(group: Group, figure: Figure) -> Canvas:
+    if figure.kind == "intervals":
+        return _intervals(group)
+    if figure.kind == "lengths":
+        return _lengths(group)
+    return _heatmaps(group, figure.metric or None)
 
 
-def _heatmaps(tested: xr.Dataset, metrics: list[str], settings: dict[str, Any], stage: str) -> Figure:
-    """Net Δ of each metric, and the first-token KL, over layer × head."""
-    net = _prefix(settings)
-    alpha = settings["alpha"]
-    n_panels = len(metrics) + 1
-    layers, heads = tested.sizes["layer"], tested.sizes["head"]
-    figure = Figure(figsize=(2.2 + 0.30 * heads * n_panels + 1.1 * n_panels, 1.6 + 0.23 * layers))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, n_panels, squeeze=False)[0]
-    for axis, metric in zip(axes, metrics, strict=False):
-        values = tested[f"{net}delta"].sel(metric=metric).values
-        significant = tested[f"{net}q_value"].sel(metric=metric).values < alpha
-        limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
-        _heatmap(axis, values, significant, "RdBu_r", -(limit or 1.0), limit or 1.0)
-        axis.set_title(f"{'net ' if net else ''}Δ {_short(metric)}", fontsize=10)
-    kl = tested.kl_first_token.mean("prompt").values
-    _heatmap(axes[-1], kl, np.zeros(kl.shape, bool), "viridis", 0.0, float(np.nanmax(kl)) or 1.0)
-    axes[-1].set_title("KL, first token (nats)", fontsize=10)
-    axes[0].set_ylabel("layer")
-    n = int(tested.n_prompts.max())
-    figure.suptitle(
-        f"{settings['model']}, {settings['emotion']}, mode {tested['mode'].item()}: one head patched"
-        f" at a time, {n} {stage}\n• q < {alpha:g}; hatched: not tested",
-        fontsize=10,
+def _save(canvas: Canvas, stem: Path) -> list[Path]:
+    FigureCanvasAgg(canvas)
+    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    canvas.savefig(png, dpi=_DPI, metadata={"Software": None})
+    canvas.savefig(svg, metadata={"Date": None, "Creator": None})
+    return [png, svg]
+
+
+# Heatmaps
+
+
+def _heatmaps(group: Group, metric: str | None) -> Canvas:
+    """One panel a mode. `metric` None: the first token's KL."""
+    cells = heatmap_cells(group)
+    modes = [mode for mode in MODES if any(cell.mode == mode for cell in cells)]
+    shape = (group.main.sizes["layer"], group.main.sizes["head"])
+    grids = {mode: _grid([c for c in cells if c.mode == mode], metric, shape) for mode in modes}
+    norm = _norm(np.stack([values for values, _ in grids.values()]), centred=metric is not None)
+    beside = shape[0] <= 1.5 * shape[1]
+    n_rows, n_columns = (1, len(modes)) if beside else (len(modes), 1)
+    size = 0.27 if max(shape) <= 16 else 0.24
+    canvas = Canvas(
+        figsize=(
+            max(5.6, n_columns * (shape[0] * size + 0.5) + 1.5),
+            n_rows * (shape[1] * size + 0.75) + 1.25,
+        ),
+        layout="constrained",
     )
-    figure.tight_layout()
-    return figure
+    axes = canvas.subplots(n_rows, n_columns, squeeze=False).ravel()
+    mesh = None
+    for axis, mode in zip(axes, modes, strict=True):
+        mesh = _panel(axis, *grids[mode], norm, alpha=None if metric is None else group.alpha)
+        axis.set_title(f"mode {mode}")
+    assert mesh is not None  # figures() names a heatmap only where a cell was measured
+    bar = canvas.colorbar(mesh, ax=list(axes), shrink=0.9, pad=0.02)
+    effect = "net Δ" if group.has_control else "Δ"
+    bar.set_label("mean KL (nats)" if metric is None else f"{effect} {metric}")
+    canvas.suptitle(_heatmap_title(group, metric, cells, grids), fontsize=10.5)
+    untested = any(bool(np.isnan(values).any()) for values, _ in grids.values())
+    _heatmap_legend(canvas, group, significant=metric is not None, untested=untested)
+    return canvas
 
 
-def _heatmap(axis: Any, values: Any, marked: Any, cmap: str, low: float, high: float) -> None:
-    axis.set_facecolor("#dddddd")
-    missing = np.isnan(values)
-    axis.pcolor(
-        np.ma.masked_array(np.ones(values.shape), ~missing), cmap="Greys", vmin=0, vmax=5,
-        hatch="///", edgecolor="#bbbbbb", linewidth=0,
+def _grid(
+    cells: Sequence[Cell], metric: str | None, shape: tuple[int, int]
+) -> tuple[Floats, Floats]:
+    """Values and q on [layer, head]; NaN where nothing was tested."""
+    values, q_values = np.full(shape, np.nan), np.full(shape, np.nan)
+    for cell in cells:
+        layer, head = map(int, cell.label.split(":"))
+        if metric is None:
+            values[layer, head] = cell.mean_over_prompts("kl_first_token")
+        else:
+            m = METRICS.index(metric)
+            values[layer, head] = cell.tested("delta")[m]
+            q_values[layer, head] = cell.tested("q_value")[m]
+    return values, q_values
+
+
+def _norm(values: Floats, *, centred: bool) -> Normalize:
+    """Colour limits shared by all panels; a map of only zeros still gets a range."""
+    largest = float(np.nanmax(np.abs(values))) or 1e-6
+    if centred:
+        return TwoSlopeNorm(0.0, vmin=-largest, vmax=largest)
+    return Normalize(0.0, largest)
+
+
+def _panel(
+    axis: Axes, values: Floats, q_values: Floats, norm: Normalize, *, alpha: float | None
+) -> QuadMesh:
+    """Layers to the right, heads upwards; untested cells hatched, those with q < alpha marked.
+
+    `alpha` None: a magnitude, which has no sign and no q.
+    """
+    n_layers, n_heads = values.shape
+    axis.add_patch(
+        Rectangle(
+            (-0.5, -0.5), n_layers, n_heads, facecolor=_UNTESTED, edgecolor="#8c8c8c",
+            hatch="////", linewidth=0.0, zorder=0,
+        )
     )  # fmt: skip
-    image = axis.pcolormesh(np.ma.masked_invalid(values), cmap=cmap, vmin=low, vmax=high)
-    rows, columns = np.nonzero(marked)
-    axis.plot(columns + 0.5, rows + 0.5, "o", color="black", markersize=4)
-    n_rows, n_columns = values.shape
-    axis.set_yticks(np.arange(0, n_rows, 2 if n_rows > 16 else 1) + 0.5)
-    axis.set_yticklabels(range(0, n_rows, 2 if n_rows > 16 else 1), fontsize=8)
-    axis.set_xticks(np.arange(n_columns) + 0.5)
-    axis.set_xticklabels(range(n_columns), fontsize=8)
-    axis.set_xlabel("head")
-    axis.invert_yaxis()
-    axis.figure.colorbar(image, ax=axis, fraction=0.08, pad=0.04).ax.tick_params(labelsize=8)
+    edges = (np.arange(n_layers + 1) - 0.5, np.arange(n_heads + 1) - 0.5)
+    mesh = axis.pcolormesh(
+        *edges,
+        np.ma.masked_invalid(values.T),
+        cmap="cividis" if alpha is None else "RdBu_r",
+        norm=norm,
+        edgecolors="white",
+        linewidth=0.4,
+    )
+    for layer, head in np.argwhere(q_values < (0.0 if alpha is None else alpha)):
+        axis.plot(
+            layer, head, "o", markersize=5.5, markerfacecolor="white",
+            markeredgecolor="black", markeredgewidth=1.2,
+        )  # fmt: skip
+    axis.set(xlabel="layer", ylabel="head", xlim=edges[0][[0, -1]], ylim=edges[1][[0, -1]])
+    axis.set_aspect("equal")
+    for own in (axis.xaxis, axis.yaxis):
+        own.set_major_locator(MaxNLocator(nbins=16, integer=True, steps=[1, 2, 5, 10]))
+    return mesh
 
 
-def _intervals(group: xr.DataTree, metrics: list[str], settings: dict[str, Any]) -> Figure:
-    """Δ, control Δ and net Δ of every tested head and set, primary mode."""
-    mode = settings["patch_mode"]
-    rows = list(tested_rows(group, mode))
-    figure = Figure(figsize=(1.6 + 3.0 * max(1, len(metrics)), 1.7 + 0.36 * len(rows)))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, max(1, len(metrics)), sharey=True, squeeze=False)[0]
-    for axis, metric in zip(axes, metrics, strict=False):
-        axis.axvline(0, color="black", linewidth=0.8)
-        for y, (_, row) in enumerate(rows):
-            cell = row.sel(metric=metric)
-            axis.plot([cell.ci_low, cell.ci_high], [y - 0.18] * 2, color=_EMOTION, linewidth=1.6)
-            axis.plot(cell.delta, y - 0.18, "o", color=_EMOTION, markersize=4)
-            if settings["control"]:
-                axis.plot(cell.control_delta, y, "s", color=_CONTROL, markersize=4)
-                ends = [cell.net_ci_low, cell.net_ci_high]
-                axis.plot(ends, [y + 0.18] * 2, color=_NET, linewidth=1.6)
-                filled = bool(cell.net_q_value < settings["alpha"])
-                axis.plot(
-                    cell.net_delta, y + 0.18, "D", color=_NET, markersize=4.5,
-                    markerfacecolor=_NET if filled else "white",
-                )  # fmt: skip
-        axis.set_title(_short(metric), fontsize=10)
-        axis.set_xlabel("Δ")
-    axes[0].set_yticks(range(len(rows)))
-    axes[0].set_yticklabels([label for label, _ in rows], fontsize=9)
-    axes[0].invert_yaxis()
+def _heatmap_title(
+    group: Group, metric: str | None, cells: Sequence[Cell], grids: dict[str, tuple[Floats, Floats]]
+) -> str:
+    stage = "discovery prompts" if group.sweep else "prompts"
+    n = max(cell.n_prompts for cell in cells)
+    what = "KL at the first token" if metric is None else metric
+    title = f"{group.model} × {group.emotion}: {what}, {n} {stage}"
+    if metric is None:
+        return title
+    n_significant = sum(int((q < group.alpha).sum()) for _, q in grids.values())
+    n_tests = sum(int(np.isfinite(q).sum()) for _, q in grids.values())
+    return f"{title}\n{n_significant} of {n_tests} cells with q < {group.alpha:g}"
+
+
+def _heatmap_legend(canvas: Canvas, group: Group, *, significant: bool, untested: bool) -> None:
+    handles: list[Any] = []
+    if untested:
+        handles.append(
+            Patch(facecolor=_UNTESTED, edgecolor="#8c8c8c", hatch="////", label="not tested")
+        )
+    if significant:
+        handles.append(
+            Line2D(
+                [], [], marker="o", linestyle="", markerfacecolor="white",
+                markeredgecolor="black", label=f"q < {group.alpha:g}",
+            )
+        )  # fmt: skip
+    if handles:
+        canvas.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+
+
+# Intervals
+
+
+def _intervals(group: Group) -> Canvas:
+    """Δ, control Δ and net Δ with 95 % intervals: a panel a metric, a row a head or set."""
+    labels = interval_labels(group)
+    metrics = [metric for metric in group.key_metrics if metric in group.measured]
+    canvas = Canvas(
+        figsize=(2.2 + 2.9 * len(metrics), 1.7 + 0.42 * len(labels)), layout="constrained"
+    )
+    axes = canvas.subplots(1, len(metrics), sharey=True, squeeze=False).ravel()
+    cells = [group.confirmed[label, group.mode] for label in labels]
+    for axis, metric in zip(axes, metrics, strict=True):
+        axis.axvline(0.0, color="black", linewidth=0.8, zorder=0)
+        for y, cell in enumerate(cells):
+            _interval_row(axis, group, cell, metric, float(y))
+        axis.set(title=metric, xlabel="change of the mean score", ylim=(len(labels) - 0.5, -0.5))
+        axis.grid(axis="y", color="#eeeeee", zorder=-1)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(labels)), [group.short(label) for label in labels])
+    canvas.suptitle(
+        f"{group.model} × {group.emotion}, mode {group.mode}: "
+        f"n = {group.n_confirmation} {'confirmation ' if group.sweep else ''}prompts",
+        fontsize=10.5,
+    )
+    _interval_legend(canvas, group)
+    return canvas
+
+
+def interval_labels(group: Group) -> list[str]:
+    """Rows of the interval plot: sets, targets, then the sweep's strongest, then other heads.
+
+    Heads that nothing puts first come by their largest |d_z|. At most 16, all in the primary mode.
+    """
+    here = [label for label in group.labels if (label, group.mode) in group.confirmed]
+    sets = [label for label in here if "," in label]
+
+    def size(label: str) -> float:
+        sizes = np.abs(group.confirmed[label, group.mode].tested("effect_size"))
+        return float(np.nanmax(sizes)) if np.isfinite(sizes).any() else -1.0
+
+    others = sorted(here, key=lambda label: (-size(label), here.index(label)))
+    wanted = dict.fromkeys([group.target, *sets, *group.target_heads, *group.strongest, *others])
+    return [label for label in wanted if label in here][:_MOST_ROWS]
+
+
+def _interval_row(axis: Axes, group: Group, cell: Cell, metric: str, y: float) -> None:
+    m = METRICS.index(metric)
+
+    def whisker(
+        offset: float, color: str, marker: str, values: Sequence[float], full: bool
+    ) -> None:
+        centre, low, high = values
+        if np.isfinite(low) and np.isfinite(high):
+            axis.plot([low, high], [y + offset] * 2, color=color, linewidth=1.6)
+        face = color if full else "white"
+        axis.plot(
+            centre, y + offset, marker, color=color, markersize=5, markerfacecolor=face,
+            markeredgewidth=1.3,
+        )  # fmt: skip
+
+    significant = bool(cell.tested("q_value")[m] < group.alpha)
+    plain = [float(cell.column(name)[m]) for name in ("delta", "ci_low", "ci_high")]
+    if not group.has_control:
+        whisker(0.0, _EMOTION, "o", plain, significant)
+        return
+    net = [float(cell.column(f"net_{name}")[m]) for name in ("delta", "ci_low", "ci_high")]
+    whisker(-0.24, _EMOTION, "o", plain, True)
+    whisker(0.0, _CONTROL, "s", _control(group, cell, m), True)
+    whisker(0.24, _NET, "D", net, significant)
+
+
+def _control(group: Group, cell: Cell, m: int) -> tuple[float, float, float]:
+    """Control Δ with its interval, which the tree does not hold: the bootstrap of the others."""
+    control = np.asarray(cell.arrays["control_patched"], float)[m]
+    difference = control - np.asarray(cell.arrays["baseline"], float)[m]
+    summary = paired_summary(difference, seed=int(group.settings.get("seed", 0)), n_tail=0)
+    centre = float(cell.column("control_delta")[m])
+    return centre, float(summary.ci_low), float(summary.ci_high)
+
+
+def _interval_legend(canvas: Canvas, group: Group) -> None:
+    significant = f"(filled: q < {group.alpha:g})"
+    if group.has_control:
+        entries = [
+            (_EMOTION, "o", "Δ, emotion donor"),
+            (_CONTROL, "s", "Δ, control donor"),
+            (_NET, "D", f"net Δ {significant}"),
+        ]
+    else:
+        entries = [(_EMOTION, "o", f"Δ, emotion donor {significant}")]
     handles = [
-        mpl.lines.Line2D([], [], color=_EMOTION, marker="o", label="Δ, emotion donor (95 %)"),
-        mpl.lines.Line2D([], [], color=_CONTROL, marker="s", linestyle="", label="Δ, control donor"),
-        mpl.lines.Line2D([], [], color=_NET, marker="D", label="net Δ (95 %), filled: q < 0.05"),
+        Line2D([], [], color=color, marker=marker, markersize=5, label=label)
+        for color, marker, label in entries
     ]
-    figure.legend(
-        handles=handles[: 3 if settings["control"] else 1], loc="lower center", ncols=3, fontsize=9
+    canvas.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
     )
-    figure.suptitle(
-        f"{settings['model']}, {settings['emotion']}, mode {mode}:"
-        f" {settings['n_confirmation_prompts']} prompts",
-        fontsize=10,
-    )
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
-    return figure
 
 
-def _lengths(lengths: xr.Dataset, settings: dict[str, Any]) -> Figure:
-    """Share of changed texts, and detected effects, by continuation length."""
-    net = _prefix(settings)
-    figure = Figure(figsize=(7.5, 3.0))
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    x = np.arange(lengths.sizes["length"])
-    share = lengths.changed_share.mean(["head_set", "mode"], skipna=True).values
-    left.plot(x, share, "o-", color=_EMOTION)
-    left.set_ylim(0, 1.02)
-    left.set_ylabel("share of texts changed")
-    count = (lengths[f"{net}q_value"] < settings["alpha"]).sum(["head_set", "mode", "metric"]).values
-    right.bar(x, count, color=_NET, width=0.55)
-    right.set_ylabel(f"effects with q < {settings['alpha']:g}")
-    right.yaxis.get_major_locator().set_params(integer=True)
+# Lengths
+
+
+def _lengths(group: Group) -> Canvas:
+    """Share of changed texts, and share of significant tests, by generation length."""
+    rows = by_length(group)
+    data = group.child("lengths")
+    assert data is not None  # figures() names this one only where lengths were measured
+    canvas = Canvas(figsize=(8.6, 3.5), layout="constrained")
+    left, right = canvas.subplots(1, 2)
+    x = np.arange(len(rows))
+    ticks = [f"{row.length}" for row in rows[:-1]] + [f"{rows[-1].length} (all)"]
+    shares = data.sortby("length")["changed_share"]
+    for index in np.ndindex(shares.shape[1:]):
+        one = shares.values[(slice(None), *index)]
+        left.plot(x, 100 * one, "-", color="#bbbbbb", linewidth=0.8, zorder=1)
+    mean = [100 * row.changed for row in rows]
+    left.plot(x, mean, "o-", color=_EMOTION, linewidth=2, zorder=3, label="mean over all cells")
+    left.plot([], [], "-", color="#bbbbbb", linewidth=0.8, label="one cell")
+    left.set(ylabel="texts changed (%)", ylim=(0, 104), title="Texts that differ from the baseline")
+    left.legend(frameon=False, fontsize=9, loc="best")
+    found = [row.n_significant for row in rows]
+    right.bar(x, found, width=0.55, color=_NET)
+    for at, row in zip(x, rows, strict=True):
+        text = f"{row.n_significant} / {row.n_tests}"
+        right.annotate(text, (at, row.n_significant), ha="center", va="bottom", fontsize=9)
+    right.set(ylabel="significant tests", title=f"Tests with q < {group.alpha:g}")
+    right.set_ylim(0, max(1.0, 1.18 * max(found)))
+    right.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     for axis in (left, right):
-        axis.set_xticks(x)
-        axis.set_xticklabels([str(n) for n in lengths.length.values])
-        axis.set_xlabel("continuation length (tokens)")
-    figure.tight_layout()
-    return figure
-
-
-def tested_rows(group: xr.DataTree, mode: str) -> Iterator[tuple[str, xr.Dataset]]:
-    """Label and statistics of every tested head, then set, in one mode."""
-    main = group.to_dataset().sel(mode=mode)
-    for layer, head in np.argwhere(main.n_prompts.values > 0):
-        yield f"{layer}:{head}", main.isel(layer=layer, head=head)
-    if "head_sets" in group.children:
-        sets = group["head_sets"].to_dataset().sel(mode=mode)
-        for label in sets.head_set.values:
-            row = sets.sel(head_set=label)
-            if int(row.n_prompts) > 0:
-                yield str(label), row
-
-
-def _prefix(settings: dict[str, Any]) -> str:
-    return "net_" if settings["control"] else ""
-
-
-def _short(metric: str) -> str:
-    return metric.removeprefix("goemotions_").replace("_", " ")
+        axis.set_xticks(x, ticks)
+        axis.set_xlabel("generated tokens")
+        axis.spines[["top", "right"]].set_visible(False)
+    canvas.suptitle(f"{group.model} × {group.emotion}", fontsize=10.5)
+    return canvas

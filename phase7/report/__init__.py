@@ -1,7 +1,6 @@
-"""The report in Markdown: everything in it is computed from the effects tree.
+"""The report: from the effects tree to one Markdown page in Japanese or English.
 
-`render` puts it together, `view` reads one (model, emotion), `sections` writes the seven sections,
-`claims` the sentences of the discussion, `tables` and `language` are their tools.
+What enters: the tree alone. Every number, text and sentence of the page is computed from it.
 """
 
 from phase7.report.render import render_report

@@ -1,102 +1,95 @@
-"""Put the report together.
+"""The whole page: shared parts once, then the seven sections of each (model, emotion).
 
-What enters: an effects tree, a language, where figures and report lie. What leaves: the Markdown text.
+What enters: the effects tree and where figures and page lie. What leaves: Markdown. The same tree
+gives the same text.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import xarray as xr
 
-from phase7.plots import groups
-from phase7.report import claims, sections
-from phase7.report.language import Language, say
-from phase7.report.tables import safe
-from phase7.report.view import GroupView
-
-_SECTIONS = (
-    sections.settings,
-    sections.comparison,
-    sections.modes,
-    sections.by_head,
-    sections.texts,
-    sections.lengths,
-    claims.discussion,
+from phase7.report.chapter import Chapter, FigureFolder, Page
+from phase7.report.figures import figures
+from phase7.report.language import Language
+from phase7.report.sections import (
+    comparison,
+    discussion,
+    heads,
+    lengths,
+    modes,
+    settings,
+    shared,
+    texts,
 )
-#: Which figures follow which section, by the beginning of their name.
-_FIGURES = {4: ("heatmap", "intervals"), 6: ("lengths",)}
+from phase7.report.view import groups, root_record
+
+#: Sections 1 to 7; the discussion comes last because it cites the tables of the others.
+SECTIONS = (settings, comparison, modes, heads, texts, lengths, discussion)
 
 
 def render_report(
     tree: xr.DataTree,
     *,
-    lang: Language = "ja",
-    plots_dir: Path | None = None,
-    report_path: Path = Path("docs/phase7_report.md"),
+    lang: Literal["ja", "en"] = "ja",
+    plots_dir: Path | None,
+    report_path: Path,
 ) -> str:
-    """The report of an effects tree.
+    """Write the report as one Markdown page.
 
     Parameters
     ----------
     tree : xarray.DataTree
-        As of :func:`phase7.open_effects`.
+        An effects tree (docs/effects.md), as :func:`phase7.open_effects` gives it.
     lang : {"ja", "en"}
-        Of headings, notes and sentences.
+        Language of headings, labels and sentences.
     plots_dir : Path or None
-        Folder with the figures of :func:`phase7.plots.write_plots`; None leaves figures out.
+        Folder of the figures of :func:`phase7.plots.write_plots`. Figures that are not there are
+        left out; None leaves out all.
     report_path : Path
-        Where the text will lie: figure links are relative to its folder.
+        Where the page will be saved: figures are linked relative to its folder. Nothing is written.
 
     Returns
     -------
     str
-        Markdown.
+        Markdown (CommonMark, tables, inline HTML for anchors and marks), ending in a newline.
+
+    Raises
+    ------
+    UserError
+        If the tree has no (model, emotion), or one without settings.
     """
-    provenance = json.loads(tree.attrs["provenance"])
-    views = [(f"{model}/{emotion}", GroupView(node)) for model, emotion, node in groups(tree)]
-    emotions = sorted({view.emotion for _, view in views})
-    first = views[0][1]
-    lines = [f"# {say(lang, 'title', profile=safe(str(tree.attrs['profile'])))}", ""]
-    lines += [f"## {say(lang, 'purpose')}", ""]
-    lines += [say(lang, "purpose_text", emotions=", ".join(emotions)), ""]
-    key = "net_text" if first.has_control else "no_control_text"
-    lines += [say(lang, key, family=first.settings["fdr_family"], alpha=first.alpha), ""]
-    for name, view in views:
-        if len(views) > 1:
-            lines += [f"## {safe(name)}", ""]
-        level = "###" if len(views) > 1 else "##"
-        for number, section in enumerate(_SECTIONS, start=1):
-            lines += [f"{level} {number}. {say(lang, f'h{number}')}", ""]
-            lines += section(view, lang)
-            lines += _figures(view, number, plots_dir, report_path)
-    lines += [f"## {say(lang, 'h8')}", "", *_reproducibility(provenance, lang)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _figures(view: GroupView, number: int, plots_dir: Path | None, report: Path) -> list[str]:
-    if plots_dir is None:
-        return []
-    lines = []
-    stem = f"{view.settings['model']}_{view.emotion}"
-    for kind in _FIGURES.get(number, ()):
-        for path in sorted(plots_dir.glob(f"{stem}_{kind}*.png")):
-            link = os.path.relpath(path, report.parent).replace(os.sep, "/")
-            lines += [f"![{safe(path.stem)}]({link})", ""]
-    return lines
-
-
-def _reproducibility(provenance: dict[str, Any], lang: Language) -> list[str]:
-    check = provenance["self_check"]
-    fingerprints = ", ".join(
-        f"{name} {model['fingerprint'][:16]}" for name, model in provenance["models"].items()
-    )
-    packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
-    text = say(
-        lang, "repro", seed=provenance["seed"], rows=check["rows"], failures=check["failures"],
-        gap=check.get("max_logit_gap", "–"), fingerprint=safe(fingerprints), packages=safe(packages),
-    )  # fmt: skip
-    return [text, ""]
+    language = Language(lang)
+    all_groups = groups(tree)
+    several = len(all_groups) > 1
+    folder = FigureFolder(plots=plots_dir, page=report_path)
+    chapters = [
+        Chapter(
+            group,
+            language,
+            index=i,
+            prefix=f"{i}-" if several else "",
+            level=3 if several else 2,
+            figures=own,
+            folder=folder,
+        )
+        for i, (group, own) in enumerate(zip(all_groups, figures(all_groups), strict=True), 1)
+    ]
+    bodies: list[str] = []
+    for i, chapter in enumerate(chapters, 1):
+        if several:
+            bodies.append(f'<a id="{shared.anchor(i)}"></a>\n\n## {chapter.name}')
+        for section in SECTIONS:
+            bodies += section.render(chapter)
+    page = Page(language, index=0)
+    blocks = [
+        f"# {language('title')}",
+        *shared.purpose(page, chapters),
+        *shared.summary(page, chapters),
+        *shared.reading(page, chapters),
+        *bodies,
+        *shared.reproducibility(page, chapters, root_record(tree), tree.attrs),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"

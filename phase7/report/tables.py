@@ -1,83 +1,78 @@
-"""Markdown tables and safe text.
+"""Markdown tables that can be cited by number and row.
 
-What enters: numbers and texts, model output included. What leaves: Markdown that no text can break.
+What enters: a caption, a header and rows of text that is already safe. What leaves: Markdown. What
+is refused: a row of another width, a cell that would break the table, and two rows of one name.
 """
 
 from __future__ import annotations
 
-import html
-import math
-from collections.abc import Iterable, Sequence
+import re
+from dataclasses import dataclass
 
-_LONGEST = 600
-#: What Markdown reads inside a table cell or a sentence.
-_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]|~$"})
+#: A pipe that is not escaped, or a line break.
+_BREAKS = re.compile(r"(?<!\\)[|]|[\n\r]")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; cells must be safe already."""
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return [*lines, ""]
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row.
+
+    Attributes
+    ----------
+    name : str
+        What a citation calls it; unique in its table. Markdown.
+    cells : tuple of str
+        Markdown, one for each column.
+    """
+
+    name: str
+    cells: tuple[str, ...]
 
 
-def safe(text: str) -> str:
-    """One line of text that Markdown and HTML show as it is, control characters made visible."""
-    shown = "".join(_visible(c) for c in text[:_LONGEST])
-    shown = html.escape(shown, quote=False).translate(_SPECIAL).replace("↵", "↵ ")
-    return shown + (" …" if len(text) > _LONGEST else "")
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A numbered table.
 
+    Attributes
+    ----------
+    number : str
+        ``"<section>.<n>"``.
+    anchor : str
+        HTML id that citations link to.
+    caption : str
+        With its number, e.g. "Table 2.1: …". Markdown.
+    header : tuple of str
+    rows : tuple of Row
+    n_left : int
+        Columns aligned to the left, counted from the first; the others are numbers.
+    """
 
-def marked(text: str, reference: str) -> str:
-    """`text` with ▸ where it first differs from `reference`; unmarked where they are equal."""
-    if text == reference:
-        return safe(text)
-    same = 0
-    for a, b in zip(text, reference, strict=False):
-        if a != b:
-            break
-        same += 1
-    if same >= _LONGEST:
-        return safe(text)
-    return safe(text[:same]) + " ▸ " + safe(text[same:])
+    number: str
+    anchor: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[Row, ...]
+    n_left: int = 1
 
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        if len(set(names)) != len(names):
+            raise ValueError(f"table {self.number}: rows of one name among {names}")
+        for cells in (self.header, *(row.cells for row in self.rows)):
+            if len(cells) != len(self.header):
+                raise ValueError(f"table {self.number}: {len(cells)} cells in {cells}")
+            for cell in cells:
+                if _BREAKS.search(cell):
+                    raise ValueError(f"table {self.number}: unsafe cell {cell!r}")
 
-def number(value: float, digits: int = 3) -> str:
-    """A number with fixed digits; NaN is an en dash, infinity its sign."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{value:.{digits}f}"
-    if float(text) == 0:
-        text = text.lstrip("-")
-    return text.replace("-", "−")
+    def render(self) -> str:
+        """The table with its caption and anchor."""
+        rule = [":---" if i < self.n_left else "---:" for i in range(len(self.header))]
+        lines = [f'<a id="{self.anchor}"></a>**{self.caption}**', ""]
+        for cells in (self.header, rule, *(row.cells for row in self.rows)):
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
 
-
-def signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign."""
-    text = number(value, digits)
-    plain = text not in ("–",) and not text.startswith("−") and float(f"{value:.{digits}f}") != 0
-    return f"+{text}" if plain else text
-
-
-def interval(low: float, high: float, digits: int = 3) -> str:
-    """``[low, high]``."""
-    if math.isnan(low):
-        return "–"
-    return f"[{signed(low, digits)}, {signed(high, digits)}]"
-
-
-def probability(p: float) -> str:
-    """A p or q value."""
-    if math.isnan(p):
-        return "–"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _visible(char: str) -> str:
-    if char == "\n":
-        return "↵"
-    if char.isprintable():
-        return char
-    return char.encode("unicode_escape").decode()
+    def has(self, name: str) -> bool:
+        """Whether a row of that name exists."""
+        return any(row.name == name for row in self.rows)

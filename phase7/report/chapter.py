@@ -1,0 +1,207 @@
+"""What the sections of one group share: its language, numbering, citations and figures.
+
+What enters: a group and where its figures lie. What leaves: headings, tables, citations. What it
+refuses: a citation of a table or row that is not on the page, so that every claim can be traced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from phase7.report.escape import code, escape
+from phase7.report.figures import Figure
+from phase7.report.language import Language
+from phase7.report.numbers import Numbers
+from phase7.report.tables import Row, Table
+from phase7.report.view import Cell, Group
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureFolder:
+    """Where figures lie, and the page that links to them. `plots` None: no figures."""
+
+    plots: Path | None
+    page: Path
+
+    def link(self, stem: str, suffix: str) -> str | None:
+        """Address of a figure's file relative to the page, or None where there is no such file."""
+        if self.plots is None:
+            return None
+        path = self.plots / f"{stem}.{suffix}"
+        if not path.is_file():
+            return None
+        relative = os.path.relpath(path.resolve(), self.page.resolve().parent)
+        return quote(Path(relative).as_posix())
+
+
+class Page:
+    """Tables and citations of one part of the report.
+
+    Parameters
+    ----------
+    language : Language
+    index : int
+        Number of the part, for anchors: unique on the page.
+    prefix : str
+        Before the numbers of tables and figures, e.g. ``"2-"``; empty where there is one part.
+    """
+
+    def __init__(self, language: Language, *, index: int, prefix: str = "") -> None:
+        self.say = language
+        self.numbers = Numbers(not_measured=language("not_measured"), no_test=language("no_test"))
+        self._index, self._prefix = index, prefix
+        self._tables: dict[str, Table] = {}
+        self._n_of_section: dict[str, int] = {}
+
+    def table(
+        self,
+        key: str,
+        section: str,
+        caption: str,
+        header: Sequence[str],
+        rows: Iterable[Row],
+        *,
+        n_left: int = 1,
+    ) -> str:
+        """Number a table, keep it for citations under `key`, and render it."""
+        n = self._n_of_section[section] = self._n_of_section.get(section, 0) + 1
+        number = f"{self._prefix}{section}.{n}"
+        table = Table(
+            number=number,
+            anchor=f"t{self._index}-{section.lower()}-{n}",
+            caption=self.say("table", number=number, caption=caption),
+            header=tuple(header),
+            rows=tuple(rows),
+            n_left=n_left,
+        )
+        self._tables[key] = table
+        return table.render()
+
+    def has_table(self, key: str) -> bool:
+        """Whether that table is on the page already."""
+        return key in self._tables
+
+    def cite(self, key: str, row: str | None = None) -> str:
+        """Name a table, and one of its rows.
+
+        Raises
+        ------
+        KeyError
+            If the page has no such table, or the table no such row.
+        """
+        table = self._tables[key]
+        if row is None:
+            return self.say("cite", number=table.number, anchor=table.anchor)
+        if not table.has(row):
+            raise KeyError(f"table {table.number} has no row {row!r}")
+        return self.say("cite.row", number=table.number, anchor=table.anchor, row=row)
+
+    def claim(self, sentences: Sequence[str], *citations: str) -> str:
+        """A bullet of sentences with the places that show their numbers."""
+        where = self.say("cited", refs="; ".join(dict.fromkeys(citations)))
+        return f"- {self.say.joined(list(sentences))}{where if citations else ''}"
+
+
+class Chapter(Page):
+    """The part of the report on one (model, emotion).
+
+    Parameters
+    ----------
+    group : Group
+    language : Language
+    index, prefix
+        As in :class:`Page`.
+    level : int
+        Level of its section headings: 2 where the report has one group, else 3.
+    figures : sequence of Figure
+        Of this group.
+    folder : FigureFolder
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        language: Language,
+        *,
+        index: int,
+        prefix: str,
+        level: int,
+        figures: Sequence[Figure],
+        folder: FigureFolder,
+    ) -> None:
+        super().__init__(language, index=index, prefix=prefix)
+        self.group, self._level = group, level
+        self._figures, self._folder = figures, folder
+        self._n_figures = 0
+
+    @property
+    def name(self) -> str:
+        """What to call the group."""
+        return f"{escape(self.group.model)} × {escape(self.group.emotion)}"
+
+    @property
+    def effect_name(self) -> str:
+        """What is tested: net Δ, or Δ without a control."""
+        return self.say("net_delta" if self.group.has_control else "delta")
+
+    @property
+    def stage_name(self) -> str:
+        """What the prompts of the confirmed cells are called."""
+        return self.say("stage.confirmation" if self.group.sweep else "stage.all")
+
+    def heading(self, section: int) -> str:
+        """Heading of one of the seven sections."""
+        return f"{'#' * self._level} {section}. {self.say(f'h.{section}')}"
+
+    def subheading(self, key: str) -> str:
+        """Heading inside a section."""
+        return f"{'#' * (self._level + 1)} {self.say(key)}"
+
+    def metric_name(self, metric: str) -> str:
+        """What a column calls a metric."""
+        return "sentiment" if metric == "sentiment_positive" else metric.removeprefix("goemotions_")
+
+    def label(self, label: str) -> str:
+        """A head or set in code type."""
+        return code(self.group.short(label))
+
+    def row_name(self, cell: Cell, metric: str) -> str:
+        """What a row about one metric of one cell is called, and how sentences name the place."""
+        return self.say("where", label=self.label(cell.label), mode=cell.mode, metric=code(metric))
+
+    def q(self, value: float, *, measured: bool = True) -> str:
+        """A q with its star."""
+        return self.numbers.q(value, self.group.alpha, measured=measured)
+
+    def starred(self, value: float, q: float) -> str:
+        """A difference, with a star where its q is below the level."""
+        return self.numbers.signed(value) + ("*" if q < self.group.alpha else "")
+
+    def figure(self, figure: Figure) -> str | None:
+        """A figure with its caption, or None where its file is not there."""
+        image = self._folder.link(figure.stem, "png")
+        if image is None:
+            return None
+        self._n_figures += 1
+        stage = "stage.discovery" if self.group.sweep else "stage.all"
+        caption = self.say(
+            "figure",
+            number=f"{self._prefix}{self._n_figures}",
+            caption=self.say(
+                f"f.{figure.kind}",
+                metric=figure.metric,
+                effect=self.effect_name,
+                stage=self.say(stage),
+            ),
+        )
+        vector = self._folder.link(figure.stem, "svg") or image
+        return f"[![{caption}]({image})]({vector})\n\n*{caption}*"
+
+    def figures_of(self, *kinds: str) -> list[str]:
+        """The figures of some kinds that are there."""
+        drawn = [self.figure(one) for one in self._figures if one.kind in kinds]
+        return [one for one in drawn if one is not None]

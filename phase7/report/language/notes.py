@@ -1,0 +1,242 @@
+"""Introductions and the notes under tables: key -> (Japanese, English)."""
+
+NOTES: dict[str, tuple[str, str]] = {
+    "purpose": (
+        "感情プロンプト（{emotions}）を処理したときのAttention Headの活性を、中立プロンプトから文章を"
+        "生成している最中の同じHeadへ移植し、生成されるテキストがどう変わるかを測る。対象モデルは{models}"
+        "である。",
+        "Take the activations of attention heads from runs on emotion prompts ({emotions}), transplant "
+        "them into the same heads while the model writes from neutral prompts, and measure how the "
+        "text changes. Models: {models}.",
+    ),
+    "purpose.control": (
+        "Headの活性を置き換えれば、感情とは無関係にテキストは変わり得る。そこでその感情に特化しないdonorによる"
+        "対照（control）を同じ条件で実行し、それを差し引いた正味の効果 net Δ = Δ − control Δ で判断する。",
+        "Replacing a head's activations can change a text for reasons that have nothing to do with "
+        "emotion. A control donor that is not specific to it therefore runs beside it, and effects are "
+        "judged net of it: net Δ = Δ − control Δ.",
+    ),
+    "purpose.no_control": (
+        "**この実行には対照（control）がない。** 以下の有意性はΔそのものに関するもので、Headを置き換えること"
+        "自体の影響と感情の影響を区別できない。",
+        "**This run has no control.** Significance below is that of Δ itself: it cannot tell the effect "
+        "of the emotion from the effect of replacing the head at all.",
+    ),
+    "headline": ("**結論**（{group}）: {text}", "**Result** ({group}): {text}"),
+    "summary": (
+        "数値は対象Head（主mode）の{effect}。* は q < {alpha}。",
+        "Numbers are the {effect} of the target heads in the primary mode; * marks q < {alpha}.",
+    ),
+    # how to read
+    "read.delta": (
+        "**Δ** = patched − baseline（感情donor）、**control Δ** = 同じHeadをcontrol donorで置き換えたとき"
+        "の差、**net Δ** = Δ − control Δ（プロンプトごとに対応のある差）。正の値は指標の上昇を表す。",
+        "**Δ** = patched − baseline with the emotion donor, **control Δ** = the same with the control "
+        "donor, **net Δ** = Δ − control Δ, paired by prompt. Positive: the metric went up.",
+    ),
+    "read.metrics": (
+        "「sentiment」は指標`sentiment_positive`を指す。感情を表す指標は、{own}。"
+        "`*_keywords`は語の出現数、それ以外は0〜1の値である。",
+        "“sentiment” means the metric `sentiment_positive`. The metric that stands for the emotion: {own}."
+        " `*_keywords` are counts of words; all others lie in [0, 1].",
+    ),
+    "read.statistics": (
+        "単位はプロンプト。区間は95 %ブートストラップ区間、**p**は符号反転による両側並べ替え検定、**q**は"
+        "Benjamini–Hochberg補正後の値、**d_z**は平均差÷標準偏差。**\\*** は q < 有意水準（丸める前の値で判定）。",
+        "The unit is the prompt. Intervals are 95 % bootstrap intervals, **p** is a two-sided sign-flip "
+        "permutation test, **q** is Benjamini–Hochberg adjusted, **d_z** is the mean difference over its "
+        "standard deviation. **\\*** marks q below the level, judged before rounding.",
+    ),
+    "read.rounding": (
+        "`+0.000`と`−0.000`は丸めると0になる非零の値、`0.000`は0である。",
+        "`+0.000` and `−0.000` are numbers that round to 0; `0.000` is 0.",
+    ),
+    "read.own": ("{emotion}では{metric}", "{metric} for {emotion}"),
+    "read.own.fallback": (
+        "{emotion}では{metric}（GoEmotionsのラベルが未測定のため）",
+        "{metric} for {emotion} (its GoEmotions label was not measured)",
+    ),
+    "read.missing": (
+        "「未測定」はスコアラーがない指標、「検定不可」はプロンプトが2件未満で検定できないもの、「未実施」は"
+        "実行していないセルで、いずれも0を意味しない。",
+        "“not measured”: no scorer for the metric. “no test”: fewer than two prompts. “not run”: a cell "
+        "that was not tested. None of them means 0.",
+    ),
+    "read.heads": (
+        "Headは`layer:head`と書き、どちらも0から数える。「セル」は（Headの組, mode）の1通り。",
+        "Heads are written `layer:head`, both counted from 0. A “cell” is one pair of heads and mode.",
+    ),
+    "read.modes": (
+        "mode `result`はdonorのHead出力を書き込む。`v_only`は受け手のattentionを保ちdonorのvalueを使う。"
+        "`pattern_v`はdonorのattentionとdonorのvalueを使う。",
+        "Mode `result` writes the donor's head output; `v_only` keeps the recipient's attention over the "
+        "donor's values; `pattern_v` takes the donor's attention over the donor's values.",
+    ),
+    "read.split": (
+        "プロンプトは探索用と確認用に分かれている。探索でHeadを選び、確認で検定する。特に断らない数値はすべて"
+        "確認用プロンプトのものである。",
+        "Prompts are split: heads are searched on the discovery prompts and tested on the confirmation "
+        "prompts. Numbers come from the confirmation prompts unless they are labelled otherwise.",
+    ),
+    "read.overlap": (
+        "**注意: 探索用と確認用のプロンプトが重なっている。** 選ばれたHeadの数値は過大になり得る。",
+        "**Caution: discovery and confirmation prompts overlap.** Numbers of selected heads may be "
+        "too large.",
+    ),
+    "read.figures": (
+        "図中の文字は英語である。図はベクター版（SVG）にリンクしている。",
+        "Figures link to their vector version (SVG).",
+    ),
+    # section introductions and notes
+    "cell": (
+        "対象Head {label}、mode `{mode}`、{stage}。",
+        "Target heads {label}, mode `{mode}`, {stage}.",
+    ),
+    "not_joint": (
+        "対象Head全体の組は実行されていないため、{label}の数値を示す。",
+        "The target heads were not run together; these are the numbers of {label}.",
+    ),
+    "no_target": (
+        "対象Headのセルは実行されていない。",
+        "No cell of the target heads was run.",
+    ),
+    "two.count": (
+        "測定した{n}指標のうち、{effect}が有意（q < {alpha}）なのは{k}指標: {names}。",
+        "Of {n} measured metrics, the {effect} is significant (q < {alpha}) for {k}: {names}.",
+    ),
+    "two.none": (
+        "測定した{n}指標のうち、{effect}が有意（q < {alpha}）なものはない。",
+        "Of {n} measured metrics, the {effect} is significant (q < {alpha}) for none.",
+    ),
+    "two.unmeasured": (
+        "{total}指標のうち{n}指標は未測定（対応するスコアラーが設定されていない）。",
+        "Not measured: {n} of {total} metrics (no scorer is configured for them).",
+    ),
+    "note.size": (
+        "効果の大きさは、q < {alpha} の場合に|d_z|で決める: {small}未満は「無視できる」、{small}以上「小」、"
+        "{medium}以上「中」、{large}以上「大」（Cohen 1988）。q ≥ {alpha} は「有意でない」。",
+        "Size of effect, where q < {alpha}, by |d_z|: negligible below {small}, small from {small}, medium "
+        "from {medium}, large from {large} (Cohen 1988); n.s. where q ≥ {alpha}.",
+    ),
+    "note.size.best": (
+        "この表の「効果の大きさ」は、3指標のうち|d_z|が最大のもの（括弧内）の評価である。",
+        "Size of effect in this table is that of the metric with the largest |d_z| (in brackets).",
+    ),
+    "note.overall": (
+        "総合評価は全指標にわたる: q < {alpha} の指標がなければ「なし」。あれば、その中で最大の|d_z|により、"
+        "{medium}未満「弱い」、{medium}以上「中程度」、{large}以上かつ有意な指標が{n_strong}個以上なら「強い」。",
+        "Overall, over all metrics: none = no metric with q < {alpha}; otherwise by the largest |d_z| "
+        "among those: weak below {medium}, moderate from {medium}, strong from {large} if at least "
+        "{n_strong} metrics have q < {alpha}.",
+    ),
+    "note.modes.all": (
+        "{n}組のHead（単独・組み合わせ）を全modeで比較した。KLは最初の生成トークンの分布についての値で、"
+        "サンプリングの影響を受けない。効果が全くなくても、|d_z|の中央値は{prompts}件のプロンプトでは約{null}になる"
+        "（正規近似、0.674/√n。差が0の検定が多いほど小さくなる）。",
+        "{n} heads and sets compared in all modes. KL is that of the first generated token's "
+        "distribution and free of sampling. Without any effect the median |d_z| of {prompts} prompts is "
+        "about {null} (normal approximation, 0.674/√n; less where many "
+        "differences are 0).",
+    ),
+    "not_run.modes": ("未実施のmode: {modes}。", "Modes not run: {modes}."),
+    "four.none": ("単独のHeadは検証していない。", "No single head was tested."),
+    "four.no_hits": (
+        "q < {alpha} の効果は一つもない。",
+        "No effect has q < {alpha}.",
+    ),
+    "four.cut": (
+        "{n}件中、上位{shown}件を示す。残りはeffects storeにある。",
+        "The first {shown} of {n}; the others are in the effects store.",
+    ),
+    "sets.none": ("Headの組み合わせは検証していない。", "No head combination was tested."),
+    "note.sets": (
+        "相乗効果 = 組の{effect} − 単独の{effect}の和（プロンプトごとに対応あり）。正なら和より大きい。"
+        "「Yes」は区間が0を含まず p < {alpha}、「No」は同等性検定が「無視できるほど小さい」ことを支持する場合のみ、"
+        "それ以外は「判定不能」。YesとNoの判定は各行のpによる。多重性を補正した値はqの列を見よ。",
+        "Synergy = {effect} of the set − sum of the {effect} of its heads, paired by prompt; positive: more "
+        "than the sum. Yes: the interval excludes 0 and p < {alpha}; No: only where the equivalence "
+        "test supports that it is negligible; else undetermined. Verdicts use each row's own p; q "
+        "corrects for the number of rows and metrics tested.",
+    ),
+    "sweep.none": (
+        "探索（全Headのsweep）は行っていない。",
+        "There was no sweep.",
+    ),
+    "sweep.no_strongest": (
+        "探索は{n}個のHeadに対して行ったが、確認に進めるHeadは選んでいない。",
+        "{n} heads were swept, but none was selected for the confirmation.",
+    ),
+    "note.sweep": (
+        "「探索」の列は**探索用プロンプト**での値で、選択に使ったため過大になりやすい。証拠とするのは「確認」の"
+        "列である。選択規則: {rule}。",
+        "“discovery” columns are from the **discovery prompts**, were used to select, and tend to be too "
+        "large; evidence is in the “confirmation” columns. Selection rule: {rule}.",
+    ),
+    "sweep.floor": ("探索用プロンプトの検定力: {text}", "Power of the discovery: {text}"),
+    "note.sweep.length": (
+        "探索の生成長は{short}トークン、確認は{long}トークンであり、両者の値は厳密には比較できない。",
+        "The sweep generated {short} tokens and the confirmation {long}, so the two are not strictly "
+        "comparable.",
+    ),
+    "five.rule": (
+        "表の選び方: テキストが変わったプロンプトのうち、{metric}の|patched − baseline|が大きい順に最大{n}件、続いて"
+        "テキストが変わらなかったプロンプトの先頭{m}件。同順位は番号の小さいものを先にする。"
+        "<b>▶</b>はbaselineと最初に異なる箇所、↵は改行。",
+        "Chosen by rule: of the prompts whose text changed, the {n} with the largest |patched − baseline| "
+        "in {metric}; then the first {m} of those with an unchanged text. Ties go to the lower number. "
+        "<b>▶</b> marks the first difference from the baseline, ↵ a line break.",
+    ),
+    "five.count": (
+        "{total}テキスト中{changed}テキストがbaselineと異なる。異なるテキストがbaselineと一致する先頭部分は、"
+        "中央値で{prefix}文字である。",
+        "{changed} of {total} texts differ from their baseline; those that do share a median of {prefix} "
+        "leading characters with it.",
+    ),
+    "five.count.none": (
+        "{total}テキストのうち、baselineと異なるものはない。",
+        "None of the {total} texts differs from its baseline.",
+    ),
+    "five.unchanged": ("（baselineと同一）", "(same as the baseline)"),
+    "five.empty": ("（空）", "(empty)"),
+    "five.cut": ("…（全{n}文字）", "… ({n} characters in all)"),
+    "five.none": ("テキストは保存されていない。", "No texts are stored."),
+    "five.prompt": (
+        "プロンプト{prompt}、サンプル{sample}",
+        "prompt {prompt}, sample {sample}",
+    ),
+    "six.none": ("生成長別の測定はない。", "Lengths were not measured."),
+    "note.lengths": (
+        "qは全ての生成長・セル・指標を一つの族として補正した値で、同じセルでも2〜4節のqとは異なる。",
+        "q corrects over all lengths, cells and metrics as one family, so it differs from the q of the "
+        "same cell in sections 2 to 4.",
+    ),
+    "note.kl": (
+        "KL(baseline ‖ patched)は最初の生成トークンの分布（温度1）に対する値。サンプリング前の量なので、"
+        "1トークンのテキストが変わらなくても介入の強さを測れる。",
+        "KL(baseline ‖ patched) of the first generated token's distribution at temperature 1. It needs no "
+        "sampling and shows the intervention even where the first token stays the same.",
+    ),
+    "note.ov": (
+        "W_U·W_O(z̄_emotion − z̄_neutral)の上位と下位のトークン（括弧内はスコア）。最終正規化を省いた直接経路"
+        "のみの値で、テキストの測定ではない。",
+        "Highest and lowest tokens of W_U·W_O(z̄_emotion − z̄_neutral), scores in brackets. The direct path "
+        "only, without the final normalisation: a lead, not a measurement of the text.",
+    ),
+    "note.circuit": (
+        "「次に調べる回路」の規則: `v_only`だけで有意ならOV（valueが効果を運ぶ）。`v_only`では有意でなく"
+        "`pattern_v`で有意ならQK（donorのattentionが必要）。`result`のみ有意なら出力全体。有意でないことは効果が"
+        "ないことの証明ではない。",
+        "“Circuit to look at”: OV where `v_only` alone is significant (values carry the effect); QK where "
+        "`v_only` is not but `pattern_v` is (the donor's attention is needed); whole output where only "
+        "`result` is. Not being significant does not prove absence.",
+    ),
+    "seven.trace": (
+        "以下の文はすべて上の表から計算したもので、括弧内の表と行で確かめられる。",
+        "Every sentence below is computed from the tables above; the brackets say where.",
+    ),
+    "note.family": (
+        "qの族（プロファイルの宣言）: {family}。確認の検定数は{tests}（{group}）。",
+        "Family of q as the profile declares it: {family}. Tests in the confirmation: {tests} ({group}).",
+    ),
+    "no_provenance": ("実行の記録がない。", "There is no record of the run."),
+}

@@ -1,0 +1,395 @@
+"""Section 7: sentences computed from the tables of sections 2 to 6, each with its place."""
+
+from __future__ import annotations
+
+import math
+
+from phase7.metrics import METRICS
+from phase7.report.chapter import Chapter
+from phase7.report.claims import (
+    Hit,
+    circuit,
+    count_tests,
+    hits,
+    mode_strengths,
+    nearest,
+    nonzero_prompts,
+    replication,
+)
+from phase7.report.escape import code, escape
+from phase7.report.sections.comparison import table_of
+from phase7.report.sections.heads import MOST_HITS
+from phase7.report.sections.wording import resolution
+from phase7.report.tables import Row
+from phase7.report.view import Cell
+
+#: Heads named in one sentence; the table has all.
+_MOST_NAMED = 10
+_N_TOKENS = 6
+
+
+def render(chapter: Chapter) -> list[str]:
+    """All claims, under what they are about."""
+    say = chapter.say
+    nearest_table, evidence = _evidence(chapter)
+    ov_table, leads = _circuits(chapter)
+    evidence += [*_targets(chapter), *_replication(chapter)]
+    parts = (
+        ("h.evidence", [*nearest_table, "\n".join(evidence)]),
+        ("h.mode", ["\n".join(_modes(chapter))]),
+        ("h.combination", ["\n".join(_combinations(chapter))]),
+        ("h.circuit", [*ov_table, "\n".join(leads)]),
+        ("h.limits", ["\n".join(_limits(chapter))]),
+    )  # fmt: skip
+    blocks = [chapter.heading(7), say("seven.trace")]
+    for heading, lines in parts:
+        blocks += [chapter.subheading(heading), *lines]
+    return blocks
+
+
+def headline(chapter: Chapter) -> str:
+    """The one sentence for a reader in a hurry; needs the chapter's tables."""
+    return chapter.say.joined(_significance(chapter))
+
+
+def _significance(chapter: Chapter) -> list[str]:
+    say, group, numbers = chapter.say, chapter.group, chapter.numbers
+    cells = list(group.confirmed.values())
+    found, best = hits(group, cells), nearest(group, cells)
+    values = {
+        "cells": len(cells),
+        "tests": count_tests(cells),
+        "effect": chapter.effect_name,
+        "alpha": f"{group.alpha:g}",
+        "emotion": escape(group.emotion),
+    }
+    if best is None:
+        return [say("sig.untested")]
+    if not found:
+        where = chapter.row_name(best.cell, best.metric)
+        p = numbers.equals("p", best.effect.p)
+        return [say("sig.none", **values, q=numbers.p(best.effect.q), p=p, where=where)]
+    top = found[0]
+    return [
+        say(
+            "sig.some",
+            **values,
+            n=len(found),
+            where=chapter.row_name(top.cell, top.metric),
+            value=numbers.signed(_tested(chapter, top)),
+            interval=numbers.interval(top.effect.low, top.effect.high),
+            q=numbers.equals("q", top.effect.q),
+            d_z=numbers.d_z(top.effect.d_z),
+        )
+    ]
+
+
+def _tested(chapter: Chapter, hit: Hit) -> float:
+    return hit.effect.net_delta if chapter.group.has_control else hit.effect.delta
+
+
+def _evidence(chapter: Chapter) -> tuple[list[str], list[str]]:
+    """A table of what the sentences rest on beyond the hits, and the sentences."""
+    group = chapter.group
+    cells = list(group.confirmed.values())
+    found = hits(group, cells)
+    best, limits = nearest(group, cells), resolution(chapter, cells)
+    if best is None:
+        return [], [chapter.claim([*_significance(chapter), limits])]
+    if not found:
+        table = _nearest_table(chapter, best)
+        place = chapter.cite("nearest", chapter.row_name(best.cell, best.metric))
+        return [table], [chapter.claim([*_significance(chapter), limits], place)]
+    top = found[0]
+    lines = [
+        chapter.claim(
+            [*_significance(chapter), limits],
+            chapter.cite("hits", chapter.row_name(top.cell, top.metric)),
+        )
+    ]
+    return [], [*lines, *_found_heads(chapter, found)]
+
+
+def _nearest_table(chapter: Chapter, best: Hit) -> str:
+    say, numbers, effect = chapter.say, chapter.numbers, best.effect
+    both = [say("control_delta"), say("net_delta")] if chapter.group.has_control else []
+    values = [effect.control_delta, effect.net_delta] if chapter.group.has_control else []
+    header = [say("heads"), say("mode"), say("metric"), say("delta"), *both]
+    header += [say(key, effect=chapter.effect_name) for key in ("ci", "p", "q")]
+    row = Row(
+        name=chapter.row_name(best.cell, best.metric),
+        cells=(
+            chapter.label(best.cell.label),
+            code(best.cell.mode),
+            code(best.metric),
+            numbers.signed(effect.delta),
+            *(numbers.signed(value) for value in values),
+            numbers.interval(effect.low, effect.high),
+            numbers.p(effect.p),
+            chapter.q(effect.q),
+        ),
+    )
+    return chapter.table("nearest", "7", say("c.nearest"), header, [row], n_left=3)
+
+
+def _found_heads(chapter: Chapter, found: list[Hit]) -> list[str]:
+    say, group = chapter.say, chapter.group
+    places: dict[str, str] = {}
+    for hit in found[:MOST_HITS]:
+        places.setdefault(hit.cell.label, chapter.row_name(hit.cell, hit.metric))
+    singles = list(dict.fromkeys(hit.cell.label for hit in found if hit.cell.n_heads == 1))
+    if not singles:
+        return [chapter.claim([say("sig.no_heads")], chapter.cite("hits"))]
+    named = [code(label) for label in singles[:_MOST_NAMED]]
+    if len(singles) > _MOST_NAMED:
+        named.append(say("and_more", n=len(singles) - _MOST_NAMED))
+    citations = [chapter.cite("hits", places[h]) for h in singles[:_MOST_NAMED] if h in places]
+    sentence = say(
+        "sig.heads",
+        heads=say.listed(named),
+        effect=chapter.effect_name,
+        alpha=f"{group.alpha:g}",
+    )
+    lines = [chapter.claim([sentence], *(citations or [chapter.cite("hits")]))]
+    if group.random_heads:
+        drawn = [code(label) for label in group.random_heads]
+        n = len(set(singles) & set(group.random_heads))
+        sentence = say("sig.random", heads=say.listed(drawn), n=n)
+        lines.append(chapter.claim([sentence], chapter.cite("heads")))
+    return lines
+
+
+def _targets(chapter: Chapter) -> list[str]:
+    cell = chapter.group.target_cell
+    if cell is None:
+        return [chapter.claim([chapter.say("no_target")])]
+    return [
+        chapter.claim(
+            [_target(chapter, cell, metric)], chapter.cite(table_of(metric), code(metric))
+        )
+        for metric in chapter.group.key_metrics
+    ]
+
+
+def _target(chapter: Chapter, cell: Cell, metric: str) -> str:
+    say, numbers, effect = chapter.say, chapter.numbers, cell.effect(metric)
+    values = {"label": chapter.label(cell.label), "mode": cell.mode, "metric": code(metric)}
+    if math.isnan(effect.delta):
+        return say("target.unmeasured", metric=code(metric))
+    if math.isnan(effect.q):
+        return say("target.untested", **values, delta=numbers.signed(effect.delta))
+    shown = say(
+        "numbers.net" if chapter.group.has_control else "numbers.plain",
+        delta=numbers.signed(effect.delta),
+        control=numbers.signed(effect.control_delta),
+        net=numbers.signed(effect.net_delta),
+        interval=numbers.interval(effect.low, effect.high),
+        p=numbers.equals("p", effect.p),
+        q=numbers.equals("q", effect.q),
+    )
+    tested = effect.net_delta if chapter.group.has_control else effect.delta
+    if effect.q < chapter.group.alpha:
+        direction = say("direction.up" if tested > 0 else "direction.down")
+        return say("target.yes", **values, numbers=shown, direction=direction)
+    k = nonzero_prompts(cell, metric)
+    return say("target.no", **values, numbers=shown, n=cell.n_prompts, k=k)
+
+
+def _replication(chapter: Chapter) -> list[str]:
+    found = replication(chapter.group)
+    if found is None or not found.n_pairs:
+        return []
+    sentence = chapter.say(
+        "replication",
+        heads=found.n_heads,
+        effect=chapter.effect_name,
+        pairs=found.n_pairs,
+        same=found.n_same_sign,
+        ratio=chapter.numbers.score(found.ratio, 2),
+    )
+    return [chapter.claim([sentence], chapter.cite("sweep"))]
+
+
+def _modes(chapter: Chapter) -> list[str]:
+    say, group, numbers = chapter.say, chapter.group, chapter.numbers
+    rows = mode_strengths(group)
+    if len(group.modes) == 1:
+        return [chapter.claim([say("mode.single", mode=group.modes[0])])]
+    if not rows or not rows[0].n_cells:
+        return [chapter.claim([say("mode.incomparable")])]
+    most = max(row.n_significant for row in rows)
+    best = [row for row in rows if row.n_significant == most]
+    counts = say.listed([f"`{row.mode}` {row.n_significant} / {row.n_tests}" for row in rows])
+    cited = [chapter.cite("modes.all", code(row.mode)) for row in best]
+    if not most:
+        sized = [row for row in rows if not math.isnan(row.median_size)]
+        if not sized:
+            return [chapter.claim([say("mode.incomparable")])]
+        top = max(sized, key=lambda row: row.median_size)
+        sentence = say("mode.none", mode=top.mode, size=numbers.score(top.median_size, 2))
+        cited = [chapter.cite("modes.all", code(top.mode))]
+    elif len(best) > 1:
+        sentence = say(
+            "mode.tie", modes=say.listed([code(row.mode) for row in best]), counts=counts
+        )
+    else:
+        sentence = say("mode.best", mode=best[0].mode, counts=counts)
+    lines = [chapter.claim([sentence], *cited)]
+    moved = [row for row in rows if not math.isnan(row.kl_nats)]
+    if moved:
+        top = max(moved, key=lambda row: row.kl_nats)
+        sentences = [say("mode.kl", mode=top.mode, kl=numbers.nats(top.kl_nats))]
+        if top.control_kl_nats > 0:
+            ratio = numbers.score(top.kl_nats / top.control_kl_nats, 2)
+            sentences.append(
+                say("mode.kl.control", kl=numbers.nats(top.control_kl_nats), ratio=ratio)
+            )
+        lines.append(chapter.claim(sentences, chapter.cite("modes.all", code(top.mode))))
+    return lines
+
+
+def _combinations(chapter: Chapter) -> list[str]:
+    say, group, numbers = chapter.say, chapter.group, chapter.numbers
+    rows = [
+        (cell, metric, METRICS.index(metric))
+        for cell in group.confirmed.values()
+        if cell.n_heads > 1
+        for metric in group.key_metrics
+        if not math.isnan(cell.column("synergy")[METRICS.index(metric)])
+    ]
+    if not rows:
+        return [chapter.claim([say("sets.none.sentence")])]
+    verdicts = [str(cell.arrays["synergy_verdict"][m]) for cell, _, m in rows]
+    n = {word: verdicts.count(word) for word in ("Yes", "No", "undetermined")}
+    sentences = [
+        say("sets.verdicts", n=len(rows), yes=n["Yes"], no=n["No"], open=n["undetermined"])
+    ]
+    if n["undetermined"]:
+        sentences.append(say("sets.open"))
+    lines = [chapter.claim(sentences, chapter.cite("sets"))]
+    for (cell, metric, m), verdict in zip(rows, verdicts, strict=True):
+        if verdict != "Yes":
+            continue
+        value, low, high, p, q = (
+            float(cell.column(f"synergy{name}")[m])
+            for name in ("", "_ci_low", "_ci_high", "_p_value", "_q_value")
+        )
+        name = chapter.row_name(cell, metric)
+        text = [
+            say(
+                "sets.yes",
+                where=name,
+                kind=say("sets.positive" if value > 0 else "sets.negative"),
+                value=numbers.signed(value),
+                interval=numbers.interval(low, high),
+                p=numbers.equals("p", p),
+                q=numbers.equals("q", q),
+            )
+        ]
+        if not q < group.alpha:
+            text.append(say("sets.uncorrected", alpha=f"{group.alpha:g}"))
+        lines.append(chapter.claim(text, chapter.cite("sets", name)))
+    return lines
+
+
+def _circuits(chapter: Chapter) -> tuple[list[str], list[str]]:
+    """Table of OV tokens with what the modes say of each head, and the sentences."""
+    say, group = chapter.say, chapter.group
+    run = {label for label, _ in group.confirmed}
+    heads = [h for h in dict.fromkeys([*group.strongest, *group.target_heads]) if h in run]
+    readings = {label: circuit(group, label) for label in heads}
+    header = [say(key) for key in ("head", "promoted", "suppressed", "acting", "lead")]
+    tokens = {label: _tokens(chapter, label) for label in heads}
+    rows = [
+        Row(
+            name=code(label),
+            cells=(
+                code(label),
+                *(say.listed(one) or say("not_measured") for one in tokens[label]),
+                say.listed([code(mode) for mode in acting]) or say("none"),
+                say(f"circuit.{kind}"),
+            ),
+        )
+        for label, (kind, acting) in readings.items()
+    ]
+    blocks = [] if not rows else [
+        chapter.table("ov", "7", say("c.ov"), header, rows, n_left=5),
+        say.joined([say("note.ov"), say("note.circuit")]),
+    ]  # fmt: skip
+    lines = []
+    for kind in ("ov", "qk", "fixed", "unknown"):
+        named = [label for label in heads if readings[label][0] == kind]
+        if named:
+            listed = say.listed([code(label) for label in named])
+            sentence = say("circuit.some", heads=listed, reading=say(f"reading.{kind}"))
+            lines.append(chapter.claim([sentence], *(chapter.cite("ov", code(h)) for h in named)))
+    if not lines:
+        lines.append(
+            chapter.claim([say("circuit.no_basis")], *([chapter.cite("ov")] if rows else []))
+        )
+    return blocks, [*lines, *_top_tokens(chapter, heads, tokens)]
+
+
+def _top_tokens(
+    chapter: Chapter, heads: list[str], tokens: dict[str, tuple[list[str], list[str]]]
+) -> list[str]:
+    """The first tokens of the first head that has some."""
+    say = chapter.say
+    for label in heads:
+        up, down = tokens[label]
+        if up and down:
+            sentence = say(
+                "circuit.tokens",
+                label=code(label),
+                up=say.listed(up[:3]),
+                down=say.listed(down[:3]),
+            )
+            return [chapter.claim([sentence], chapter.cite("ov", code(label)))]
+    return [chapter.claim([say("circuit.no_ov")])]
+
+
+def _tokens(chapter: Chapter, label: str) -> tuple[list[str], list[str]]:
+    """Promoted and suppressed tokens of a head with their scores, safe."""
+    data = chapter.group.child("ov")
+    if data is None or label not in data["head_set"].values:
+        return [], []
+    found: list[list[str]] = []
+    for direction in ("promoted", "suppressed"):
+        one = data.sel(head_set=label, direction=direction).sortby("rank")
+        pairs = zip(one["token"].values, one["score"].values, strict=True)
+        found.append(
+            [
+                f"“{escape(str(token))}” ({chapter.numbers.signed(float(score), 2)})"
+                for token, score in list(pairs)[:_N_TOKENS]
+                if not math.isnan(score)
+            ]
+        )
+    return found[0], found[1]
+
+
+def _limits(chapter: Chapter) -> list[str]:
+    say, group = chapter.say, chapter.group
+    settings = group.settings
+    lines = [
+        chapter.claim(
+            [
+                say(
+                    "limit.n",
+                    n=group.n_confirmation,
+                    samples=settings.get("samples"),
+                    seed=settings.get("seed"),
+                )
+            ],
+            chapter.cite("settings", say("set.n_confirmation_prompts")),
+        )
+    ]
+    missing = len(METRICS) - len(group.measured)
+    if missing:
+        sentence = say("limit.unmeasured", n=missing, total=len(METRICS))
+        tables = [chapter.cite(key) for key in ("main", "goemotions") if chapter.has_table(key)]
+        lines.append(chapter.claim([sentence], *tables))
+    if not group.has_control:
+        lines.append(
+            chapter.claim([say("limit.control")], chapter.cite("settings", say("set.control")))
+        )
+    return lines

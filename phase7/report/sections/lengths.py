@@ -1,0 +1,143 @@
+"""Section 6: what is detected after 1, 5, 10 and all tokens, and why."""
+
+from __future__ import annotations
+
+import math
+
+import xarray as xr
+
+from phase7.report.chapter import Chapter
+from phase7.report.claims import AtLength, by_length, floor, length_reason, silence, strength
+from phase7.report.escape import code
+from phase7.report.tables import Row
+
+
+def render(chapter: Chapter) -> list[str]:
+    """Target heads by length, all cells by length, KL at the first token, and the reason."""
+    say, group = chapter.say, chapter.group
+    blocks, rows = [chapter.heading(6)], by_length(group)
+    data = group.child("lengths")
+    if not rows or data is None:
+        return [*blocks, say("six.none")]
+    if group.target in data["head_set"].values:
+        blocks.append(_target(chapter, data))
+    header = ("length", "changed", "n_significant", "smallest_q", "median_size", "zero_share")
+    blocks += [
+        chapter.table(
+            "lengths.all", "6", say("c.lengths.all"), [say(key) for key in header],
+            [_detected(chapter, row, rows[-1].length) for row in rows],
+        ),
+        say("note.lengths"),
+    ]  # fmt: skip
+    if group.target_cell is not None:
+        blocks += [_kl(chapter), say("note.kl")]
+    return [*blocks, reason(chapter, rows), *chapter.figures_of("lengths")]
+
+
+def reason(chapter: Chapter, rows: list[AtLength]) -> str:
+    """The computed sentences on what the length buys, with their citations."""
+    say, numbers = chapter.say, chapter.numbers
+    first, last = rows[0], rows[-1]
+    values = {
+        "first": first.length,
+        "last": last.length,
+        "changed1": numbers.share(first.changed),
+        "changed2": numbers.share(last.changed),
+        "n1": first.n_significant,
+        "n2": last.n_significant,
+        "tests": last.n_tests,
+        "zero": numbers.share(first.zero_share),
+        "zero2": numbers.share(last.zero_share),
+        "size1": numbers.score(first.median_size, 2),
+        "size2": numbers.score(last.median_size, 2),
+    }
+    why = length_reason(rows)
+    sentences = [say("length.growth", **values)] if why != "untested" else []
+    sentences.append(say(f"length.{why}", **values))
+    if why == "nothing":
+        limit = floor(chapter.group, list(chapter.group.confirmed.values()))
+        values |= {"prompts": limit.n_prompts, "alpha": f"{chapter.group.alpha:g}"}
+        sentences.append(say(f"silence.{silence(last, limit)}", **values))
+    citations = [
+        chapter.cite("lengths.all", _name(chapter, row, last.length)) for row in (first, last)
+    ]
+    whole = strength("", list(chapter.group.confirmed.values()), chapter.group.alpha)
+    lines = [chapter.claim(sentences, *citations)]
+    if not math.isnan(whole.kl_nats):
+        kl = [say("length.kl", kl=numbers.nats(whole.kl_nats))]
+        if not math.isnan(whole.control_kl_nats):
+            kl.append(say("length.kl.control", kl=numbers.nats(whole.control_kl_nats)))
+        lines.append(chapter.claim(kl, *_kl_citation(chapter)))
+    return "\n".join(lines)
+
+
+def _kl_citation(chapter: Chapter) -> list[str]:
+    if not chapter.has_table("kl"):
+        return []
+    return [chapter.cite("kl", chapter.say("kl.mean", n=len(chapter.group.confirmed)))]
+
+
+def _name(chapter: Chapter, row: AtLength, full: int) -> str:
+    return chapter.say("length.all", n=row.length) if row.length == full else str(row.length)
+
+
+def _detected(chapter: Chapter, row: AtLength, full: int) -> Row:
+    numbers, name = chapter.numbers, _name(chapter, row, full)
+    tested = row.n_tests > 0
+    return Row(
+        name=name,
+        cells=(
+            name,
+            numbers.share(row.changed),
+            f"{row.n_significant} / {row.n_tests}",
+            chapter.q(row.smallest_q),
+            numbers.score(row.median_size, 2) if tested else numbers.no_test,
+            numbers.share(row.zero_share) if tested else numbers.no_test,
+        ),
+    )
+
+
+def _target(chapter: Chapter, data: xr.Dataset) -> str:
+    say, group = chapter.say, chapter.group
+    here = data.sel(head_set=group.target, mode=group.mode).sortby("length")
+    full = int(here["length"].values[-1])
+    header = [say("length"), say("changed")]
+    for metric in group.key_metrics:
+        name = chapter.metric_name(metric)
+        header.append(say("of", metric=name, what=chapter.effect_name))
+        header.append(say("of", metric=name, what="q"))
+    rows = []
+    for length in here["length"].values:
+        one = here.sel(length=length)
+        label = say("length.all", n=length) if length == full else str(length)
+        cells = [label, chapter.numbers.share(float(one["changed_share"]))]
+        for metric in group.key_metrics:
+            delta, q = (
+                float(one[f"{group.prefix}{name}"].sel(metric=metric))
+                for name in ("delta", "q_value")
+            )
+            cells.append(chapter.numbers.signed(delta))
+            cells.append(chapter.q(q, measured=not math.isnan(delta)))
+        rows.append(Row(name=label, cells=tuple(cells)))
+    caption = say("c.lengths", label=chapter.label(group.target), mode=group.mode)
+    return chapter.table("lengths", "6", caption, header, rows)
+
+
+def _kl(chapter: Chapter) -> str:
+    """KL of the target heads in each mode, and the mean over all confirmed cells."""
+    say, group, numbers = chapter.say, chapter.group, chapter.numbers
+    header = [say("mode"), say("kl"), *([say("control_kl")] if group.has_control else [])]
+    rows = []
+    for mode in group.modes:
+        cell = group.confirmed.get((group.target, mode))
+        if cell is None:
+            continue
+        values = [numbers.nats(cell.mean_over_prompts("kl_first_token"))]
+        if group.has_control:
+            values.append(numbers.nats(cell.mean_over_prompts("control_kl_first_token")))
+        rows.append(Row(name=code(mode), cells=(code(mode), *values)))
+    whole = strength("", list(group.confirmed.values()), group.alpha)
+    name = say("kl.mean", n=len(group.confirmed))
+    control = [numbers.nats(whole.control_kl_nats)] if group.has_control else []
+    rows.append(Row(name=name, cells=(name, numbers.nats(whole.kl_nats), *control)))
+    return chapter.table("kl", "6", say("c.kl", label=chapter.label(group.target)), header, rows)
