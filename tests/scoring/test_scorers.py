@@ -34,6 +34,7 @@ much = ["I'm obliged"]
 [anger]
 angry = ["angry", "angrier"]
 fed_up = ["fed up"]
+mad = ["mad", "hell", "mad as hell"]
 [apology]
 sorry = ["sorry"]
 desole = ["désolé"]
@@ -72,6 +73,7 @@ def counts(scorer: KeywordScorer, text: str) -> tuple[float, ...]:
         ("thank your mother", (1, 0, 0)),
         ("thank\tyou so", (1, 0, 0)),
         ("fed up; fed; up; fedup; fed-up", (0, 1, 0)),
+        ("mad as hell; mad, as hell", (0, 3, 0)),
         ("I'm obliged. I\u2019m obliged. I\u2019M OBLIGED", (3, 0, 0)),
         ("I`m obliged", (0, 0, 0)),
         ("sorry's 'sorry' \u2018sorry\u2019 \u201csorry\u201d (sorry) sorry\u2014sorry", (0, 0, 7)),
