@@ -33,7 +33,7 @@ from phase7.execution import Executor
 from phase7.heads import Head, format_heads
 from phase7.metrics import METRICS
 from phase7.models.files import ModelFiles, find_model, require_heads
-from phase7.names import plain_name
+from phase7.names import plain_name, require_distinct
 from phase7.plan import (
     ENGINE_VERSION,
     Stage,
@@ -128,6 +128,8 @@ class Run:
         ]
         for files in self.files:
             require_heads(files)
+        require_distinct("models", [files.name for files in self.files])
+        require_distinct("emotions", [prompts.name for prompts in self.emotions.values()])
         self._scorers: list[Scorer] | None = None
 
     @property

@@ -80,13 +80,15 @@ def _sample_piece(
 ) -> Int[Tensor, rows]:
     """Propose the perturbed argmax; where it lies outside the nucleus, rule out all that is no
     more probable, and propose again for those rows."""
-    scaled = logits.float() / temperature
+    scaled = logits.float()
+    # Differences from the largest logit, so that no temperature overflows them.
+    scaled = (scaled - scaled.amax(dim=-1, keepdim=True)) / max(temperature, 1e-30)
     perturbed = (scaled + noise).flatten(0, 1)
     scaled = scaled.flatten(0, 1)
     tokens = perturbed.argmax(dim=-1)
     if top_p >= 1:
         return tokens
-    weights = (scaled - scaled.amax(dim=-1, keepdim=True)).exp_()
+    weights = scaled.exp()
     limit = weights.sum(dim=-1) * top_p
     rows, outside, above = _outside(weights, limit, tokens)
     while bool(outside.any()):
@@ -107,4 +109,5 @@ def _outside(
     above = weights > weights.gather(1, tokens[:, None])
     mass = (weights * above).sum(dim=-1)
     rows = torch.arange(len(weights), device=weights.device)
-    return rows, mass >= limit, above
+    # Nothing above means the most probable token, which the nucleus holds even where p underflows.
+    return rows, (mass >= limit) & (mass > 0), above

@@ -106,9 +106,12 @@ def build(seed: int) -> GPT2LMHeadModel:
         for name, parameter in model.named_parameters():
             parameter.fill_(1.0 if "ln_" in name and name.endswith("weight") else 0.0)
         embedding = model.transformer.wte.weight
-        embedding[:, _WORD] = normal(len(WORDS), 32, std=0.5)
+        # Sums of 0, here and below: LayerNorm subtracts the mean of all coordinates.
+        embedding[:, _WORD] = _centred(normal(len(WORDS), 32, std=0.5))
         embedding[:, _PLUS], embedding[:, _MINUS] = _BALLAST, -_BALLAST
-        for word in MARKERS:
+        usual = embedding[[WORDS.index(word) for word in NEUTRAL_WORDS]].mean(dim=0)
+        for word in MARKERS:  # to the other heads a marker is an average word
+            embedding[WORDS.index(word)] = usual
             embedding[WORDS.index(word), _MARKER] = 1.0
         for layer, block in enumerate(model.transformer.h):
             for head in range(N_HEADS):
@@ -126,14 +129,18 @@ def _fill_head(attention: torch.nn.Module, head: Head, normal) -> None:
     target = {CARRIER: _E, PAIR[0]: _P, PAIR[1]: _Q}.get(head)
     if target is not None:
         read[_MARKER, 0] = 1.0 / _SCALE
-        write[0, target] = 2.0  # about half of an emotion prompt's words are markers
+        write[0, target] = 2.2  # about half of an emotion prompt's words are markers
     else:
         read[_WORD] = normal(32, D_HEAD, std=0.25) / _SCALE
-        write[:, _STYLE] = normal(D_HEAD, 24, std=0.3)
+        write[:, _STYLE] = _centred(normal(D_HEAD, 24, std=0.3))
+
+
+def _centred(rows: torch.Tensor) -> torch.Tensor:
+    return rows - rows.mean(dim=-1, keepdim=True)
 
 
 def _and_neuron(mlp: torch.nn.Module) -> None:
-    """E += about 1 where P + Q is near 2, nothing where it is near 1 or 0."""
+    """E += about 1 where P + Q is near 2.1, nothing where it is near 1.1 or 0."""
     steepness = 12.0
     mlp.c_fc.weight[_P, 0] = mlp.c_fc.weight[_Q, 0] = steepness / _SCALE
     mlp.c_fc.bias[0] = -1.5 * steepness
