@@ -2,8 +2,9 @@
 
 What enters: a prompt, patches, donors, sampling. What leaves: :class:`Continuations`. The prompt is
 prefilled once and fanned out; every step decodes all rows with the KV cache under the patcher's hooks
-and samples with the shared noise. Row 0 on is the baseline; for each mode used, one more row per
-sample patches every head in the plan with the baseline's own activations, and must reproduce it.
+and samples with the shared noise. The first rows are the baseline; at the end of the batch, for each
+mode used, one row per sample patches every head in the plan with the baseline's own activations, and
+must reproduce it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from phase7.donors import Donor
 from phase7.errors import SelfCheckError, UserError
 from phase7.models.loading import Model
 from phase7.patching import BASELINE, Patch, Patcher
+from phase7.rows import n_slots
 from phase7.sampling import gumbel_noise, sample
 from phase7.shared_prefix import fan_out
 
@@ -54,15 +56,11 @@ class Continuations:
     max_self_logit_gap: float
 
 
-def with_checks(patches: Sequence[Patch]) -> list[Patch]:
-    """Put the baseline and the self-donor checks in front of the patches.
-
-    One check for each (mode, positions) used, over the union of the patched heads.
-    """
+def self_checks(patches: Sequence[Patch]) -> list[Patch]:
+    """Self-donor patches: one for each (mode, positions) used, over the union of the patched heads."""
     heads = tuple(sorted({head for patch in patches for head in patch.heads}))
     recipes = sorted({(patch.mode, patch.positions) for patch in patches})
-    checks = [Patch(heads=heads, mode=m, donor="self", positions=p) for m, p in recipes]
-    return [BASELINE, *checks, *patches]
+    return [Patch(heads=heads, mode=m, donor="self", positions=p) for m, p in recipes]
 
 
 @torch.inference_mode()
@@ -91,17 +89,17 @@ def generate(
         Every donor the patches name, but for ``self`` and ``zero``.
     n_rows : int
         Fill the batch up to this many rows with copies of the baseline: batches of one shape have
-        bit-identical baselines.
+        bit-identical baselines. Whole blocks of rows are filled in any case (:mod:`phase7.rows`).
 
     Raises
     ------
     SelfCheckError
         If a self-donor row differs from its baseline in one token.
     """
-    whole, n_samples = with_checks(patches), sampling.samples
-    n_checks = len(whole) - len(patches) - 1
-    whole += [BASELINE] * (n_rows // n_samples - len(whole))
-    first, end = 1 + n_checks, 1 + n_checks + len(patches)
+    checks, n_samples = self_checks(patches), sampling.samples
+    used = 1 + len(patches) + len(checks)
+    spare = n_slots(max(used, n_rows // n_samples), n_samples) - used
+    whole = [BASELINE, *patches, *[BASELINE] * spare, *checks]
     patcher = Patcher(
         model,
         whole,
@@ -118,13 +116,13 @@ def generate(
         with model.hooked(**patcher.hooks()):
             if by_row:
                 loop.prefill_by_row(tokens)
-            generated = loop.run(n_checks).reshape(len(whole), n_samples, -1)
-    _compare(generated[0], generated[1:first], whole)
+            generated = loop.run(len(checks)).reshape(len(whole), n_samples, -1)
+    _compare(generated[0], generated[-len(checks) :], checks)
     return Continuations(
         baseline_tokens=generated[0],
-        patched_tokens=generated[first:end],
-        kl_first_token_nats=loop.kl_first_token[first:end],
-        n_self_rows=n_checks * n_samples,
+        patched_tokens=generated[1 : 1 + len(patches)],
+        kl_first_token_nats=loop.kl_first_token[1 : 1 + len(patches)],
+        n_self_rows=len(checks) * n_samples,
         max_self_logit_gap=loop.max_self_logit_gap,
     )
 
@@ -210,9 +208,8 @@ class _DecodeLoop:
         return sample(logits, noise, temperature=sampling.temperature, top_p=sampling.top_p)
 
     def _watch(self, logits: Tensor, n_checks: int) -> None:
-        by_patch = logits[: (1 + n_checks) * self._sampling.samples]
-        by_patch = by_patch.reshape(1 + n_checks, self._sampling.samples, -1)
-        gap = (by_patch[1:] - by_patch[:1]).abs().max()
+        by_patch = logits.unflatten(0, (-1, self._sampling.samples))
+        gap = (by_patch[-n_checks:] - by_patch[0]).abs().max()
         self.max_self_logit_gap = max(self.max_self_logit_gap, float(gap))
 
 
@@ -226,9 +223,9 @@ def _kl_from_first(logits: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _compare(
-    baseline: np.ndarray[Any, Any], checks: np.ndarray[Any, Any], patches: Sequence[Patch]
+    baseline: np.ndarray[Any, Any], generated: np.ndarray[Any, Any], checks: Sequence[Patch]
 ) -> None:
-    for check, patch in zip(checks, patches[1 : 1 + len(checks)], strict=True):
+    for check, patch in zip(generated, checks, strict=True):
         if not np.array_equal(check, baseline):
             step = int(np.argwhere((check != baseline).any(axis=0))[0, 0])
             raise SelfCheckError(

@@ -17,6 +17,7 @@ from phase7.errors import UserError
 from phase7.heads import Head, format_heads, parse_heads
 from phase7.models.files import ModelFiles
 from phase7.prompts import PromptSet
+from phase7.rows import n_slots, n_slots_within
 
 #: Must equal phase7.generation.ENGINE_VERSION; a test holds them together.
 ENGINE_VERSION = 1
@@ -105,7 +106,8 @@ class Stage:
                 tuple((role, cell) for role in roles for cell in self.cells), self._room()
             )
         ]
-        n_rows = (max(map(len, pieces)) + 1 + self._n_checks()) * self.sampling.samples
+        samples = self.sampling.samples
+        n_rows = n_slots(max(map(len, pieces)) + 1 + self._n_checks(), samples) * samples
         for index in self.recipients:
             for patches in pieces:
                 yield self._batch(index, patches, n_rows)
@@ -125,12 +127,13 @@ class Stage:
     def _room(self) -> int:
         """How many patches fit in a batch beside the baseline and one self-check a mode."""
         n_checks = self._n_checks()
-        room = self.profile.engine.max_rows // self.sampling.samples - 1 - n_checks
+        max_rows, samples = self.profile.engine.max_rows, self.sampling.samples
+        room = n_slots_within(max_rows, samples) - 1 - n_checks
         if room < 1:
             raise UserError(
-                expected=f"at least {(2 + n_checks) * self.sampling.samples} rows for baseline,"
-                " self-checks and one patch",
-                got=str(self.profile.engine.max_rows),
+                expected=f"at least {n_slots(2 + n_checks, samples) * samples} rows for baseline,"
+                " self-checks and one patch, in whole blocks",
+                got=str(max_rows),
                 where="max_rows",
                 remedy="raise max_rows or take fewer samples",
             )
