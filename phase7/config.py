@@ -133,7 +133,7 @@ class Statistics:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFiles:
-    """`neutral` and `emotion` are paths; ``{emotion}`` in the latter is replaced by the emotion's name."""
+    """Two paths; ``{emotion}`` in the second is replaced by the emotion's name."""
 
     neutral: str = "data/neutral_prompts.json"
     emotion: str = "data/{emotion}_prompts.json"

@@ -121,9 +121,7 @@ def _heatmaps(group: Group, metric: str | None) -> Canvas:
     return canvas
 
 
-def _grid(
-    cells: Sequence[Cell], metric: str | None, shape: tuple[int, int]
-) -> tuple[Floats, Floats]:
+def _grid(cells: Sequence[Cell], metric: str | None, shape: tuple[int, int]) -> tuple[Floats, Floats]:
     """Values and q on [layer, head]; NaN where nothing was tested."""
     values, q_values = np.full(shape, np.nan), np.full(shape, np.nan)
     for cell in cells:
@@ -197,9 +195,7 @@ def _heatmap_title(
 def _heatmap_legend(canvas: Canvas, group: Group, *, significant: bool, untested: bool) -> None:
     handles: list[Any] = []
     if untested:
-        handles.append(
-            Patch(facecolor=_UNTESTED, edgecolor="#8c8c8c", hatch="////", label="not tested")
-        )
+        handles.append(Patch(facecolor=_UNTESTED, edgecolor="#8c8c8c", hatch="////", label="not tested"))
     if significant:
         handles.append(
             Line2D(
@@ -218,9 +214,7 @@ def _intervals(group: Group) -> Canvas:
     """Δ, control Δ and net Δ with 95 % intervals: a panel a metric, a row a head or set."""
     labels = interval_labels(group)
     metrics = [metric for metric in group.key_metrics if metric in group.measured]
-    canvas = Canvas(
-        figsize=(2.2 + 2.9 * len(metrics), 1.7 + 0.42 * len(labels)), layout="constrained"
-    )
+    canvas = Canvas(figsize=(2.2 + 2.9 * len(metrics), 1.7 + 0.42 * len(labels)), layout="constrained")
     axes = canvas.subplots(1, len(metrics), sharey=True, squeeze=False).ravel()
     cells = [group.confirmed[label, group.mode] for label in labels]
     for axis, metric in zip(axes, metrics, strict=True):
@@ -261,9 +255,7 @@ def interval_labels(group: Group) -> list[str]:
 def _interval_row(axis: Axes, group: Group, cell: Cell, metric: str, y: float) -> None:
     m = METRICS.index(metric)
 
-    def whisker(
-        offset: float, color: str, marker: str, values: Sequence[float], full: bool
-    ) -> None:
+    def whisker(offset: float, color: str, marker: str, values: Sequence[float], full: bool) -> None:
         centre, low, high = values
         if np.isfinite(low) and np.isfinite(high):
             axis.plot([low, high], [y + offset] * 2, color=color, linewidth=1.6)

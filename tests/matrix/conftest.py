@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-import torch
 from phase7.errors import UserError
 from phase7.models.files import find_model
 from phase7.models.loading import Model, load_model

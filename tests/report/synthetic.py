@@ -171,11 +171,7 @@ class _Builder:
         }
         return {
             name: dataset.assign_coords(
-                {
-                    k: v
-                    for k, v in coords.items()
-                    if (v[0] if type(v) is tuple else k) in dataset.dims
-                }
+                {k: v for k, v in coords.items() if (v[0] if type(v) is tuple else k) in dataset.dims}
             )
             for name, dataset in made.items()
         }

@@ -61,9 +61,7 @@ def test_other_numbers_give_other_bytes(written, tmp_path):
     assert all(before[path.name] != path.read_bytes() for path in other)
     # A metric that was not measured has no heatmap.
     names = {path.name for path in other}
-    assert before.keys() - names == {
-        f"tiny_gratitude_heatmap_politeness.{s}" for s in ("png", "svg")
-    }
+    assert before.keys() - names == {f"tiny_gratitude_heatmap_politeness.{s}" for s in ("png", "svg")}
 
 
 def test_the_report_links_every_figure(made, written, tmp_path):
@@ -118,9 +116,7 @@ def test_intervals_show_the_tree(made):
     assert interval_labels(group) == ["1:2,3:0", "1:2", "3:0", "0:1"]
     axis = canvas.axes[0]
     assert axis.get_title() == "sentiment_positive"
-    ends = {
-        tuple(map(float, line.get_xdata())) for line in axis.lines if len(line.get_xdata()) == 2
-    }
+    ends = {tuple(map(float, line.get_xdata())) for line in axis.lines if len(line.get_xdata()) == 2}
     one = (
         made["tiny/gratitude"]
         .to_dataset()

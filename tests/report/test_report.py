@@ -245,10 +245,7 @@ def test_nothing_significant_is_said_plainly(null_tree, lang):
     assert floor in section(page, 7)
     parsed = tables(page)
     assert all(
-        "*" not in cell
-        for key in ("2.1", "2.2", "3.1", "4.1")
-        for r in parsed[key].rows
-        for cell in r
+        "*" not in cell for key in ("2.1", "2.2", "3.1", "4.1") for r in parsed[key].rows for cell in r
     )
     smallest = min(float(q.min()), float(null_tree["tiny/gratitude/head_sets"].net_q_value.min()))
     assert parsed["7.1"].rows[0][-1] == probability(smallest)
@@ -369,9 +366,9 @@ def test_many_groups_have_a_summary_and_nested_sections():
     assert len(re.findall(r"(?m)^### 7\. Discussion$", page)) == 3
     assert page.count("## Purpose") == page.count("\n## Reproducibility") == 1
     assert {"1-2.1", "2-2.1", "3-2.1"} <= parsed.keys()
-    assert parsed["S.1"].rows[0][-2].startswith("0 / ") and not parsed["S.1"].rows[2][
-        -2
-    ].startswith("0 / ")
+    assert parsed["S.1"].rows[0][-2].startswith("0 / ") and not parsed["S.1"].rows[2][-2].startswith(
+        "0 / "
+    )
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])
@@ -408,14 +405,8 @@ def test_hostile_texts_cannot_break_the_page(lang):
 def test_the_first_difference_is_marked_and_the_rule_is_kept(null_tree):
     page = render(null_tree)
     parsed = tables(page)["5.1"]
-    cell = (
-        null_tree["tiny/gratitude/head_sets"]
-        .to_dataset()
-        .sel(head_set=Spec().target, mode="result")
-    )
-    texts = (
-        null_tree["tiny/gratitude/texts"].to_dataset().sel(head_set=Spec().target, mode="result")
-    )
+    cell = null_tree["tiny/gratitude/head_sets"].to_dataset().sel(head_set=Spec().target, mode="result")
+    texts = null_tree["tiny/gratitude/texts"].to_dataset().sel(head_set=Spec().target, mode="result")
     tested = (texts.split == "confirmation").values
     changed = (texts.patched_text != texts.baseline_text).any("sample").values
     size = np.abs((cell.patched - cell.baseline).sel(metric="goemotions_gratitude")).values
@@ -476,8 +467,7 @@ def test_reproducibility_names_seed_versions_and_scorers(null_tree):
     assert parsed["R.1"].row("Seed")["Value"] == "7"
     assert "numpy 2.4.6" in parsed["R.1"].row("Package versions")["Value"]
     assert (
-        parsed["R.1"].row("Self-check")["Value"]
-        == "12 batches, 34 self-donor rows compared, 0 differed"
+        parsed["R.1"].row("Self-check")["Value"] == "12 batches, 34 self-donor rows compared, 0 differed"
     )
     assert parsed["R.2"].row("lexicon")["Quality"] == "macro F1 0.612"
 

@@ -164,9 +164,7 @@ def _targets(chapter: Chapter) -> list[str]:
     if cell is None:
         return [chapter.claim([chapter.say("no_target")])]
     return [
-        chapter.claim(
-            [_target(chapter, cell, metric)], chapter.cite(table_of(metric), code(metric))
-        )
+        chapter.claim([_target(chapter, cell, metric)], chapter.cite(table_of(metric), code(metric)))
         for metric in chapter.group.key_metrics
     ]
 
@@ -229,9 +227,7 @@ def _modes(chapter: Chapter) -> list[str]:
         sentence = say("mode.none", mode=top.mode, size=numbers.score(top.median_size, 2))
         cited = [chapter.cite("modes.all", code(top.mode))]
     elif len(best) > 1:
-        sentence = say(
-            "mode.tie", modes=say.listed([code(row.mode) for row in best]), counts=counts
-        )
+        sentence = say("mode.tie", modes=say.listed([code(row.mode) for row in best]), counts=counts)
     else:
         sentence = say("mode.best", mode=best[0].mode, counts=counts)
     lines = [chapter.claim([sentence], *cited)]
@@ -241,9 +237,7 @@ def _modes(chapter: Chapter) -> list[str]:
         sentences = [say("mode.kl", mode=top.mode, kl=numbers.nats(top.kl_nats))]
         if top.control_kl_nats > 0:
             ratio = numbers.score(top.kl_nats / top.control_kl_nats, 2)
-            sentences.append(
-                say("mode.kl.control", kl=numbers.nats(top.control_kl_nats), ratio=ratio)
-            )
+            sentences.append(say("mode.kl.control", kl=numbers.nats(top.control_kl_nats), ratio=ratio))
         lines.append(chapter.claim(sentences, chapter.cite("modes.all", code(top.mode))))
     return lines
 
@@ -261,9 +255,7 @@ def _combinations(chapter: Chapter) -> list[str]:
         return [chapter.claim([say("sets.none.sentence")])]
     verdicts = [str(cell.arrays["synergy_verdict"][m]) for cell, _, m in rows]
     n = {word: verdicts.count(word) for word in ("Yes", "No", "undetermined")}
-    sentences = [
-        say("sets.verdicts", n=len(rows), yes=n["Yes"], no=n["No"], open=n["undetermined"])
-    ]
+    sentences = [say("sets.verdicts", n=len(rows), yes=n["Yes"], no=n["No"], open=n["undetermined"])]
     if n["undetermined"]:
         sentences.append(say("sets.open"))
     lines = [chapter.claim(sentences, chapter.cite("sets"))]
@@ -324,9 +316,7 @@ def _circuits(chapter: Chapter) -> tuple[list[str], list[str]]:
             sentence = say("circuit.some", heads=listed, reading=say(f"reading.{kind}"))
             lines.append(chapter.claim([sentence], *(chapter.cite("ov", code(h)) for h in named)))
     if not lines:
-        lines.append(
-            chapter.claim([say("circuit.no_basis")], *([chapter.cite("ov")] if rows else []))
-        )
+        lines.append(chapter.claim([say("circuit.no_basis")], *([chapter.cite("ov")] if rows else [])))
     return blocks, [*lines, *_top_tokens(chapter, heads, tokens)]
 
 
@@ -389,7 +379,5 @@ def _limits(chapter: Chapter) -> list[str]:
         tables = [chapter.cite(key) for key in ("main", "goemotions") if chapter.has_table(key)]
         lines.append(chapter.claim([sentence], *tables))
     if not group.has_control:
-        lines.append(
-            chapter.claim([say("limit.control")], chapter.cite("settings", say("set.control")))
-        )
+        lines.append(chapter.claim([say("limit.control")], chapter.cite("settings", say("set.control"))))
     return lines

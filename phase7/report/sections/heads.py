@@ -143,8 +143,7 @@ def _sets(chapter: Chapter) -> list[str]:
     header = [say("heads"), say("mode"), say("metric"), say("delta")]
     header += [say("net_delta")] if group.has_control else []
     header += [
-        say(key)
-        for key in ("synergy", "synergy.ci", "synergy.p", "synergy.q", "equivalence", "verdict")
+        say(key) for key in ("synergy", "synergy.ci", "synergy.p", "synergy.q", "equivalence", "verdict")
     ]
     rows = [_synergy(chapter, cell, metric) for cell in cells for metric in group.key_metrics]
     note = say("note.sets", effect=chapter.effect_name, alpha=f"{group.alpha:g}")

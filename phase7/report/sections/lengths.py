@@ -58,9 +58,7 @@ def reason(chapter: Chapter, rows: list[AtLength]) -> str:
         limit = floor(chapter.group, list(chapter.group.confirmed.values()))
         values |= {"prompts": limit.n_prompts, "alpha": f"{chapter.group.alpha:g}"}
         sentences.append(say(f"silence.{silence(last, limit)}", **values))
-    citations = [
-        chapter.cite("lengths.all", _name(chapter, row, last.length)) for row in (first, last)
-    ]
+    citations = [chapter.cite("lengths.all", _name(chapter, row, last.length)) for row in (first, last)]
     whole = strength("", list(chapter.group.confirmed.values()), chapter.group.alpha)
     lines = [chapter.claim(sentences, *citations)]
     if not math.isnan(whole.kl_nats):
@@ -113,8 +111,7 @@ def _target(chapter: Chapter, data: xr.Dataset) -> str:
         cells = [label, chapter.numbers.share(float(one["changed_share"]))]
         for metric in group.key_metrics:
             delta, q = (
-                float(one[f"{group.prefix}{name}"].sel(metric=metric))
-                for name in ("delta", "q_value")
+                float(one[f"{group.prefix}{name}"].sel(metric=metric)) for name in ("delta", "q_value")
             )
             cells.append(chapter.numbers.signed(delta))
             cells.append(chapter.q(q, measured=not math.isnan(delta)))

@@ -30,9 +30,7 @@ def render(chapter: Chapter) -> list[str]:
         rows.append(Row(name=name, cells=(name, _value(chapter, key, settings))))
     return [
         chapter.heading(1),
-        chapter.table(
-            "settings", "1", say("c.settings"), (say("item"), say("value")), rows, n_left=2
-        ),
+        chapter.table("settings", "1", say("c.settings"), (say("item"), say("value")), rows, n_left=2),
     ]
 
 

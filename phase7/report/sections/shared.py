@@ -130,9 +130,7 @@ def reproducibility(
         names = ("name", "version", "metrics", "description", "quality")
         scorers = [_scorer(page, i, one) for i, one in enumerate(described.values())]
         caption = say("c.scorers")
-        blocks.append(
-            page.table("scorers", "R", caption, [say(n) for n in names], scorers, n_left=5)
-        )
+        blocks.append(page.table("scorers", "R", caption, [say(n) for n in names], scorers, n_left=5))
     families = [
         say(
             "note.family",
