@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"phase7 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_build, _add_patch, _add_report, _add_models, _add_store):
+    for add in (_add_build, _add_patch, _add_report, _add_models, _add_store, _add_train):
         add(commands)
     return parser
 
@@ -199,6 +199,18 @@ def _add_store(commands: Any) -> None:
     )
     _folders(parser)
     parser.set_defaults(run=_store)
+
+
+def _add_train(commands: Any) -> None:
+    from phase7.scoring.embedded import command
+
+    parser = commands.add_parser(
+        "train-scorers",
+        help="train, show or check the embedded scorer",
+        description="Train the embedded scorer from raw corpora, or show and check its figures.",
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
 
 
 def _build(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from phase7.errors import UserError
 from phase7.scoring.base import Scorer
 
-NAMES = ("keywords", "vader", "hub")
+NAMES = ("embedded", "keywords", "vader", "hub")
 
 
 def choose_scorers(names: Sequence[str], *, root: Path, store_root: Path) -> list[Scorer]:
@@ -39,6 +39,10 @@ def choose_scorers(names: Sequence[str], *, root: Path, store_root: Path) -> lis
 
 
 def _make(name: str, root: Path, store_root: Path) -> Scorer:
+    if name == "embedded":
+        from phase7.scoring.embedded.scorer import EmbeddedScorer
+
+        return EmbeddedScorer()
     if name == "keywords":
         from phase7.scoring.keywords import KeywordScorer
 
