@@ -149,7 +149,6 @@ class Executor:
             patches,
             donors={role: donor for role, donor in donors.items() if donor is not None},
             sampling=stage.sampling,
-            n_rows=batch.n_rows,
             use_attn_result=patching.use_attn_result,
         )
 

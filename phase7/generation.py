@@ -4,7 +4,7 @@ What enters: a prompt, patches, donors, sampling. What leaves: :class:`Continuat
 prefilled once and fanned out; every step decodes all rows with the KV cache under the patcher's hooks
 and samples with the shared noise. The first rows are the baseline; at the end of the batch, for each
 mode used, one row per sample patches every head in the plan with the baseline's own activations, and
-must reproduce it.
+must reproduce it. Layers that a patch cannot change are shared (:mod:`phase7.sharing`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from phase7.config import Sampling
@@ -23,9 +24,9 @@ from phase7.donors import Donor
 from phase7.errors import SelfCheckError, UserError
 from phase7.models.loading import Model
 from phase7.patching import BASELINE, Patch, Patcher
-from phase7.rows import n_slots
 from phase7.sampling import gumbel_noise, sample
-from phase7.shared_prefix import fan_out
+from phase7.shared_prefix import copy_slots, fan_out, shares_layers
+from phase7.sharing import ROW_BLOCK, Copies, Ints, SharedLayers, whole_blocks
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
 ENGINE_VERSION = 1
@@ -72,8 +73,8 @@ def generate(
     *,
     donors: Mapping[str, Donor],
     sampling: Sampling,
-    n_rows: int = 0,
     use_attn_result: bool = False,
+    share_layers: bool = True,
 ) -> Continuations:
     """Generate the baseline and every patch of one prompt.
 
@@ -87,9 +88,9 @@ def generate(
         At least one.
     donors : mapping of str to Donor
         Every donor the patches name, but for ``self`` and ``zero``.
-    n_rows : int
-        Fill the batch up to this many rows with copies of the baseline: batches of one shape have
-        bit-identical baselines. Whole blocks of rows are filled in any case (:mod:`phase7.rows`).
+    share_layers : bool
+        Compute the layers below a patch once for all rows with the same tokens so far. False
+        computes every row in every layer, which changes the time and not the tokens.
 
     Raises
     ------
@@ -97,9 +98,7 @@ def generate(
         If a self-donor row differs from its baseline in one token.
     """
     checks, n_samples = self_checks(patches), sampling.samples
-    used = 1 + len(patches) + len(checks)
-    spare = n_slots(max(used, n_rows // n_samples), n_samples) - used
-    whole = [BASELINE, *patches, *[BASELINE] * spare, *checks]
+    whole = [BASELINE, *patches, *checks]
     patcher = Patcher(
         model,
         whole,
@@ -112,8 +111,8 @@ def generate(
     by_row = any(patch.heads and patch.positions == "all" for patch in whole)
     with _attn_result(model, use_attn_result):
         if not by_row:
-            loop.prefill_once(tokens)
-        with model.hooked(**patcher.hooks()):
+            loop.prefill_once(tokens, share_layers)
+        with model.hooked(**patcher.hooks(), rows=loop.rows_entering):
             if by_row:
                 loop.prefill_by_row(tokens)
             generated = loop.run(len(checks)).reshape(len(whole), n_samples, -1)
@@ -140,53 +139,75 @@ class _DecodeLoop:
         patcher: Patcher,
     ) -> None:
         self._model, self._prompt, self._sampling, self._patcher = model, prompt, sampling, patcher
-        self._n_prompt = len(tokens)
+        self._patches, self._n_prompt = patches, len(tokens)
         self._n_rows = len(patches) * sampling.samples
-        device = model.device
-        self._eos = torch.tensor(sorted(model.eos_ids), dtype=torch.long, device=device)
+        self._eos = sorted(model.eos_ids)
         self._cache = model.new_cache()
-        self._next = torch.full((self._n_rows,), tokens[-1], dtype=torch.long, device=device)
+        self._layout = SharedLayers([0] * self._n_rows, model.n_layers)
+        self._can_drop = False
+        self._next = np.full(self._n_rows, tokens[-1], dtype=np.int64)
         self.kl_first_token: np.ndarray[Any, np.dtype[np.float64]] = np.empty(0)
         self.max_self_logit_gap = 0.0
 
     def run(self, n_checks: int) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Decode to the end; int32 [n_rows, n_steps], -1 from the end-of-text token on."""
-        done = torch.zeros(self._n_rows, dtype=torch.bool, device=self._model.device)
-        steps: list[Tensor] = []
-        for step in range(self._sampling.max_new_tokens):
+        """Decode to the end; int32 [n_rows, max_new_tokens], -1 from the end-of-text token on."""
+        sampling = self._sampling
+        generated = np.full((self._n_rows, sampling.max_new_tokens), -1, dtype=np.int32)
+        alive, ended = np.arange(self._n_rows), np.empty(0, dtype=np.int64)
+        for step in range(sampling.max_new_tokens):
             logits = self._step(step)
+            slots = self._layout.slots(self._model.n_layers - 1)
             if step == 0:
-                self.kl_first_token = _kl_from_first(logits[:: self._sampling.samples])
-            self._watch(logits, n_checks)
-            drawn = self._draw(logits, step)
-            done |= torch.isin(drawn, self._eos)
-            steps.append(torch.where(done, -1, drawn))
-            if bool(done.all()):
+                self.kl_first_token = _kl_from_first(logits, slots[:: sampling.samples])
+            self._watch(logits, slots, alive, n_checks)
+            drawn = self._draw(logits, slots, alive, step)
+            goes_on = ~np.isin(drawn, self._eos)
+            self._next[alive] = drawn
+            ended = np.append(ended, alive[~goes_on])
+            alive = alive[goes_on]
+            generated[alive, step] = drawn[goes_on]
+            if not alive.size:
                 break
-            self._next = drawn
-        n_missing = self._sampling.max_new_tokens - len(steps)
-        generated = torch.stack(steps, dim=1).to(torch.int32).cpu().numpy()
-        return np.pad(generated, ((0, 0), (0, n_missing)), constant_values=-1)
+            if self._can_drop and ended.size >= ROW_BLOCK:
+                self._drop(ended)
+                ended = ended[:0]
+            self._copy(self._layout.extend(self._next))
+        return generated
 
-    def prefill_once(self, tokens: Sequence[int]) -> None:
+    def prefill_once(self, tokens: Sequence[int], share_layers: bool) -> None:
         """Run all tokens but the last once, without hooks; all rows then share their cache."""
-        if len(tokens) > 1:
-            self._forward(self._ids(tokens[:-1]), 0)
-            fan_out(self._cache, n_rows=self._n_rows, n_new=self._sampling.max_new_tokens)
+        if len(tokens) == 1:
+            return
+        self._forward(self._ids(tokens[:-1]), 0)
+        self._can_drop = shares_layers(self._cache)
+        if share_layers and self._can_drop:
+            n_layers = self._model.n_layers
+            first = [min((h.layer for h in p.heads), default=n_layers) for p in self._patches]
+            self._layout = SharedLayers(np.repeat(first, self._sampling.samples), n_layers)
+        n_new = self._sampling.max_new_tokens
+        fan_out(self._cache, n_slots=whole_blocks(self._n_rows), n_new=n_new)
 
     def prefill_by_row(self, tokens: Sequence[int]) -> None:
         """Run all tokens but the last in every row, under the hooks, which patch them too."""
         if len(tokens) > 1:
-            self._patcher.at(0, self._cache)
-            self._forward(self._ids(tokens[:-1]).expand(self._n_rows, -1), 0)
+            self._patcher.at(0, self._cache, self._layout)
+            self._forward(self._ids(tokens[:-1]).expand(whole_blocks(self._n_rows), -1), 0)
+
+    def rows_entering(self, layer: int) -> Tensor | None:
+        """For `Model.hooked`: which rows of the layer below enter a layer; None for all as they are."""
+        origin = self._layout.origin(layer)
+        if origin.size == self._layout.n_slots(layer - 1) and (np.diff(origin) == 1).all():
+            return None
+        return torch.from_numpy(origin).to(self._model.device)
 
     def _ids(self, tokens: Sequence[int]) -> Tensor:
         return torch.tensor([list(tokens)], dtype=torch.long, device=self._model.device)
 
-    def _step(self, step: int) -> Tensor:
+    def _step(self, step: int) -> Float[Tensor, "slots n_vocab"]:
         first = self._n_prompt - 1 + step
-        self._patcher.at(first, self._cache)
-        return self._forward(self._next[:, None], first)[:, -1]
+        self._patcher.at(first, self._cache, self._layout)
+        ids = torch.from_numpy(self._next[self._layout.origin(0)]).to(self._model.device)
+        return self._forward(ids[:, None], first)[:, -1]
 
     def _forward(self, ids: Tensor, first: int) -> Tensor:
         positions = torch.arange(first, first + ids.shape[1], device=ids.device)[None]
@@ -195,7 +216,7 @@ class _DecodeLoop:
         )
         return logits
 
-    def _draw(self, logits: Tensor, step: int) -> Tensor:
+    def _draw(self, logits: Tensor, slots: Ints, alive: Ints, step: int) -> Ints:
         sampling, noise = self._sampling, None
         if sampling.temperature > 0:
             noise = gumbel_noise(
@@ -205,19 +226,43 @@ class _DecodeLoop:
                 step=step,
                 n_vocab=logits.shape[-1],
             ).to(logits.device)
-        return sample(logits, noise, temperature=sampling.temperature, top_p=sampling.top_p)
+        drawn = sample(
+            logits,
+            noise,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            rows=torch.from_numpy(slots[alive]).to(logits.device),
+            noise_rows=torch.from_numpy(alive % sampling.samples).to(logits.device),
+        )
+        tokens: Ints = drawn.cpu().numpy()
+        return tokens
 
-    def _watch(self, logits: Tensor, n_checks: int) -> None:
-        by_patch = logits.unflatten(0, (-1, self._sampling.samples))
-        gap = (by_patch[-n_checks:] - by_patch[0]).abs().max()
-        self.max_self_logit_gap = max(self.max_self_logit_gap, float(gap))
+    def _drop(self, ended: Ints) -> None:
+        self._patcher.drop(ended)
+        self._copy(self._layout.drop(ended))
+
+    def _copy(self, copies: Sequence[Copies]) -> None:
+        for one in copies:
+            source, target = torch.from_numpy(one.source), torch.from_numpy(one.target)
+            copy_slots(self._cache.layers[one.layer], source, target)
+
+    def _watch(self, logits: Tensor, slots: Ints, alive: Ints, n_checks: int) -> None:
+        """Note how far the self-donor rows' logits lie from their baselines'."""
+        checks = alive[alive >= self._n_rows - n_checks * self._sampling.samples]
+        for check in checks:
+            base = slots[check % self._sampling.samples]
+            gap = float((logits[slots[check]] - logits[base]).abs().max())
+            self.max_self_logit_gap = max(self.max_self_logit_gap, gap)
 
 
-def _kl_from_first(logits: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """KL(row 0 || row) in nats for every row of logits [rows, n_vocab], in float64."""
-    reference = torch.log_softmax(logits[0].double(), dim=-1)
+def _kl_from_first(logits: Tensor, slots: Ints) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """KL(first || each) in nats for the rows in `slots` of logits [slots, n_vocab], in float64."""
+    reference = torch.log_softmax(logits[slots[0]].double(), dim=-1)
     weights = reference.exp()
-    kls = [(weights * (reference - torch.log_softmax(row.double(), dim=-1))).sum() for row in logits]
+    kls = [
+        (weights * (reference - torch.log_softmax(logits[slot].double(), dim=-1))).sum()
+        for slot in slots
+    ]
     kl: np.ndarray[Any, np.dtype[np.float64]] = torch.stack(kls).clamp(min=0).cpu().numpy()
     return kl
 

@@ -2,7 +2,8 @@
 
 What enters: patches (which heads, which recipe, which donor, which positions), donors, and the shape
 of one decode loop. What leaves: hooks for :meth:`phase7.models.loading.Model.hooked`. Every row of the
-batch has its own patch; a layer is written once, by index, for all rows.
+batch has its own patch; a layer is written once, by index, for all rows. Where a row lies in a layer's
+batch is said by :class:`phase7.sharing.SharedLayers`.
 
 All recipes end in one write, at z (the head's output before W_O) of the named query head alone:
 
@@ -13,10 +14,11 @@ All recipes end in one write, at z (the head's output before W_O) of the named q
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,6 +29,7 @@ from phase7.errors import UserError
 from phase7.heads import Head, format_heads
 from phase7.models.loading import Hook, Model, output_weight
 from phase7.shared_prefix import values_of
+from phase7.sharing import SharedLayers
 
 _NEVER = 2**62
 
@@ -69,9 +72,9 @@ class _Write:
     """
 
     mode: Mode
-    rows: Tensor  # [N]
+    rows: np.ndarray[Any, Any]  # [N]
+    base: np.ndarray[Any, Any]  # [N] baseline row with the same sample
     heads: Tensor  # [N]
-    base: Tensor  # [N] baseline row with the same sample
     first: Tensor  # [N] first patched query
     last: Tensor  # [N] last patched query
     reach: Tensor  # [N] query offsets the donor reaches
@@ -81,6 +84,19 @@ class _Write:
     @property
     def composes(self) -> bool:
         return self.mode == "v_only" or (self.mode == "pattern_v" and self.table is None)
+
+    def without(self, rows: Collection[int]) -> _Write:
+        """Without the entries of some rows."""
+        kept = ~np.isin(self.rows, list(rows))
+        index = torch.from_numpy(np.flatnonzero(kept)).to(self.heads.device)
+        tensors = ("heads", "first", "last", "reach", "key_reach")
+        return replace(
+            self,
+            rows=self.rows[kept],
+            base=self.base[kept],
+            table=None if self.table is None else self.table[index],
+            **{name: getattr(self, name)[index] for name in tensors},
+        )
 
 
 class Patcher:
@@ -116,12 +132,18 @@ class Patcher:
         _check_modes(model, patches)
         self._writes = self._compile(patches, n_samples)
         self._patterns: dict[int, Tensor] = {}
-        self._first_query, self._cache = 0, None
+        self._first_query, self._cache, self._layout = 0, None, SharedLayers([0], model.n_layers)
         self._composing = [i for i, ws in self._writes.items() if any(w.composes for w in ws)]
 
-    def at(self, first_query: int, cache: Any) -> None:
-        """Say which absolute position the next forward pass starts at, and with which KV cache."""
-        self._first_query, self._cache = first_query, cache
+    def at(self, first_query: int, cache: Any, layout: SharedLayers) -> None:
+        """Say which absolute position the next forward pass starts at, with which cache and rows."""
+        self._first_query, self._cache, self._layout = first_query, cache, layout
+
+    def drop(self, rows: Collection[int]) -> None:
+        """Patch these rows no more."""
+        for layer, writes in self._writes.items():
+            writes[:] = [write.without(rows) for write in writes]
+            self._patterns.pop(layer, None)
 
     def hooks(self) -> dict[str, dict[int, Hook]]:
         """Keyword arguments for `Model.hooked`."""
@@ -147,17 +169,14 @@ class Patcher:
         return read
 
     def _z_hook(self, layer: int) -> Hook:
-        writes = self._at_z(self._writes[layer])
-
         def write(z: Tensor, hook: Any) -> Tensor:
-            return self._apply(layer, z, writes)
+            return self._apply(layer, z, self._at_z(self._writes[layer]))
 
         return write
 
     def _result_hook(self, layer: int) -> Hook:
-        writes = [w for w in self._writes[layer] if w.mode == "result"]
-
         def write(result: Tensor, hook: Any) -> Tensor:
+            writes = [w for w in self._writes[layer] if w.mode == "result"]
             return self._apply(layer, result, writes)
 
         return write
@@ -172,12 +191,13 @@ class Patcher:
         for write in writes:
             here = (positions >= write.first[:, None]) & (positions <= write.last[:, None])
             here &= offsets < write.reach[:, None]
-            index = (write.rows[:, None], queries, write.heads[:, None])
+            index = (self._slots(layer, write.rows)[:, None], queries, write.heads[:, None])
             current = old[index]
             if write.composes:
                 replacement = current + self._composed_change(layer, write)
             elif write.table is None:
-                replacement = old[write.base[:, None], queries, write.heads[:, None]]
+                base = self._slots(layer, write.base)
+                replacement = old[base[:, None], queries, write.heads[:, None]]
             else:
                 reached = offsets.clamp(max=write.table.shape[1] - 1)
                 replacement = write.table[:, reached]
@@ -189,13 +209,15 @@ class Patcher:
         pattern = self._patterns[layer]
         cached = self._cache.layers[layer]  # type: ignore[attr-defined]
         kv_heads = write.heads // (self._model.n_heads // self._model.n_kv_heads)
-        own_pattern = pattern[write.rows, write.heads]
-        own_value = values_of(cached, write.rows, kv_heads)
+        slots = self._slots(layer, write.rows)
+        own_pattern = pattern[slots, write.heads]
+        own_value = values_of(cached, slots, kv_heads)
         donor_pattern = own_pattern
         if write.table is None:
-            donor_value = values_of(cached, write.base, kv_heads)
+            base = self._slots(layer, write.base)
+            donor_value = values_of(cached, base, kv_heads)
             if write.mode == "pattern_v":
-                donor_pattern = pattern[write.base, write.heads]
+                donor_pattern = pattern[base, write.heads]
         else:
             n_keys = own_value.shape[1]
             end = self._first_query + pattern.shape[2]
@@ -205,6 +227,9 @@ class Patcher:
             inside = offsets < write.key_reach[:, None]
             donor_value = torch.where(inside[..., None], write.table[:, reached], own_value)
         return donor_pattern @ donor_value - own_pattern @ own_value
+
+    def _slots(self, layer: int, rows: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(self._layout.slots(layer)[rows]).to(self._model.device)
 
     def _compile(self, patches: Sequence[Patch], n_samples: int) -> dict[int, list[_Write]]:
         """Group every (row, head) by layer and recipe."""
@@ -229,9 +254,9 @@ class Patcher:
         donors = [self._donors.get(p.donor) for p in patches]  # None for self and zero
         return _Write(
             mode=mode,
-            rows=self._ints(rows),
+            rows=np.array(rows),
+            base=np.array(base),
             heads=self._ints(heads),
-            base=self._ints(base),
             first=self._ints(first),
             last=self._ints(last),
             reach=self._ints([_NEVER if d is None else d.z.shape[1] for d in donors]),

@@ -17,7 +17,6 @@ from phase7.errors import UserError
 from phase7.heads import Head, format_heads, parse_heads
 from phase7.models.files import ModelFiles
 from phase7.prompts import PromptSet
-from phase7.rows import n_slots, n_slots_within
 
 #: Must equal phase7.generation.ENGINE_VERSION; a test holds them together.
 ENGINE_VERSION = 1
@@ -45,8 +44,7 @@ class Batch:
     A patch is a cell with the role of its donor. A sweep's batches hold one role each, so that the
     control's serve every emotion; the confirmation, with few cells, runs both roles together.
 
-    All batches of a stage have the same `n_rows` (spare rows repeat the baseline), because a row's
-    last bits depend on the shape of its batch: so every batch of a prompt has the same baseline.
+    `n_rows` counts the rows of all samples, baseline and self-checks included.
     """
 
     prompt_index: int
@@ -106,11 +104,9 @@ class Stage:
                 tuple((role, cell) for role in roles for cell in self.cells), self._room()
             )
         ]
-        samples = self.sampling.samples
-        n_rows = n_slots(max(map(len, pieces)) + 1 + self._n_checks(), samples) * samples
         for index in self.recipients:
             for patches in pieces:
-                yield self._batch(index, patches, n_rows)
+                yield self._batch(index, patches)
 
     def donor_kind(self, role: Role) -> str:
         """``mean``, ``paired``, ``self``, ``neutral``, ``shuffled`` or ``zero``."""
@@ -128,11 +124,11 @@ class Stage:
         """How many patches fit in a batch beside the baseline and one self-check a mode."""
         n_checks = self._n_checks()
         max_rows, samples = self.profile.engine.max_rows, self.sampling.samples
-        room = n_slots_within(max_rows, samples) - 1 - n_checks
+        room = max_rows // samples - 1 - n_checks
         if room < 1:
             raise UserError(
-                expected=f"at least {n_slots(2 + n_checks, samples) * samples} rows for baseline,"
-                " self-checks and one patch, in whole blocks",
+                expected=f"at least {(2 + n_checks) * samples} rows for baseline, self-checks and one"
+                " patch",
                 got=str(max_rows),
                 where="max_rows",
                 remedy="raise max_rows or take fewer samples",
@@ -142,8 +138,9 @@ class Stage:
     def _n_checks(self) -> int:
         return len({cell.mode for cell in self.cells})
 
-    def _batch(self, index: int, patches: tuple[tuple[Role, Cell], ...], n_rows: int) -> Batch:
+    def _batch(self, index: int, patches: tuple[tuple[Role, Cell], ...]) -> Batch:
         profile, sampling = self.profile, self.sampling
+        n_rows = (1 + len(patches) + self._n_checks()) * sampling.samples
         key = {
             "engine": ENGINE_VERSION,
             "model": self.files.fingerprint,
@@ -159,7 +156,6 @@ class Stage:
             "samples": sampling.samples,
             "seed": sampling.seed,
             "lengths": list(self.lengths),
-            "n_rows": n_rows,
             "device": profile.engine.device,
             "dtype": profile.engine.dtype,
         }

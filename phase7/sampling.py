@@ -42,12 +42,14 @@ def gumbel_noise(
 
 
 def sample(
-    logits: Float[Tensor, "rows n_vocab"],
-    noise: Float[Tensor, "n_samples n_vocab"] | None,
+    logits: Float[Tensor, "slots n_vocab"],
+    noise: Float[Tensor, "n_noise n_vocab"] | None,
     *,
     temperature: float,
     top_p: float,
-) -> Int[Tensor, rows]:
+    rows: Int[Tensor, n] | None = None,
+    noise_rows: Int[Tensor, n] | None = None,
+) -> Int[Tensor, n]:
     """One token a row: argmax of logits/T + noise inside the nucleus.
 
     The nucleus holds every token whose probability at temperature T has less than `top_p` of the mass
@@ -56,25 +58,39 @@ def sample(
 
     Parameters
     ----------
-    logits : float [rows, n_vocab]
-        Row r uses the noise of sample ``r % n_samples``; n_samples divides the number of rows.
-    noise : float [n_samples, n_vocab] or None
+    logits : float [slots, n_vocab]
+    noise : float [n_noise, n_vocab] or None
         None only at temperature 0.
     temperature : float
         0 or above.
     top_p : float
         In (0, 1]; 1 keeps every token.
+    rows : int [n], optional
+        The logits each drawn token comes from; without it, each in turn.
+    noise_rows : int [n], optional
+        The noise each drawn token takes; without it, row r takes noise ``r % n_noise``.
     """
+    if rows is None:
+        rows = torch.arange(len(logits), device=logits.device)
     if temperature == 0 or noise is None:
-        return logits.argmax(dim=-1)
-    n_samples, n_vocab = noise.shape
-    pieces = logits.reshape(-1, n_samples, n_vocab).split(max(1, _ROWS_AT_ONCE // n_samples))
-    return torch.cat([_sample_piece(piece, noise, temperature, top_p) for piece in pieces])
+        return logits.argmax(dim=-1)[rows]
+    if noise_rows is None:
+        noise_rows = torch.arange(len(rows), device=rows.device) % len(noise)
+    return torch.cat(
+        [
+            _sample_piece(
+                logits[piece], noise if len(noise) == 1 else noise[its_noise], temperature, top_p
+            )
+            for piece, its_noise in zip(
+                rows.split(_ROWS_AT_ONCE), noise_rows.split(_ROWS_AT_ONCE), strict=True
+            )
+        ]
+    )
 
 
 def _sample_piece(
-    logits: Float[Tensor, "patches n_samples n_vocab"],
-    noise: Float[Tensor, "n_samples n_vocab"],
+    logits: Float[Tensor, "rows n_vocab"],
+    noise: Float[Tensor, "rows n_vocab"],
     temperature: float,
     top_p: float,
 ) -> Int[Tensor, rows]:
@@ -83,8 +99,7 @@ def _sample_piece(
     scaled = logits.float()
     # Differences from the largest logit, so that no temperature overflows them.
     scaled = (scaled - scaled.amax(dim=-1, keepdim=True)) / max(temperature, 1e-30)
-    perturbed = (scaled + noise).flatten(0, 1)
-    scaled = scaled.flatten(0, 1)
+    perturbed = scaled + noise
     tokens = perturbed.argmax(dim=-1)
     if top_p >= 1:
         return tokens

@@ -21,34 +21,51 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 
-def fan_out(cache: Cache, *, n_rows: int, n_new: int) -> None:
-    """Give a cache of one row `n_rows` rows that share what it holds, with room for `n_new` tokens.
+def shares_layers(cache: Cache) -> bool:
+    """Whether every layer of a prefilled cache can hold groups of rows in slots.
 
-    Layers of a kind that drops old tokens (sliding windows) are copied by row instead.
+    Layers of a kind that drops old tokens (sliding windows) cannot.
+    """
+    return all(type(layer) is DynamicLayer and layer.is_initialized for layer in cache.layers)
+
+
+def fan_out(cache: Cache, *, n_slots: int, n_new: int) -> None:
+    """Give a cache of one row `n_slots` slots that share what it holds, with room for `n_new` tokens.
+
+    Layers of a kind that drops old tokens (sliding windows) are copied by slot instead.
     """
     for number, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
-            cache.layers[number] = SharedPrefixLayer(layer, n_rows=n_rows, n_new=n_new)
+            cache.layers[number] = SharedPrefixLayer(layer, n_slots=n_slots, n_new=n_new)
         else:
-            layer.batch_repeat_interleave(n_rows)
+            layer.batch_repeat_interleave(n_slots)
 
 
-def values_of(layer: Any, rows: Int[Tensor, N], kv_heads: Int[Tensor, N]) -> Float[Tensor, "N keys d"]:
-    """The values of some (row, KV head), of a plain or a shared layer."""
+def copy_slots(layer: Any, source: Int[Tensor, N], target: Int[Tensor, N]) -> None:
+    """Copy the generated tokens' keys and values from slots to slots of a shared layer."""
+    for own in (layer.own_keys, layer.own_values):
+        own[target, :, : layer.n_own] = own[source, :, : layer.n_own]
+
+
+def values_of(layer: Any, slots: Int[Tensor, N], kv_heads: Int[Tensor, N]) -> Float[Tensor, "N keys d"]:
+    """The values of some (slot, KV head), of a plain or a shared layer."""
     if not isinstance(layer, SharedPrefixLayer):
-        values: Tensor = getattr(layer, "seen_values", layer.values)[rows, kv_heads]
+        values: Tensor = getattr(layer, "seen_values", layer.values)[slots, kv_heads]
         return values
-    prefix, own = layer.shared_values[0, kv_heads], layer.own_values[rows, kv_heads]
+    prefix, own = layer.shared_values[0, kv_heads], layer.own_values[slots, kv_heads]
     return torch.cat([prefix, own[:, : layer.n_own]], dim=1)
 
 
 class SharedPrefixLayer(DynamicLayer):
-    """One layer of the cache: shared tensors [1, kv_heads, S, d] and own ones [rows, kv_heads, n, d]."""
+    """One layer of the cache: shared tensors [1, kv_heads, S, d] and own ones [slots, kv_heads, n, d].
 
-    def __init__(self, prefilled: DynamicLayer, *, n_rows: int, n_new: int) -> None:
+    A step may use only the first few slots.
+    """
+
+    def __init__(self, prefilled: DynamicLayer, *, n_slots: int, n_new: int) -> None:
         super().__init__()
         self.shared_keys, self.shared_values = prefilled.keys, prefilled.values
-        shape = (n_rows, self.shared_keys.shape[1], n_new, self.shared_keys.shape[3])
+        shape = (n_slots, self.shared_keys.shape[1], n_new, self.shared_keys.shape[3])
         self.own_keys = self.shared_keys.new_empty(shape)
         self.own_values = self.shared_values.new_empty((*shape[:3], self.shared_values.shape[3]))
         self.n_own = 0
@@ -57,14 +74,14 @@ class SharedPrefixLayer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Any, Any]:
-        """Append one step's keys and values; return all of them, shared and own."""
-        end = self.n_own + key_states.shape[2]
-        self.own_keys[:, :, self.n_own : end] = key_states
-        self.own_values[:, :, self.n_own : end] = value_states
+        """Append one step's keys and values of the first slots; return all of theirs."""
+        n_used, end = key_states.shape[0], self.n_own + key_states.shape[2]
+        self.own_keys[:n_used, :, self.n_own : end] = key_states
+        self.own_values[:n_used, :, self.n_own : end] = value_states
         self.n_own = end
         return (
-            SharedKeysOrValues(self.shared_keys, self.own_keys[:, :, :end]),
-            SharedKeysOrValues(self.shared_values, self.own_values[:, :, :end]),
+            SharedKeysOrValues(self.shared_keys, self.own_keys[:n_used, :, :end]),
+            SharedKeysOrValues(self.shared_values, self.own_values[:n_used, :, :end]),
         )
 
     def get_seq_length(self) -> int:
@@ -85,7 +102,7 @@ class SharedKeysOrValues:
     Parameters
     ----------
     shared : float [1, kv_heads, S, d]
-    own : float [rows, kv_heads, n, d]
+    own : float [slots, kv_heads, n, d]
     n_repeats : int
         Query heads for each KV head, once repeated.
     transposed : bool

@@ -86,12 +86,16 @@ class Model:
         pattern: dict[int, Hook] | None = None,
         value: dict[int, Hook] | None = None,
         result: dict[int, Hook] | None = None,
+        rows: Callable[[int], Tensor | None] | None = None,
     ) -> Iterator[None]:
         """Run the enclosed calls with hooks by layer; all are removed at the end.
 
         A `pattern` hook only reads; the others may return a replacement. Shapes: `z` [rows,
         queries, n_heads, d_head]; `pattern` [rows, n_heads, queries, keys]; `value` [rows, queries,
         n_kv_heads, d_head]; `result` [rows, queries, n_heads, d_model].
+
+        `rows` gives, for each layer above the first, the rows of the layer below that enter it, in
+        order, or None for all of them: so layers can have different numbers of rows.
         """
         sites = {"hook_z": z, "hook_v": value, "hook_result": result}
         if self.pattern_site == "hook_pattern":
@@ -103,6 +107,9 @@ class Model:
         ]
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.bridge.hooks(fwd_hooks=named))
+            if rows is not None:
+                for layer in range(1, self.n_layers):
+                    stack.callback(_select_rows(self.bridge.blocks[layer], layer, rows).remove)
             if self.pattern_site == "attn_dropout":
                 for layer, hook in (pattern or {}).items():
                     stack.callback(_tap_dropout(self.bridge, layer, hook).remove)
@@ -221,6 +228,25 @@ def _tap_dropout(bridge: Any, layer: int, hook: Hook) -> Any:
         hook(args[0], module)
 
     return dropout.register_forward_pre_hook(read)
+
+
+def _select_rows(block: Any, layer: int, rows: Callable[[int], Tensor | None]) -> Any:
+    """Let a layer continue only some rows of the layer below, some of them more than once."""
+
+    def one_mask(given: Any) -> Any:
+        # Every row attends to the same keys, so one row of the mask serves any number of rows.
+        return given[:1] if isinstance(given, Tensor) and given.ndim == 4 else given
+
+    def select(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        index = rows(layer)
+        args, kwargs = tuple(map(one_mask, args)), {k: one_mask(v) for k, v in kwargs.items()}
+        if index is None:
+            return args, kwargs
+        if args:
+            return (args[0][index], *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": kwargs["hidden_states"][index]}
+
+    return block.register_forward_pre_hook(select, with_kwargs=True)
 
 
 def _remember_values(layer: Any) -> None:

@@ -13,6 +13,7 @@ from phase7.generation import generate
 from phase7.heads import Head, parse_heads
 from phase7.metrics import MODES
 from phase7.patching import BASELINE, Patch, Patcher
+from phase7.sharing import SharedLayers
 from phase7.tokens import encode
 
 pytestmark = pytest.mark.slow
@@ -62,7 +63,7 @@ def test_only_the_named_query_head_changes(model, donor, mode):
         model, [BASELINE, patch], n_samples=1, donors={"emotion": donor}, n_prompt=len(tokens)
     )
     cache, seen = model.new_cache(), {}
-    patcher.at(0, cache)
+    patcher.at(0, cache, SharedLayers([0, 0], model.n_layers))
     names = [
         (f"blocks.{i}.attn.hook_z", lambda z, hook, i=i: seen.__setitem__(i, z.detach().clone()))
         for i in (layer, layer + 1)

@@ -18,6 +18,7 @@ from phase7.generation import generate
 from phase7.heads import Head, parse_heads
 from phase7.metrics import MODES
 from phase7.patching import BASELINE, Patch, Patcher
+from phase7.sharing import SharedLayers
 from phase7.tokens import decode, encode
 from tests import tiny
 
@@ -86,7 +87,7 @@ def z_of(architecture: str, prompt: str, patch: Patch, donors: dict[str, Donor])
     tokens = encode(model, prompt, "raw")
     patcher = Patcher(model, [BASELINE, patch], n_samples=1, donors=donors, n_prompt=len(tokens))
     cache = model.new_cache()
-    patcher.at(0, cache)
+    patcher.at(0, cache, SharedLayers([0, 0], model.n_layers))
     seen: dict[int, torch.Tensor] = {}
 
     def note(layer):

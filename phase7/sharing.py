@@ -1,0 +1,143 @@
+"""Which rows of a batch share which layers: nothing is computed that a patch cannot change.
+
+A row patched first in layer L has, below L, exactly the activations of any other row with the same
+tokens so far. So in each layer a row is either *private* (its first patched layer is this one or a lower
+one) or a member of a group of rows with equal tokens, which is computed once.
+
+What enters: the first patched layer of every row, and the tokens as they are drawn. What leaves: for
+each layer, the slot that computes each row, and how slots follow from the slots of the layer below. A
+slot keeps its keys and values over the steps, so a group that splits copies them to its new slots.
+Nothing here imports torch.
+
+Matrix products treat rows in blocks (of 4 or 8 here, by processor and library), and the rows left over
+take another path whose last bits differ. So the slots of a layer are filled up to whole blocks: a row's
+bits then depend neither on the other rows nor on their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: A multiple of every block size seen, also when two threads share the rows.
+ROW_BLOCK = 16
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def whole_blocks(n_rows: int) -> int:
+    """`n_rows` rounded up to whole blocks."""
+    return -(-n_rows // ROW_BLOCK) * ROW_BLOCK
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """Slots of one layer whose keys and values are copied: `source[i]` to `target[i]`."""
+
+    layer: int
+    source: Ints
+    target: Ints
+
+
+class SharedLayers:
+    """The slots of one batch.
+
+    Parameters
+    ----------
+    first_patched : sequence of int, length n_rows
+        First patched layer of each row; `n_layers` for an unpatched row, 0 for a row that shares
+        nothing.
+    n_layers : int
+    """
+
+    def __init__(self, first_patched: Sequence[int], n_layers: int) -> None:
+        self.n_rows, self.n_layers = len(first_patched), n_layers
+        self._first = np.asarray(first_patched, dtype=np.int64)
+        self._history = np.zeros(self.n_rows, dtype=np.int64)
+        self._n_histories = 1
+        self._alive = np.ones(self.n_rows, dtype=bool)
+        self._place()
+
+    def slots(self, layer: int) -> Ints:
+        """The slot that computes each row in `layer` (int64 [n_rows]); -1 for a dropped row."""
+        slots: Ints = self._slot[layer]
+        return slots
+
+    def n_slots(self, layer: int) -> int:
+        """Slots in `layer`, filled up to whole blocks."""
+        return whole_blocks(int(self._n_used[layer]))
+
+    def origin(self, layer: int) -> Ints:
+        """For each slot of `layer`, the slot of the layer below (in layer 0: the row) it continues.
+
+        Slots that only fill a block continue what slot 0 continues.
+        """
+        below = self._slot[layer - 1] if layer else np.arange(self.n_rows)
+        origin: Ints = below[self._representatives(layer)]
+        return origin
+
+    def extend(self, tokens: Ints) -> list[Copies]:
+        """Note each row's next token (int64 [n_rows]) and split the groups that no longer agree."""
+        pairs = np.stack([self._history, np.where(self._alive, tokens, -1)])
+        _, history = np.unique(pairs, axis=1, return_inverse=True)
+        self._history = history.reshape(-1)
+        n_histories = int(self._history.max()) + 1
+        if n_histories == self._n_histories:
+            return []
+        self._n_histories = n_histories
+        splits = (self._split(layer) for layer in range(self.n_layers))
+        return [copies for copies in splits if copies.source.size]
+
+    def drop(self, rows: Ints) -> list[Copies]:
+        """Drop rows that are finished; the others move together, so each layer's slots are copied.
+
+        Returns for every layer, as `source`, the old slot of each new slot.
+        """
+        self._alive[rows] = False
+        old = self._slot
+        self._place()
+        moved = []
+        for layer in range(self.n_layers):
+            source = old[layer][self._representatives(layer)]
+            moved.append(Copies(layer=layer, source=source, target=np.arange(source.size)))
+        return moved
+
+    def _place(self) -> None:
+        """Give every living row a slot in every layer: private rows first, in a fixed order."""
+        rows = np.flatnonzero(self._alive)
+        rows = rows[np.argsort(self._first[rows], kind="stable")]
+        self._slot = np.full((self.n_layers, self.n_rows), -1, dtype=np.int64)
+        self._n_used = np.zeros(self.n_layers, dtype=np.int64)
+        self._grouped: list[Ints] = []
+        for layer in range(self.n_layers):
+            n_private = int((self._first[rows] <= layer).sum())
+            private, grouped = rows[:n_private], rows[n_private:]
+            self._slot[layer, private] = np.arange(n_private)
+            _, group = np.unique(self._history[grouped], return_inverse=True)
+            self._slot[layer, grouped] = n_private + group
+            self._n_used[layer] = n_private + (int(group.max()) + 1 if group.size else 0)
+            self._grouped.append(grouped)
+
+    def _split(self, layer: int) -> Copies:
+        """Give each new group of `layer` a slot; the first child of a group keeps its slot."""
+        rows = self._grouped[layer]
+        _, first, group = np.unique(self._history[rows], return_index=True, return_inverse=True)
+        parents = self._slot[layer, rows[first]]
+        is_new = np.ones(parents.size, dtype=bool)
+        is_new[np.unique(parents, return_index=True)[1]] = False
+        slots = parents.copy()
+        slots[is_new] = self._n_used[layer] + np.arange(int(is_new.sum()))
+        self._slot[layer, rows] = slots[group]
+        self._n_used[layer] += int(is_new.sum())
+        return Copies(layer=layer, source=parents[is_new], target=slots[is_new])
+
+    def _representatives(self, layer: int) -> Ints:
+        """One row of each slot; slots that fill a block take slot 0's."""
+        rows = np.flatnonzero(self._alive)
+        slots = self._slot[layer, rows]
+        representatives = np.full(self.n_slots(layer), rows[np.argmin(slots)], dtype=np.int64)
+        representatives[slots] = rows
+        return representatives
