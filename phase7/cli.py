@@ -158,7 +158,9 @@ def _add_patch(commands: Any) -> None:
     parser.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--max-rows", type=int, default=288, help="rows of one batch at most")
+    parser.add_argument(
+        "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
     parser.add_argument("--force", action="store_true", help="write all outputs again")
     _common(parser)
@@ -332,7 +334,7 @@ def _print_plan(run: Any) -> int:
     strongest = run.profile.confirm.strongest if run.profile.sweep else 0
     if strongest:
         _tell(f"the confirmation also tests the sweep's {strongest} strongest heads, known only then")
-    _tell(f"total: {total:,} tokens to generate")
+    _tell(f"total: {total:,} tokens to generate, in {run.bound}")
     return 0
 
 

@@ -142,14 +142,19 @@ class PromptFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """Where and how the model runs. `max_rows` bounds the rows of one batch, baseline included."""
+    """Where and how the model runs.
+
+    `max_rows` bounds the rows of one batch, baseline included; 0 chooses by the free memory.
+    """
 
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    max_rows: int = 288
+    max_rows: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, "max_rows", 4, 1_000_000)
+        _check(self, "max_rows", 0, 1_000_000)
+        if 0 < self.max_rows < 4:
+            raise _bad("max_rows", "0 (by the free memory) or at least 4 rows", self.max_rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from phase7.effects import (
 )
 from phase7.execution import Executor
 from phase7.heads import Head, format_heads
+from phase7.memory import bound_in_words, bounded
 from phase7.metrics import METRICS
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.names import plain_name, require_distinct
@@ -130,6 +131,8 @@ class Run:
             require_heads(files)
         require_distinct("models", [files.name for files in self.files])
         require_distinct("emotions", [prompts.name for prompts in self.emotions.values()])
+        self._given, self.profile = profile, bounded(profile, self.files)
+        self.bound = bound_in_words(self.profile, self.files)
         self._scorers: list[Scorer] | None = None
 
     @property
@@ -155,6 +158,7 @@ class Run:
         inputs = self._inputs()
         if not force and self._is_done(inputs):
             return Outcome(up_to_date=True, seconds=time.monotonic() - started)
+        self._say(self.bound)
         groups: dict[str, _Group] = {}
         for files in self.files:
             executor = Executor(files, self.profile.engine, self.store, self._say)
@@ -375,7 +379,7 @@ class Run:
             "phase7": phase7.__version__,
             "engine": ENGINE_VERSION,
             "analysis": ANALYSIS_VERSION,
-            "profile": self.profile.as_dict(),
+            "profile": self._given.as_dict(),
             "lang": self._lang,
             "neutral": self.neutral.digest,
             "emotions": {name: prompts.digest for name, prompts in self.emotions.items()},

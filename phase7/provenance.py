@@ -31,7 +31,7 @@ def provenance(
     return {
         "config": profile.as_dict(),
         "seed": profile.sampling.seed,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": package_versions(),
         "models": {
             files.name: {
                 "fingerprint": files.fingerprint,
@@ -40,17 +40,27 @@ def provenance(
             }
             for files in models
         },
-        "machine": {
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "processor": _processor(),
-            "n_cpus": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
         "threads": _threads(),
         "git_commit": _git_commit(root),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "self_check": dict(self_check),
+    }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that numbers depend on; None for one that is not installed."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def machine() -> dict[str, Any]:
+    """System, processor, number of processors and Python."""
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "n_cpus": os.cpu_count(),
+        "python": platform.python_version(),
     }
 
 

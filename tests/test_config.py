@@ -215,7 +215,7 @@ def test_numbers_out_of_range_are_refused_in_records_made_by_hand():
         lambda: Sampling(temperature=float("nan")),
         lambda: Sampling(top_p=float("inf")),
         lambda: Statistics(alpha=-0.1),
-        lambda: Engine(max_rows=0),
+        lambda: Engine(max_rows=2),
         lambda: Confirm(lengths=(0,)),
         lambda: Sweep(modes=("result", "other")),  # type: ignore[arg-type]
     ):

@@ -23,7 +23,7 @@ LAYERS = (
     ("heads", "config"),
     ("prompts", "store"),
     ("models",),
-    ("tokens", "capture"),
+    ("tokens", "capture", "memory"),
     ("donors",),
     ("sampling", "shared_prefix"),
     ("patching", "lens"),

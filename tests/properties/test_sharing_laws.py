@@ -16,6 +16,8 @@ from phase7.donors import Donor, DonorSum
 from phase7.generation import generate
 from phase7.heads import parse_heads
 from phase7.metrics import MODES
+from phase7.models.files import find_model
+from phase7.models.loading import load_model
 from phase7.patching import Patch
 from phase7.tokens import encode
 from tests import tiny
@@ -139,3 +141,20 @@ def test_rows_are_dropped(monkeypatch):
     patches = [Patch(heads=(head,), donor="zero") for head in ALL_HEADS]
     run(model, patches, Sampling(max_new_tokens=10, top_p=1.0, temperature=1.0, seed=2, samples=4))
     assert len(dropped) >= 16
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_bfloat16_keeps_the_laws(architecture, tmp_path):
+    files = find_model(str(tiny.save(architecture, tmp_path / "tiny")), store_root=tmp_path)
+    model = load_model(files, dtype="bfloat16")
+    own = [Patch(heads=ALL_HEADS, mode=mode, donor="self") for mode in MODES]
+    other = [Patch(heads=(head,), donor="zero") for head in ALL_HEADS]
+    sampling = Sampling(max_new_tokens=8, temperature=1.0, seed=1, samples=3)
+    shared = run(model, own + other, sampling)
+    plain = run(model, own + other, sampling, share_layers=False)
+    np.testing.assert_array_equal(shared.patched_tokens, plain.patched_tokens)
+    for tokens in shared.patched_tokens[: len(own)]:
+        np.testing.assert_array_equal(tokens, shared.baseline_tokens)
+    assert shared.max_self_logit_gap == 0.0
+    assert (shared.kl_first_token_nats[: len(own)] == 0).all()
+    assert (shared.kl_first_token_nats[len(own) :] > 0).any()

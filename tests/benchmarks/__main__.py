@@ -1,0 +1,191 @@
+"""Run the benchmark: `python -m tests.benchmarks`.
+
+Writes `docs/measurements/benchmark.json`, and `docs/performance.md` from it. `--quick` runs every arm once
+on a few tokens and writes nothing: it checks that the benchmark works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phase7.config import Profile
+from phase7.memory import footprint
+from phase7.models.files import find_model
+from phase7.provenance import machine, package_versions
+from phase7.store import write_text
+from tests.benchmarks import arms, models
+from tests.benchmarks.page import PAGE, RECORD, render
+
+N_REPEATS = 3
+#: Of the sweep whose memory is measured: every head of GPT-2 in three modes, and one baseline.
+N_ROWS = 433
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--memory", metavar="FOLDER", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory:
+        _print_peak(args.memory)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        record = measure(Path(folder), quick=args.quick)
+    page = render(record)
+    print(page)
+    if not args.quick:
+        write_text(RECORD, json.dumps(record, indent=1) + "\n")
+        write_text(PAGE, page)
+
+
+def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Every figure of the page."""
+    n_tokens, n_repeats = (3, 1) if quick else (30, N_REPEATS)
+    named = models.benchmark_models(folder)
+    record: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "machine": machine(),
+        "packages": package_versions(),
+        "n_tokens": n_tokens,
+        "n_repeats": n_repeats,
+        "models": {},
+    }
+    for name, source in named.items():
+        task = arms.make_task(models.load(source), n_tokens=n_tokens)
+        record["models"][name] = compare(task, n_repeats)
+        print(name, json.dumps(record["models"][name]), flush=True)
+        if name == "smollm2":
+            record["growth"] = growth(task, folder, quick)
+    record["peak_memory_gb"], record["printed_bound_gb"] = peak_memory_gb(named["gpt2"])
+    record["warm"] = warm_seconds(n_repeats)
+    return record
+
+
+def compare(task: arms.Task, n_repeats: int) -> dict[str, Any]:
+    """All arms in turn, repeated; milliseconds per generated token of one row."""
+    n_heads, n_rows, n_prompts = len(task.heads), len(task.heads) + 2, len(task.prompts)
+    texts: list[int] = []
+
+    def sweep(repeat: int) -> None:
+        tokens = arms.phase7_sweep(task, repeat)
+        texts.append(len({tuple(row) for row in tokens.tolist()}))
+
+    def heads(repeat: int) -> Any:
+        return task.heads[(7 + 31 * repeat) % n_heads]
+
+    run: dict[str, tuple[int, Callable[[int], object]]] = {
+        "a": (n_heads, sweep),
+        "a_plain": (n_heads, lambda i: arms.phase7_sweep(task, i, share_layers=False)),
+        "b": (n_prompts, lambda i: arms.hooked_generate(task, range(n_prompts), heads(i))),
+        "c": (1, lambda i: arms.hooked_generate(task, [i], heads(i))),
+        "d": (n_rows, lambda i: arms.plain_generate(task, i, n_rows, greedy=False)),
+        "d_greedy": (n_rows, lambda i: arms.plain_generate(task, i, n_rows, greedy=True)),
+    }
+    seconds: dict[str, list[float]] = {arm: [] for arm in run}
+    arms.phase7_sweep(task, n_repeats, task.heads[:8])  # warm-up
+    for repeat in range(n_repeats):
+        for arm, (_, action) in run.items():
+            seconds[arm].append(arms.timed(lambda a=action, r=repeat: a(r)))
+    ms = {
+        arm: [1000 * s / (run[arm][0] * task.n_tokens) for s in values]
+        for arm, values in seconds.items()
+    }
+    gemm = 1000 * arms.gemm_seconds(task, n_rows) / n_rows
+    return {
+        "n_heads": n_heads,
+        "n_layers": task.model.n_layers,
+        "ms_per_token": {arm: round(statistics.median(v), 4) for arm, v in ms.items()} | {"e": round(gemm, 4)},
+        "ms_per_token_all": {arm: [round(x, 4) for x in v] for arm, v in ms.items()},
+        "ratio": {
+            arm: round(statistics.median(x / a for x, a in zip(values, ms["a"], strict=True)), 2)
+            for arm, values in ms.items()
+            if arm != "a"
+        },
+        "distinct_texts": round(statistics.mean(texts), 1),
+    }  # fmt: skip
+
+
+def growth(task: arms.Task, folder: Path, quick: bool) -> dict[str, list[list[float]]]:
+    """Seconds of one prompt's sweep against heads, tokens and layers, and of several prompts."""
+    import dataclasses
+
+    steps = (3,) if quick else (10, 20, 30, 60)
+    counts = (9,) if quick else (30, 90, 180, 270)
+    found: dict[str, list[list[float]]] = {"heads": [], "tokens": [], "prompts": [], "layers": []}
+    for n in counts:
+        some = task.heads[:: len(task.heads) // n][:n]
+        found["heads"].append([n, arms.timed(lambda h=some: arms.phase7_sweep(task, 0, h))])
+    for n in steps:
+        longer = dataclasses.replace(task, n_tokens=n)
+        found["tokens"].append([n, arms.timed(lambda t=longer: arms.phase7_sweep(t, 0))])
+    for n in (1,) if quick else (1, 2, 4):
+        one = lambda n=n: [arms.phase7_sweep(task, i) for i in range(n)]  # noqa: E731
+        found["prompts"].append([n, arms.timed(one)])
+    for n in (2,) if quick else (6, 12, 24):
+        deep = arms.make_task(models.gpt2_of_depth(folder, n), n_tokens=task.n_tokens)
+        some = deep.heads[:: len(deep.heads) // 72][:72] if n >= 6 else deep.heads
+        found["layers"].append([n, arms.timed(lambda t=deep, h=some: arms.phase7_sweep(t, 0, h))])
+    return {what: [[n, round(s, 3)] for n, s in pairs] for what, pairs in found.items()}
+
+
+def peak_memory_gb(model: str) -> tuple[float, float]:
+    """Peak resident memory of a process that sweeps GPT-2's size with 433 rows; the bound told before."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--memory", model],
+        capture_output=True, text=True, check=True, cwd=models.ROOT,
+    )  # fmt: skip
+    profile = Profile(name="bound", models=(model,), emotions=("gratitude",))
+    bound = footprint(find_model(model, store_root=models.ROOT / "store"), profile).gigabytes(N_ROWS)
+    return round(float(done.stdout.split()[-1]), 2), round(bound, 2)
+
+
+def _print_peak(model: str) -> None:
+    task = arms.make_task(models.load(model), n_tokens=30)
+    modes = ("result", "v_only", "pattern_v")
+    patches = [
+        arms.Patch(heads=(head,), mode=mode, donor="emotion") for mode in modes for head in task.heads
+    ]
+    arms.generate(
+        task.model,
+        "prompt 0",
+        task.prompts[0].tolist(),
+        patches[: N_ROWS - 1 - len(modes)],
+        donors={"emotion": task.donor},
+        sampling=task.sampling,
+    )
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+
+
+def warm_seconds(n_repeats: int) -> dict[str, float | None]:
+    """`--help`, and a build of quickstart that is already up to date (None where it is not)."""
+    warm: dict[str, float | None] = {"help_s": _command_seconds(["--help"], n_repeats)}
+    effects = models.ROOT / "store" / "effects" / "quickstart.nc"
+    has_run = effects.is_file() and (models.ROOT / "results" / "quickstart" / "run.json").is_file()
+    warm["rebuild_s"] = _command_seconds(["build"], n_repeats) if has_run else None
+    return warm
+
+
+def _command_seconds(arguments: list[str], n_repeats: int) -> float:
+    command = [sys.executable, "-m", "phase7", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(models.ROOT)}
+    run = lambda: subprocess.run(  # noqa: E731
+        command, capture_output=True, check=True, cwd=models.ROOT, env=environment
+    )
+    return round(statistics.median(arms.timed(run) for _ in range(n_repeats)), 2)
+
+
+if __name__ == "__main__":
+    main()

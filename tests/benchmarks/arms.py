@@ -1,0 +1,169 @@
+"""The arms of the benchmark: each generates tokens for one prompt (or batch) and is timed by the caller.
+
+All arms use the same model object, prompts, heads, number of tokens and sampling settings. Arms (a) share
+phase7's noise; the libraries' own `generate` draws from torch's global generator, which cannot be shared.
+No arm stops at an end-of-text token, so that every arm generates the same number of tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from phase7.capture import capture
+from phase7.config import Sampling
+from phase7.donors import Donor, DonorSum
+from phase7.generation import generate
+from phase7.heads import Head, parse_heads
+from phase7.models.loading import Model
+from phase7.patching import Patch
+
+ROOT = Path(__file__).parents[2]
+TEMPERATURE, TOP_P = 0.8, 0.9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """What every arm is given.
+
+    Attributes
+    ----------
+    model : Model
+        Without end-of-text tokens.
+    prompts : int [n_prompts, n_prompt_tokens]
+        Token ids, all of one length, so that no arm pays for padding.
+    donor : Donor
+    heads : tuple of Head
+        Patched one at a time.
+    n_tokens : int
+        Generated for every row.
+    """
+
+    model: Model
+    prompts: torch.Tensor
+    donor: Donor
+    heads: tuple[Head, ...]
+    n_tokens: int
+
+    @property
+    def sampling(self) -> Sampling:
+        """The settings of all sampling arms."""
+        return Sampling(max_new_tokens=self.n_tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=1)
+
+
+def make_task(model: Model, *, n_prompt_tokens: int = 20, n_tokens: int = 30) -> Task:
+    """The project's own prompts, cut to one length, and the mean over six emotion prompts."""
+    endless = dataclasses.replace(model, eos_ids=frozenset())
+    neutral, emotion = (_cut(model, name, n_prompt_tokens) for name in ("neutral", "gratitude"))
+    donor = DonorSum(capture(endless, ids, all_queries=False) for ids in emotion[:6].tolist()).mean()
+    heads = parse_heads("all", n_layers=model.n_layers, n_heads=model.n_heads)
+    return Task(model=endless, prompts=neutral[:64], donor=donor, heads=heads, n_tokens=n_tokens)
+
+
+def _cut(model: Model, name: str, n_tokens: int) -> torch.Tensor:
+    """Prompts repeated until long enough (byte-level test tokenizers make them long anyway), then cut."""
+    path = ROOT / "data" / f"{name}_prompts.json"
+    texts = json.loads(path.read_text(encoding="utf-8"))["prompts"]
+    rows = [
+        list(itertools.islice(itertools.cycle(model.tokenizer(text).input_ids), n_tokens))
+        for text in texts
+    ]
+    return torch.tensor(rows)
+
+
+def phase7_sweep(
+    task: Task, prompt: int, heads: Sequence[Head] | None = None, **options: object
+) -> np.ndarray:
+    """(a) All heads of one prompt as rows of one batch; returns the patched tokens."""
+    patches = [Patch(heads=(head,), donor="emotion") for head in heads or task.heads]
+    got = generate(
+        task.model,
+        f"prompt {prompt}",
+        task.prompts[prompt].tolist(),
+        patches,
+        donors={"emotion": task.donor},
+        sampling=task.sampling,
+        **options,
+    )
+    return got.patched_tokens[:, 0]
+
+
+def hooked_generate(task: Task, prompts: Sequence[int], head: Head) -> None:
+    """(b) and (c): transformer-lens's hooks around its `generate`, one head at a time."""
+    replacement = torch.from_numpy(task.donor.z[head.layer, 0, head.head])
+
+    def write(z: torch.Tensor, hook: object) -> torch.Tensor:
+        z[:, -1, head.head] = replacement
+        return z
+
+    bridge = task.model.bridge
+    with bridge.hooks(fwd_hooks=[(f"blocks.{head.layer}.attn.hook_z", write)]):
+        out = bridge.generate(
+            task.prompts[list(prompts)],
+            max_new_tokens=task.n_tokens,
+            stop_at_eos=False,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            return_type="tokens",
+            verbose=False,
+        )
+    _expect(out.shape, (len(prompts), task.prompts.shape[1] + task.n_tokens))
+
+
+def plain_generate(task: Task, prompt: int, n_rows: int, *, greedy: bool) -> None:
+    """(d) and (d'): transformers' own `generate` of the same number of rows, without any patch."""
+    how = {"do_sample": False} if greedy else {
+        "do_sample": True, "temperature": TEMPERATURE, "top_p": TOP_P, "top_k": 0,
+    }  # fmt: skip
+    ids = task.prompts[prompt].expand(n_rows, -1)
+    model = task.model.bridge.original_model
+    out = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=task.n_tokens,
+        min_new_tokens=task.n_tokens,
+        eos_token_id=None,
+        pad_token_id=0,
+        use_cache=True,
+        **how,
+    )
+    _expect(out.shape, (n_rows, task.prompts.shape[1] + task.n_tokens))
+
+
+def gemm_seconds(task: Task, n_rows: int) -> float:
+    """(e) One token for `n_rows` rows if nothing but the products with weights took time."""
+    weights = [
+        module.weight
+        for module in task.model.bridge.original_model.modules()
+        if getattr(module, "weight", None) is not None
+        and module.weight.ndim == 2
+        and not isinstance(module, torch.nn.Embedding)
+    ]
+    shapes: dict[tuple[int, int], int] = {}
+    for weight in weights:
+        shapes[tuple(weight.shape)] = shapes.get(tuple(weight.shape), 0) + 1
+    total = 0.0
+    for (n_out, n_in), count in shapes.items():
+        x, w = torch.randn(n_rows, n_in), torch.randn(n_out, n_in)
+        total += count * min(timed(lambda x=x, w=w: torch.nn.functional.linear(x, w)) for _ in range(5))
+    return total
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds of wall-clock time."""
+    begin = time.perf_counter()
+    with torch.inference_mode():
+        action()
+    return time.perf_counter() - begin
+
+
+def _expect(got: Sequence[int], wanted: Sequence[int]) -> None:
+    if tuple(got) != tuple(wanted):
+        raise RuntimeError(f"an arm generated {tuple(got)} where {tuple(wanted)} was asked")

@@ -1,0 +1,159 @@
+"""`docs/performance.md` from the benchmark's record: every number on the page comes from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "docs" / "measurements" / "benchmark.json"
+COMMON_NOISE = ROOT / "docs" / "measurements" / "common_noise.json"
+PAGE = ROOT / "docs" / "performance.md"
+
+ARMS = {
+    "a": "phase7: all heads of a prompt as rows of one batch",
+    "a_plain": "phase7 without shared layers",
+    "b": "transformer-lens, head after head: hooks around `generate` with KV cache, 64 prompts at once",
+    "c": "transformer-lens, one prompt and one head at a time",
+    "d": "transformers' `generate`, as many rows, *no patch*, the same sampling",
+    "d_greedy": "(d′) the same, greedy",
+    "e": "the products with the weights alone, every row in every layer",
+}
+#: What the sweep must reach against each arm.
+WANTED = {"b": 5.0, "c": 50.0, "d": 2.0, "d_greedy": 1.4}
+
+
+def render(record: dict[str, Any]) -> str:
+    """The page in Markdown."""
+    parts = [
+        _opening(record),
+        *(_model(name, figures) for name, figures in record["models"].items()),
+        _growth(record),
+        _answer(record),
+        _rest(record),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _opening(record: dict[str, Any]) -> str:
+    machine, packages = record["machine"], record["packages"]
+    return f"""# Performance
+
+Every number on this page is from `docs/measurements/benchmark.json`, written by one run of
+
+```
+tox -e bench          # or: python -m tests.benchmarks
+```
+
+on {record["threads"]} threads of {machine["processor"] or machine["architecture"]} ({machine["n_cpus"]} processors, \
+torch {packages["torch"]}, transformers {packages["transformers"]}, transformer-lens \
+{packages["transformer-lens"]}). Times are disturbed by whatever else a machine does; ratios are taken repeat by
+repeat, and the median of {record["n_repeats"]} is shown.
+
+## What is compared
+
+A sweep patches every head of a model alone and generates {record["n_tokens"]} tokens for each. All arms have the same \
+model in
+memory, the same prompts (cut to 20 tokens, so that no arm pays for padding), heads, number of tokens,
+temperature {0.8} and top-p {0.9}; none stops at an end-of-text token. Times are per generated token of one
+*patched* row; phase7's baseline and self-check rows are paid for and not counted. phase7's arms share their noise;
+the libraries' own `generate` draws from torch's global generator, which cannot be shared.
+
+The weights of GPT-2 and Pythia-160m are random here: only their sizes are real. Random weights make
+texts agree with the baseline for longer than real ones do, which helps the sharing of layers, so the figures of
+SmolLM2, whose weights and texts are real, are the ones to go by."""
+
+
+def _model(name: str, figures: dict[str, Any]) -> str:
+    ms, ratio = figures["ms_per_token"], figures["ratio"]
+    lines = [
+        f"## {name}",
+        "",
+        f"{figures['n_heads']} heads in {figures['n_layers']} layers;"
+        f" {figures['distinct_texts']:g} distinct texts among a prompt's {figures['n_heads']} patched ones.",
+        "",
+        "| arm | | ms per token | × phase7 | wanted |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for arm, what in ARMS.items():
+        label = {"d_greedy": "d′", "a_plain": "a, plain"}.get(arm, arm)
+        times = f"{ratio[arm]:.2f}" if arm in ratio else f"{ms[arm] / ms['a']:.2f}"
+        wanted = f"≥ {WANTED[arm]:g}" if arm in WANTED else ""
+        lines.append(f"| {label} | {what} | {ms[arm]:.2f} | {times} | {wanted} |")
+    return "\n".join(lines)
+
+
+def _growth(record: dict[str, Any]) -> str:
+    growth = record["growth"]
+    titles = {
+        "heads": "heads patched (SmolLM2, one prompt, spread over all layers)",
+        "tokens": "tokens generated (SmolLM2, all heads, one prompt)",
+        "prompts": "prompts (SmolLM2, all heads)",
+        "layers": "layers (GPT-2's width, random weights, 72 heads spread over all layers)",
+    }
+    lines = ["## How the cost grows", "", "Seconds of a sweep.", ""]
+    for what, title in titles.items():
+        lines += [*_table(title, growth[what]), ""]
+    lines.append(
+        "A batch has a price of its own, about that of 16 rows, because the weights must be read at every"
+        " step; beyond it cost is proportional to rows. More tokens cost a little more each, since texts part"
+        " from the baseline and share fewer layers. Prompts are batches of their own: proportional."
+    )
+    return "\n".join(lines)
+
+
+def _table(title: str, pairs: Sequence[Sequence[float]]) -> list[str]:
+    return [
+        f"| {title} | {' | '.join(f'{n:g}' for n, _ in pairs)} |",
+        "| --- |" + " ---: |" * len(pairs),
+        f"| seconds | {' | '.join(f'{s:.1f}' for _, s in pairs)} |",
+    ]
+
+
+def _answer(record: dict[str, Any]) -> str:
+    heading = "## Cost of an answer"
+    noise = json.loads(COMMON_NOISE.read_text(encoding="utf-8"))
+    speed = record["models"]["smollm2"]["ratio"]["b"]
+    lines = [
+        heading,
+        "",
+        f"Shared noise gives the same interval from fewer generations (SmolLM2, {noise['n_prompts']} prompts, heads"
+        f" {noise['heads']}; `python -m tests.measurements.common_noise`), and each generation costs less. Time to"
+        " a given half-width of the interval of Δ, against arm (b) with independent noise:",
+        "",
+        "| metric | times fewer generations | × speed | = times faster |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for metric, figures in noise["ratios"].items():
+        fewer = figures["times_fewer_generations"]
+        lines.append(f"| `{metric}` | {fewer:.2f} | {speed:.2f} | {fewer * speed:.1f} |")
+    return "\n".join(lines)
+
+
+def _rest(record: dict[str, Any]) -> str:
+    warm = record["warm"]
+    rebuild = "not measured" if warm["rebuild_s"] is None else f"{warm['rebuild_s']:.1f} s"
+    return f"""## The rest
+
+- Peak memory of a process that sweeps GPT-2's size with 433 rows of {30} tokens: {record["peak_memory_gb"]:.2f} GB; the bound told before such a run: \
+{record["printed_bound_gb"]:.2f} GB.
+- `python -m phase7 build` when quickstart is up to date: {rebuild}.
+- `python -m phase7 --help`: {warm["help_s"]:.2f} s.
+
+## Where the speed comes from
+
+- **The prompt is prefilled once** and its keys and values are stored once for all rows; attention over them is
+  one product for the batch.
+- **Layers below a patch are shared.** A row patched in layer L has, below L, the activations of every
+  other row with the same tokens so far, so each layer computes one row for each distinct history among the rows
+  not yet patched there, and one for each row that is (`phase7/sharing.py`). Under common noise most
+  texts agree with the baseline for long.
+- **Finished rows are dropped.**
+- **Top-p without a sort**, noise drawn once for each (prompt, sample, step), distinct texts scored once.
+
+What holds to the bit: with float32 on the processors tested, shared layers, dropped rows, the number of rows and
+their order change no bit of any row's logits, because every product has whole blocks of 16 rows
+(`tests/properties/test_sharing_laws.py` compares with the plain engine). What holds to rounding only: other
+processors, thread counts, devices and dtypes against one another."""

@@ -1,0 +1,42 @@
+"""Rows by the free memory: a bound that grows with what a row needs, and a choice that keeps it."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phase7.config import Patching, Profile, Sampling
+from phase7.memory import LADDER, Footprint, choose_max_rows, footprint
+from tests import tiny
+
+
+@given(fixed=st.integers(0, 10**10), row=st.integers(1, 10**8), free=st.integers(10**9, 10**12))
+def test_the_chosen_rows_fit_and_the_next_number_would_not(fixed, row, free):
+    need = Footprint(fixed_bytes=fixed, bytes_per_row=row)
+    chosen = choose_max_rows([need], free)
+    assert chosen in LADDER
+    if chosen > LADDER[0]:
+        assert fixed + chosen * row <= 0.6 * free
+    if chosen < LADDER[-1]:
+        following = LADDER[LADDER.index(chosen) + 1]
+        assert fixed + following * row > 0.6 * free
+
+
+def test_the_most_demanding_model_decides():
+    small, large = (Footprint(fixed_bytes=0, bytes_per_row=b) for b in (10**6, 10**9))
+    assert choose_max_rows([small, large], 100 * 10**9) == choose_max_rows([large], 100 * 10**9)
+    assert choose_max_rows([small], 100 * 10**9) > choose_max_rows([large], 100 * 10**9)
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_longer_texts_and_patched_prompts_need_more(architecture):
+    files = tiny.load(architecture).files
+    profile = Profile(name="p", models=("m",), emotions=("anger",))
+    plain = footprint(files, profile).bytes_per_row
+    longer = dataclasses.replace(profile, sampling=Sampling(max_new_tokens=300))
+    everywhere = dataclasses.replace(profile, patching=Patching(positions="all"))
+    assert footprint(files, longer).bytes_per_row > plain
+    assert footprint(files, everywhere).bytes_per_row > 5 * plain
+    by_hand = 2 * tiny.N_LAYERS * files.n_heads * 8 * 30 * 4  # keys and values alone
+    assert plain > (by_hand / 2 if architecture == "llama" else by_hand)
