@@ -269,8 +269,8 @@ def _patch_profile(args: argparse.Namespace) -> Any:
     from phase7.prompts import load_prompts
 
     emotion = load_prompts(args.emotion_prompts).name
-    modes = MODES if args.patch_mode == "all" else (args.patch_mode,)
-    options = {"scorers": tuple(args.scorers.split(","))} if args.scorers else {}
+    modes: Any = MODES if args.patch_mode == "all" else (args.patch_mode,)
+    options: dict[str, Any] = {"scorers": tuple(args.scorers.split(","))} if args.scorers else {}
     return Profile(
         name=args.output.stem or "patch",
         models=(args.model,),

@@ -209,7 +209,8 @@ def load_profile(name_or_path: str, root: Path) -> Profile:
             expected="TOML in UTF-8", got=str(error), where=str(path), remedy="correct the file"
         ) from error
     table.setdefault("name", path.stem)
-    return _build(Profile, table, str(path))
+    profile: Profile = _build(Profile, table, str(path))
+    return profile
 
 
 def _build(record: type[Any], table: dict[str, Any], where: str) -> Any:

@@ -47,7 +47,8 @@ class Donor:
         n_heads, n_kv_heads = self.z.shape[2], self.value.shape[2]
         by_query_head = np.repeat(self.value, n_heads // n_kv_heads, axis=2).astype(np.float64)
         composed = np.einsum("lhjk,lkhd->ljhd", self.pattern.astype(np.float64), by_query_head)
-        return composed.astype(np.float32)
+        single_precision: Array = composed.astype(np.float32)
+        return single_precision
 
 
 class DonorSum:

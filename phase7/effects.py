@@ -242,7 +242,7 @@ class GroupBuilder:
             for role, prefix in (("emotion", ""), ("control", "control_")):
                 values = by_role.get(role)  # type: ignore[call-overload]
                 if values is None:
-                    values = np.full_like(by_role["emotion"], np.nan)  # type: ignore[index]
+                    values = np.full_like(by_role["emotion"], np.nan)
                 if name == "changed_share":
                     spread = _scatter(shape, index, values[chosen].mean(axis=-1))
                     variables[prefix + name] = (dims, spread)
@@ -413,7 +413,8 @@ def _mean(values: Floats) -> Floats:
     measured = ~np.isnan(values)
     total = np.where(measured, values, 0.0).sum(axis=-1)
     count = measured.sum(axis=-1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean
 
 
 def _with_coords(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:

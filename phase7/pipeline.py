@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -114,7 +114,7 @@ class Run:
         profile: Profile,
         paths: Paths,
         *,
-        lang: str = "ja",
+        lang: Literal["ja", "en"] = "ja",
         say: Callable[[str], None] = lambda line: None,
         show_progress: bool = True,
     ) -> None:
@@ -367,7 +367,7 @@ class Run:
                 tree,
                 lang=self._lang,
                 plots_dir=paths.plots,
-                report_path=paths.report,  # type: ignore[arg-type]
+                report_path=paths.report,
             )
             write_text(paths.report, text)
             written.append(paths.report)

@@ -13,7 +13,7 @@ that attention does with keys and values, and becomes an ordinary tensor for any
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -34,9 +34,10 @@ def fan_out(cache: Cache, *, n_slots: int, n_new: int) -> None:
 
     Layers of a kind that drops old tokens (sliding windows) are copied by slot instead.
     """
-    for number, layer in enumerate(cache.layers):
+    layers: list[Any] = cache.layers
+    for number, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
-            cache.layers[number] = SharedPrefixLayer(layer, n_slots=n_slots, n_new=n_new)
+            layers[number] = SharedPrefixLayer(layer, n_slots=n_slots, n_new=n_new)
         else:
             layer.batch_repeat_interleave(n_slots)
 
@@ -63,8 +64,9 @@ class SharedPrefixLayer(DynamicLayer):
     """
 
     def __init__(self, prefilled: DynamicLayer, *, n_slots: int, n_new: int) -> None:
-        super().__init__()
-        self.shared_keys, self.shared_values = prefilled.keys, prefilled.values
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shared_keys = cast("Tensor", prefilled.keys)  # None only before the prefill
+        self.shared_values = cast("Tensor", prefilled.values)
         shape = (n_slots, self.shared_keys.shape[1], n_new, self.shared_keys.shape[3])
         self.own_keys = self.shared_keys.new_empty(shape)
         self.own_values = self.shared_values.new_empty((*shape[:3], self.shared_values.shape[3]))

@@ -132,7 +132,7 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            hf_model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=torch_dtype,
                 local_files_only=True,
@@ -141,6 +141,7 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
                 attn_implementation="eager",
                 output_loading_info=True,
             )
+            hf_model, report = loaded
             _check_weights(files, report)
             hf_model = hf_model.to(torch_device).eval()
             bridge = TransformerBridge.boot_transformers(
@@ -176,7 +177,7 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
 def output_weight(model: Model, layer: int) -> Float[Tensor, "n_heads d_head d_model"]:
     """W_O of one layer by head, whatever way round the architecture stores it."""
     projection = model.bridge.blocks[layer].attn.o.original_component
-    weight = projection.weight.detach()
+    weight: Tensor = projection.weight.detach()
     if isinstance(projection, torch.nn.Linear):
         weight = weight.T
     return weight.reshape(model.n_heads, model.d_head, -1)
@@ -222,7 +223,7 @@ def _eos_ids(hf_model: Any, tokenizer: Any) -> frozenset[int]:
 
 def _tap_dropout(bridge: Any, layer: int, hook: Hook) -> Any:
     """Call `hook` with what enters the layer's attention dropout: the pattern."""
-    dropout = _attention_dropout(bridge, layer)
+    dropout: Any = _attention_dropout(bridge, layer)
 
     def read(module: Any, args: tuple[Tensor, ...]) -> None:
         hook(args[0], module)

@@ -29,9 +29,14 @@ class Scorer(Protocol):
         The metrics it measures.
     """
 
-    name: str
-    version: str
-    metrics: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
 
     def score(self, texts: Sequence[str]) -> dict[str, Scores]:
         """One float64 array [n_texts] for each of `metrics`; independent of the texts' company."""

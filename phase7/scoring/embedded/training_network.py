@@ -241,7 +241,7 @@ def train_network(
             loss = nn.functional.binary_cross_entropy_with_logits(
                 model(data, rows), goal[torch.from_numpy(rows)], reduction="none"
             )
-            loss.sum(dim=1).mean().backward()  # type: ignore[no-untyped-call]
+            loss.sum(dim=1).mean().backward()
             for optimiser, _ in optimisers:
                 optimiser.step()
             step += 1
