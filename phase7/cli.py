@@ -265,10 +265,11 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         PromptFiles,
         Sampling,
     )
+    from phase7.data_files import find_data
     from phase7.metrics import MODES
     from phase7.prompts import load_prompts
 
-    emotion = load_prompts(args.emotion_prompts).name
+    emotion = load_prompts(find_data(args.emotion_prompts, Path())).name
     modes: Any = MODES if args.patch_mode == "all" else (args.patch_mode,)
     options: dict[str, Any] = {"scorers": tuple(args.scorers.split(","))} if args.scorers else {}
     return Profile(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from phase7.data_files import FOLDER, find_data, profile_names
 from phase7.errors import UserError
 from phase7.metrics import METRICS, MODES
 
@@ -185,19 +186,20 @@ class Profile:
 
 
 def load_profile(name_or_path: str, root: Path) -> Profile:
-    """Read the profile ``<root>/data/profiles/<name>.toml``, or the TOML file at a path.
+    """Read the profile ``data/profiles/<name>.toml``, of `root` or else packaged, or a TOML file.
 
     Raises
     ------
     UserError
         If there is no such file, or a key or value in it is not right.
     """
-    folder = root / "data" / "profiles"
-    path = Path(name_or_path) if name_or_path.endswith(".toml") else folder / f"{name_or_path}.toml"
+    folder = Path(FOLDER) / "profiles"
+    is_path = name_or_path.endswith(".toml")
+    path = Path(name_or_path) if is_path else find_data(folder / f"{name_or_path}.toml", root)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.toml"))) or "none"
+        known = ", ".join(profile_names(root)) or "none"
         raise UserError(
             expected=f"a readable profile (in {folder}: {known})",
             got=error.strerror or type(error).__name__,

@@ -21,6 +21,7 @@ from tqdm import tqdm
 import phase7
 from phase7.collect import StageScores, StageTexts, collect, score_stage
 from phase7.config import Profile
+from phase7.data_files import find_data
 from phase7.effects import (
     GroupBuilder,
     build_tree,
@@ -121,7 +122,7 @@ class Run:
         self.profile, self.paths, self._lang = profile, paths, lang
         self._say, self._show_progress = say, show_progress
         self.store = Store(paths.store, on_damage=say)
-        self.neutral = load_prompts(paths.root / profile.prompts.neutral)
+        self.neutral = load_prompts(find_data(profile.prompts.neutral, paths.root))
         self.emotions = {name: self._emotion_prompts(name) for name in profile.emotions}
         self.files = [
             find_model(name, store_root=paths.store, show_progress=show_progress)
@@ -184,7 +185,7 @@ class Run:
 
     def _emotion_prompts(self, name: str) -> PromptSet:
         path = self.profile.prompts.emotion.replace("{emotion}", name)
-        prompts = load_prompts(self.paths.root / path)
+        prompts = load_prompts(find_data(path, self.paths.root))
         return PromptSet(name=plain_name(name), path=prompts.path, prompts=prompts.prompts)
 
     def _check_plan(self) -> None:

@@ -19,7 +19,7 @@ PACKAGE = REPOSITORY / "phase7"
 #: stands for all its modules. A new module needs a place here.
 LAYERS = (
     ("errors", "metrics"),
-    ("names", "sharing"),
+    ("names", "sharing", "data_files"),
     ("heads", "config"),
     ("prompts", "store"),
     ("models",),

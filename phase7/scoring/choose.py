@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from phase7.data_files import find_data
 from phase7.errors import UserError
 from phase7.scoring.base import Scorer
 
@@ -46,7 +47,7 @@ def _make(name: str, root: Path, store_root: Path) -> Scorer:
     if name == "keywords":
         from phase7.scoring.keywords import KeywordScorer
 
-        return KeywordScorer(root / "data" / "keywords.toml")
+        return KeywordScorer(find_data("data/keywords.toml", root))
     if name == "vader":
         from phase7.scoring.vader import VaderScorer
 
