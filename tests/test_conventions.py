@@ -20,7 +20,9 @@ def test_one_version_everywhere():
     changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     latest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
     assert latest is not None
-    assert {phase7.__version__, PROJECT["version"], citation["version"], latest[1]} == {phase7.__version__}
+    assert {phase7.__version__, PROJECT["version"], citation["version"], latest[1]} == {
+        phase7.__version__
+    }
     assert re.fullmatch(r"\d+\.\d+\.\d+", phase7.__version__)
     assert citation["license"] == PROJECT["license"]
 
