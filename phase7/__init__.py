@@ -12,9 +12,15 @@ __all__ = ["__version__", "open_effects"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `open_effects` on first use: importing phase7 must stay quick for the command line."""
+    """Load `open_effects` on first use, and register the xarray accessors with it.
+
+    Importing phase7 itself must stay quick for the command line.
+    """
     if name == "open_effects":
+        from importlib import import_module
+
         from phase7.effects import open_effects
 
+        import_module("phase7.accessor")
         return open_effects
     raise AttributeError(f"module 'phase7' has no attribute {name!r}")

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from phase7.attributes import label
 from phase7.collect import Floats, Scores, StageScores, StageTexts
 from phase7.config import Statistics
 from phase7.errors import UserError
@@ -27,37 +29,8 @@ from phase7.store import atomic_path
 
 SCHEMA_VERSION = 1
 
-#: Long name and units of every variable, for labels and the docs.
-VARIABLES: dict[str, tuple[str, str]] = {
-    "delta": ("mean Δ, patched with the emotion donor - baseline", "metric"),
-    "ci_low": ("lower end of the 95 % interval of delta", "metric"),
-    "ci_high": ("upper end of the 95 % interval of delta", "metric"),
-    "p_value": ("two-sided sign-flip permutation p of delta", "1"),
-    "q_value": ("Benjamini-Hochberg q of delta", "1"),
-    "effect_size": ("Cohen's d_z of delta over prompts", "1"),
-    "control_delta": ("mean Δ, patched with the neutral donor - baseline", "metric"),
-    "net_delta": ("mean net Δ, delta - control_delta, paired by prompt", "metric"),
-    "net_ci_low": ("lower end of the 95 % interval of net_delta", "metric"),
-    "net_ci_high": ("upper end of the 95 % interval of net_delta", "metric"),
-    "net_p_value": ("two-sided sign-flip permutation p of net_delta", "1"),
-    "net_q_value": ("Benjamini-Hochberg q of net_delta", "1"),
-    "net_effect_size": ("Cohen's d_z of net_delta over prompts", "1"),
-    "patched": ("score of the text patched with the emotion donor", "metric"),
-    "control_patched": ("score of the text patched with the neutral donor", "metric"),
-    "baseline": ("score of the unpatched text", "metric"),
-    "kl_first_token": ("KL(baseline || patched) at the first generated token", "nats"),
-    "control_kl_first_token": ("the same with the neutral donor", "nats"),
-    "n_prompts": ("prompts the cell was tested on", "1"),
-    "changed_share": ("share of texts that differ from the baseline's", "1"),
-    "control_changed_share": ("the same with the neutral donor", "1"),
-    "synergy": ("mean of joint Δ - sum of single Δ, paired by prompt", "metric"),
-    "synergy_ci_low": ("lower end of the 95 % interval of synergy", "metric"),
-    "synergy_ci_high": ("upper end of the 95 % interval of synergy", "metric"),
-    "synergy_p_value": ("two-sided sign-flip permutation p of synergy", "1"),
-    "synergy_q_value": ("Benjamini-Hochberg q of synergy", "1"),
-    "synergy_equivalence_p": ("p of the equivalence test: small supports no synergy", "1"),
-    "synergy_verdict": ("Yes, No or undetermined", "1"),
-}
+#: How `open_effects` splits variables into dask arrays; None: not at all.
+Chunks = int | dict[str, int] | Literal["auto"] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,7 +127,10 @@ class GroupBuilder:
         if ov is not None:
             datasets["ov"] = ov
         coords = self._coords()
-        return {name: _labelled(_with_coords(one, coords)) for name, one in datasets.items()}
+        named = {"model": stage.files.name, "emotion": stage.emotion.name}
+        return {
+            name: label(_with_coords(one, coords).assign_attrs(named)) for name, one in datasets.items()
+        }
 
     def _coords(self) -> dict[str, Any]:
         stage = self._confirm.stage
@@ -345,13 +321,19 @@ def write_effects(tree: xr.DataTree, path: Path) -> None:
         tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
 
 
-def open_effects(path: str | Path) -> xr.DataTree:
-    """Load an effects file into memory.
+def open_effects(path: str | Path, *, chunks: Chunks = None) -> xr.DataTree:
+    """Open an effects file.
+
+    As ``phase7.open_effects`` it also registers the accessors of :mod:`phase7.accessor`.
 
     Parameters
     ----------
     path : str or Path
         Such as ``store/effects/quickstart.nc``.
+    chunks : int, dict, "auto" or None
+        None loads everything into memory and closes the file. Anything else loads lazily, as dask
+        arrays of these chunks (``{}``: one chunk a variable; see :func:`xarray.open_datatree`); the
+        file then stays open until ``tree.close()``.
 
     Returns
     -------
@@ -362,12 +344,22 @@ def open_effects(path: str | Path) -> xr.DataTree:
     Raises
     ------
     UserError
-        If the file is not there, is damaged, or was written by a newer version of phase7.
+        If the file is not there, is damaged, or was written by a newer version of phase7; or if
+        `chunks` is given and dask is not installed.
     """
     path = Path(path)
+    if chunks is not None and find_spec("dask") is None:
+        raise UserError(
+            expected="dask, which lazy loading needs",
+            got="no such package",
+            where=f"open_effects(chunks={chunks!r})",
+            remedy="pip install 'phase7[analysis]', or leave out chunks",
+        )
     try:
-        with xr.open_datatree(path, engine="netcdf4") as opened:
-            tree = opened.load()
+        tree = xr.open_datatree(path, engine="netcdf4", chunks=chunks)
+        if chunks is None:
+            with tree:
+                tree = tree.load()
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             expected="an effects file of phase7 (netCDF)",
@@ -377,6 +369,7 @@ def open_effects(path: str | Path) -> xr.DataTree:
         ) from error
     version = tree.attrs.get("schema_version")
     if version is None or int(version) > SCHEMA_VERSION:
+        tree.close()
         raise UserError(
             expected=f"an effects file of schema {SCHEMA_VERSION} or older",
             got=f"schema {version}",
@@ -425,11 +418,3 @@ def _with_coords(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
         if (coord[0] if isinstance(coord, tuple) else name) in dataset.dims
     }
     return dataset.assign_coords(own)
-
-
-def _labelled(dataset: xr.Dataset) -> xr.Dataset:
-    for name, variable in dataset.variables.items():
-        if name in VARIABLES:
-            long_name, units = VARIABLES[str(name)]
-            variable.attrs.update(long_name=long_name, units=units)
-    return dataset

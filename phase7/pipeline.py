@@ -52,7 +52,7 @@ from phase7.scoring.choose import choose_scorers
 from phase7.store import Store, write_text
 
 #: Raise it when effects, report or figures would differ for the same generations.
-ANALYSIS_VERSION = 2
+ANALYSIS_VERSION = 3
 
 #: Metrics that rank the sweep's heads where the profile names none, besides the emotion's own label.
 _SELECTION = ("sentiment_positive", "politeness")

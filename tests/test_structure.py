@@ -33,16 +33,29 @@ LAYERS = (
     ("execution",),
     ("collect",),
     ("statistics",),
+    ("attributes",),
     ("effects", "results"),
+    ("analysis",),
     ("report",),
     ("plots",),
+    ("accessor",),
     ("provenance",),
     ("pipeline",),
     ("cli",),
     ("__main__",),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-TORCH_FREE = ("statistics", "collect", "effects", "results", "report", "plots")
+TORCH_FREE = (
+    "statistics",
+    "collect",
+    "attributes",
+    "effects",
+    "results",
+    "analysis",
+    "report",
+    "plots",
+    "accessor",
+)
 MOST_LINES = 450
 
 

@@ -8,6 +8,16 @@ exact, so a cell's numbers are the same to the bit alone, in a batch and in any 
 """
 
 from phase7.statistics.additivity import SynergySummary, synergy, synergy_verdict
+from phase7.statistics.agreement import (
+    Agreement,
+    Shared,
+    agreement_by_depth,
+    agreement_by_head,
+    depth_profile,
+    relative_depth,
+    scaled_ranks,
+    shared_heads,
+)
 from phase7.statistics.calibration import (
     UniformityTest,
     VarianceRatio,
@@ -22,11 +32,16 @@ from phase7.statistics.power import minimum_p, power_note, prompts_needed
 from phase7.statistics.ratings import overall_note, overall_rating, size_note, size_of_effect
 
 __all__ = [
+    "Agreement",
     "PairedSummary",
+    "Shared",
     "SynergySummary",
     "UniformityTest",
     "VarianceRatio",
+    "agreement_by_depth",
+    "agreement_by_head",
     "benjamini_hochberg",
+    "depth_profile",
     "ks_uniform",
     "mid_p",
     "minimum_p",
@@ -36,6 +51,9 @@ __all__ = [
     "power_note",
     "prompts_needed",
     "randomised_p",
+    "relative_depth",
+    "scaled_ranks",
+    "shared_heads",
     "size_note",
     "size_of_effect",
     "synergy",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from phase7 import attributes
 from phase7.metrics import METRICS, MODES
 from phase7.statistics import benjamini_hochberg, paired_summary, synergy
 
@@ -169,9 +170,16 @@ class _Builder:
             "prompt_text": ("prompt", [self._text() for _ in range(self.n)]),
             "split": ("prompt", self._splits()),
         }
+        named = {"model": spec.model, "emotion": spec.emotion}
         return {
-            name: dataset.assign_coords(
-                {k: v for k, v in coords.items() if (v[0] if type(v) is tuple else k) in dataset.dims}
+            name: attributes.label(
+                dataset.assign_coords(
+                    {
+                        k: v
+                        for k, v in coords.items()
+                        if (v[0] if type(v) is tuple else k) in dataset.dims
+                    }
+                ).assign_attrs(named)
             )
             for name, dataset in made.items()
         }

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from phase7.metrics import METRICS
-from phase7.plots import _draw, interval_labels, write_plots
+from phase7.plots import draw, write_plots
 from phase7.report import render_report
-from phase7.report.figures import figures
+from phase7.report.figures import figures, interval_labels
 from phase7.report.view import groups
 from phase7.statistics import paired_summary
 from tests.report.synthetic import Spec, tree
@@ -34,7 +34,7 @@ def drawn(made, kind, metric=""):
     group = groups(made)[0]
     found = [f for f in figures([group])[0] if f.kind == kind and f.metric == metric]
     assert len(found) == 1
-    return _draw(group, found[0])
+    return draw(group, found[0], [group])
 
 
 def test_every_figure_as_png_and_svg(written):

@@ -1,0 +1,196 @@
+"""Heatmaps over layer × head: of one metric's effect, or of the first token's KL.
+
+What enters: groups of the report's view, or one Dataset. What leaves: a matplotlib figure or axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from phase7.analysis import effect_grid, level, primary_mode
+from phase7.errors import UserError
+from phase7.metrics import METRICS, MODES
+from phase7.plots.style import HATCH, UNTESTED
+from phase7.report.figures import heatmap_cells
+from phase7.report.view import Cell, Floats, Group
+
+
+def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
+    """One panel a mode.
+
+    Parameters
+    ----------
+    group : Group
+    metric : str or None
+        None: the first token's KL.
+    largest : float
+        End of the colour scale, shared by all groups' figures of one metric.
+    """
+    cells = heatmap_cells(group)
+    modes = [mode for mode in MODES if any(cell.mode == mode for cell in cells)]
+    shape = (group.main.sizes["layer"], group.main.sizes["head"])
+    grids = {mode: _grid([c for c in cells if c.mode == mode], metric, shape) for mode in modes}
+    norm = _norm(largest, centred=metric is not None)
+    beside = shape[0] <= 1.5 * shape[1]
+    n_rows, n_columns = (1, len(modes)) if beside else (len(modes), 1)
+    size = 0.27 if max(shape) <= 16 else 0.24
+    canvas = Canvas(
+        figsize=(
+            max(5.6, n_columns * (shape[0] * size + 0.5) + 1.5),
+            n_rows * (shape[1] * size + 0.75) + 1.25,
+        ),
+        layout="constrained",
+    )
+    axes = canvas.subplots(n_rows, n_columns, squeeze=False).ravel()
+    mesh = None
+    for axis, mode in zip(axes, modes, strict=True):
+        mesh = _panel(axis, *grids[mode], norm, alpha=None if metric is None else group.alpha)
+        axis.set_title(f"mode {mode}")
+    assert mesh is not None  # figures() names a heatmap only where a cell was measured
+    bar = canvas.colorbar(mesh, ax=list(axes), shrink=0.9, pad=0.02)
+    effect = "net Δ" if group.has_control else "Δ"
+    bar.set_label("mean KL (nats)" if metric is None else f"{effect} {metric}")
+    canvas.suptitle(_heatmap_title(group, metric, cells, grids), fontsize=10.5)
+    untested = any(bool(np.isnan(values).any()) for values, _ in grids.values())
+    _heatmap_legend(canvas, group, significant=metric is not None, untested=untested)
+    return canvas
+
+
+def _grid(cells: Sequence[Cell], metric: str | None, shape: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Values and q on [layer, head]; NaN where nothing was tested."""
+    values, q_values = np.full(shape, np.nan), np.full(shape, np.nan)
+    for cell in cells:
+        layer, head = map(int, cell.label.split(":"))
+        if metric is None:
+            values[layer, head] = cell.mean_over_prompts("kl_first_token")
+        else:
+            m = METRICS.index(metric)
+            values[layer, head] = cell.tested("delta")[m]
+            q_values[layer, head] = cell.tested("q_value")[m]
+    return values, q_values
+
+
+def _norm(largest: float, *, centred: bool) -> Normalize:
+    """Colour limits, centred on 0 for what has a sign; a map of only zeros still gets a range."""
+    largest = largest or 1e-6
+    if centred:
+        return TwoSlopeNorm(0.0, vmin=-largest, vmax=largest)
+    return Normalize(0.0, largest)
+
+
+def _panel(
+    axis: Axes, values: Floats, q_values: Floats, norm: Normalize, *, alpha: float | None
+) -> QuadMesh:
+    """Layers to the right, heads upwards; untested cells hatched, those with q < alpha marked.
+
+    `alpha` None: a magnitude, which has no sign and no q.
+    """
+    n_layers, n_heads = values.shape
+    axis.add_patch(
+        Rectangle(
+            (-0.5, -0.5), n_layers, n_heads, facecolor=UNTESTED, edgecolor=HATCH,
+            hatch="////", linewidth=0.0, zorder=0,
+        )
+    )  # fmt: skip
+    edges = (np.arange(n_layers + 1) - 0.5, np.arange(n_heads + 1) - 0.5)
+    mesh = axis.pcolormesh(
+        *edges,
+        np.ma.masked_invalid(values.T),
+        cmap="cividis" if alpha is None else "RdBu_r",
+        norm=norm,
+        edgecolors="white",
+        linewidth=0.4,
+    )
+    for layer, head in np.argwhere(q_values < (0.0 if alpha is None else alpha)):
+        axis.plot(
+            layer, head, "o", markersize=5.5, markerfacecolor="white",
+            markeredgecolor="black", markeredgewidth=1.2,
+        )  # fmt: skip
+    axis.set(xlabel="layer", ylabel="head", xlim=edges[0][[0, -1]], ylim=edges[1][[0, -1]])
+    axis.set_aspect("equal")
+    for own in (axis.xaxis, axis.yaxis):
+        own.set_major_locator(MaxNLocator(nbins=16, integer=True, steps=[1, 2, 5, 10]))
+    return mesh
+
+
+def _heatmap_title(
+    group: Group, metric: str | None, cells: Sequence[Cell], grids: dict[str, tuple[Floats, Floats]]
+) -> str:
+    stage = "discovery prompts" if group.sweep else "prompts"
+    n = max(cell.n_prompts for cell in cells)
+    what = "KL at the first token" if metric is None else metric
+    title = f"{group.model} × {group.emotion}: {what}, {n} {stage}"
+    if metric is None:
+        return title
+    n_significant = sum(int((q < group.alpha).sum()) for _, q in grids.values())
+    n_tests = sum(int(np.isfinite(q).sum()) for _, q in grids.values())
+    return f"{title}\n{n_significant} of {n_tests} cells with q < {group.alpha:g}"
+
+
+def _heatmap_legend(canvas: Canvas, group: Group, *, significant: bool, untested: bool) -> None:
+    handles: list[Any] = []
+    if untested:
+        handles.append(Patch(facecolor=UNTESTED, edgecolor=HATCH, hatch="////", label="not tested"))
+    if significant:
+        handles.append(
+            Line2D(
+                [], [], marker="o", linestyle="", markerfacecolor="white",
+                markeredgecolor="black", label=f"q < {group.alpha:g}",
+            )
+        )  # fmt: skip
+    if handles:
+        canvas.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+
+
+def draw_heatmap(effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | None) -> Axes:
+    """Draw one metric of one Dataset; behind ``dataset.phase7.heatmap``.
+
+    Parameters
+    ----------
+    effects : xarray.Dataset
+        A group or its sweep.
+    metric : str
+    mode : str or None
+        None: the primary mode.
+    ax : matplotlib.axes.Axes or None
+        None: a new figure.
+
+    Raises
+    ------
+    UserError
+        If the metric or mode is unknown, or nothing was measured.
+    """
+    mode = primary_mode(effects) if mode is None else mode
+    grid = effect_grid(effects, metric, mode)
+    values, q_values = (np.asarray(grid[name].values, float) for name in ("effect", "q_value"))
+    if not np.isfinite(values).any():
+        raise UserError(
+            expected="a metric with at least one measured cell",
+            got=f"none for {metric} in mode {mode}",
+            where="heatmap",
+            remedy="take a metric and mode that effects.phase7.to_dataframe() lists",
+        )
+    if ax is None:
+        from matplotlib import pyplot
+
+        n_layers, n_heads = values.shape
+        size = (max(5.6, 0.27 * n_layers + 2.0), 0.27 * n_heads + 1.6)
+        _, ax = pyplot.subplots(figsize=size, layout="constrained")
+    norm = _norm(float(np.nanmax(np.abs(values))), centred=True)
+    mesh = _panel(ax, values, q_values, norm, alpha=level(effects))
+    stored = "net Δ" if "net" in str(grid["effect"].attrs.get("long_name", "")) else "Δ"
+    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(f"{stored} {metric}")
+    place = "/".join(str(effects.attrs[k]) for k in ("model", "emotion") if k in effects.attrs)
+    ax.set_title(f"{place}: {metric}, mode {mode}".removeprefix(": "))
+    return ax

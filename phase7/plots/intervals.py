@@ -1,0 +1,87 @@
+"""Intervals of the target and strongest heads: a panel a metric, a row a head or set.
+
+What enters: a group of the report's view. What leaves: a matplotlib figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from phase7.metrics import METRICS
+from phase7.plots.style import CONTROL, EMOTION, NET
+from phase7.report.figures import control_interval, interval_labels
+from phase7.report.view import Cell, Group
+
+
+def intervals(group: Group) -> Canvas:
+    """Δ, control Δ and net Δ with 95 % intervals: a panel a metric, a row a head or set."""
+    labels = interval_labels(group)
+    metrics = [metric for metric in group.key_metrics if metric in group.measured]
+    canvas = Canvas(figsize=(2.2 + 2.9 * len(metrics), 1.7 + 0.42 * len(labels)), layout="constrained")
+    axes = canvas.subplots(1, len(metrics), sharey=True, squeeze=False).ravel()
+    cells = [group.confirmed[label, group.mode] for label in labels]
+    for axis, metric in zip(axes, metrics, strict=True):
+        axis.axvline(0.0, color="black", linewidth=0.8, zorder=0)
+        for y, cell in enumerate(cells):
+            _interval_row(axis, group, cell, metric, float(y))
+        axis.set(title=metric, xlabel="change of the mean score", ylim=(len(labels) - 0.5, -0.5))
+        axis.grid(axis="y", color="#eeeeee", zorder=-1)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(labels)), [group.short(label) for label in labels])
+    canvas.suptitle(
+        f"{group.model} × {group.emotion}, mode {group.mode}: "
+        f"n = {group.n_confirmation} {'confirmation ' if group.sweep else ''}prompts",
+        fontsize=10.5,
+    )
+    _interval_legend(canvas, group)
+    return canvas
+
+
+def _interval_row(axis: Axes, group: Group, cell: Cell, metric: str, y: float) -> None:
+    m = METRICS.index(metric)
+
+    def whisker(offset: float, color: str, marker: str, values: Sequence[float], full: bool) -> None:
+        centre, low, high = values
+        if np.isfinite(low) and np.isfinite(high):
+            axis.plot([low, high], [y + offset] * 2, color=color, linewidth=1.6)
+        face = color if full else "white"
+        axis.plot(
+            centre, y + offset, marker, color=color, markersize=5, markerfacecolor=face,
+            markeredgewidth=1.3,
+        )  # fmt: skip
+
+    significant = bool(cell.tested("q_value")[m] < group.alpha)
+    plain = [float(cell.column(name)[m]) for name in ("delta", "ci_low", "ci_high")]
+    if not group.has_control:
+        whisker(0.0, EMOTION, "o", plain, significant)
+        return
+    net = [float(cell.column(f"net_{name}")[m]) for name in ("delta", "ci_low", "ci_high")]
+    whisker(-0.24, EMOTION, "o", plain, True)
+    whisker(0.0, CONTROL, "s", control_interval(group, cell, metric), True)
+    whisker(0.24, NET, "D", net, significant)
+
+
+def _interval_legend(canvas: Canvas, group: Group) -> None:
+    significant = f"(filled: q < {group.alpha:g})"
+    if group.has_control:
+        entries = [
+            (EMOTION, "o", "Δ, emotion donor"),
+            (CONTROL, "s", "Δ, control donor"),
+            (NET, "D", f"net Δ {significant}"),
+        ]
+    else:
+        entries = [(EMOTION, "o", f"Δ, emotion donor {significant}")]
+    handles = [
+        Line2D([], [], color=color, marker=marker, markersize=5, label=label)
+        for color, marker, label in entries
+    ]
+    canvas.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
+    )

@@ -1,0 +1,74 @@
+"""Every figure of a tree as files.
+
+What enters: the effects tree and a folder. What leaves: one PNG and one SVG for each figure. The
+same tree gives the same bytes on the same machine: no dates, no random ids, no display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+
+from phase7.plots.heatmaps import heatmaps
+from phase7.plots.intervals import intervals
+from phase7.plots.lengths import lengths
+from phase7.plots.style import DPI, STYLE
+from phase7.report.figures import Figure, figures, largest_value
+from phase7.report.view import Group, groups
+
+
+def write_plots(tree: xr.DataTree, out_dir: Path) -> list[Path]:
+    """Draw every figure of every (model, emotion), and the one that compares them.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        An effects tree (docs/effects.md).
+    out_dir : Path
+        Made where it is missing; files of the same names are replaced.
+
+    Returns
+    -------
+    list of Path
+        The files written, PNG and SVG in turn, in the report's order. A metric without a number
+        has no figure.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    all_groups = groups(tree)
+    for group, own in zip(all_groups, figures(all_groups), strict=True):
+        for figure in own:
+            with matplotlib.rc_context(STYLE):
+                written += _save(draw(group, figure, all_groups), out_dir / figure.stem)
+    return written
+
+
+def draw(group: Group, figure: Figure, beside: Sequence[Group]) -> Canvas:
+    """Draw one figure of a group.
+
+    Parameters
+    ----------
+    group : Group
+    figure : Figure
+    beside : sequence of Group
+        All groups whose figures of a metric share one colour scale, this one among them.
+    """
+    if figure.kind == "intervals":
+        return intervals(group)
+    if figure.kind == "lengths":
+        return lengths(group)
+    metric = figure.metric or None
+    return heatmaps(group, metric, largest_value(beside, metric))
+
+
+def _save(canvas: Canvas, stem: Path) -> list[Path]:
+    FigureCanvasAgg(canvas)
+    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    canvas.savefig(png, dpi=DPI, metadata={"Software": None})
+    canvas.savefig(svg, metadata={"Date": None, "Creator": None})
+    return [png, svg]
