@@ -14,11 +14,12 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
+from phase7.plots.compared import compared
 from phase7.plots.heatmaps import heatmaps
 from phase7.plots.intervals import intervals
 from phase7.plots.lengths import lengths
 from phase7.plots.style import DPI, STYLE
-from phase7.report.figures import Figure, figures, largest_value
+from phase7.report.figures import GROUPS_STEM, Figure, figures, largest_value
 from phase7.report.view import Group, groups
 
 
@@ -45,6 +46,10 @@ def write_plots(tree: xr.DataTree, out_dir: Path) -> list[Path]:
         for figure in own:
             with matplotlib.rc_context(STYLE):
                 written += _save(draw(group, figure, all_groups), out_dir / figure.stem)
+    with matplotlib.rc_context(STYLE):
+        whole = compared(all_groups)
+        if whole is not None:
+            written += _save(whole, out_dir / GROUPS_STEM)
     return written
 
 

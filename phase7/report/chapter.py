@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 from phase7.report.escape import code, escape
@@ -21,8 +22,38 @@ from phase7.report.view import Cell, Group
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShownText:
+    """One prompt's texts side by side; `name` and `score` are safe Markdown, the others foreign.
+
+    Attributes
+    ----------
+    name, score : str
+        What to call the place, and how the score moved.
+    prompt, baseline : str
+    others : tuple of (str, str)
+        Heading (safe) and text: patched, then control where there is one.
+    """
+
+    name: str
+    score: str
+    prompt: str
+    baseline: str
+    others: tuple[tuple[str, str], ...]
+
+
+class Medium(Protocol):
+    """How a page shows what Markdown tables cannot: figures, and texts with their differences."""
+
+    def figure(self, figure: Figure, group: Group | None, caption: str) -> str | None:
+        """A block that shows a figure (of a group, or of all), or None where it cannot."""
+
+    def texts(self, table: Table, texts: Sequence[ShownText], say: Language) -> str | None:
+        """A block that shows texts instead of their table, or None for the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FigureFolder:
-    """Where figures lie, and the page that links to them. `plots` None: no figures."""
+    """The medium of the Markdown page: links to figures' files. `plots` None: no figures."""
 
     plots: Path | None
     page: Path
@@ -37,6 +68,18 @@ class FigureFolder:
         relative = os.path.relpath(path.resolve(), self.page.resolve().parent)
         return quote(Path(relative).as_posix())
 
+    def figure(self, figure: Figure, group: Group | None, caption: str) -> str | None:
+        """The PNG, linked to its SVG, and its caption."""
+        image = self.link(figure.stem, "png")
+        if image is None:
+            return None
+        vector = self.link(figure.stem, "svg") or image
+        return f"[![{caption}]({image})]({vector})\n\n*{caption}*"
+
+    def texts(self, table: Table, texts: Sequence[ShownText], say: Language) -> str | None:
+        """None: Markdown keeps the table."""
+        return None
+
 
 class Page:
     """Tables and citations of one part of the report.
@@ -44,18 +87,20 @@ class Page:
     Parameters
     ----------
     language : Language
+    medium : Medium
     index : int
         Number of the part, for anchors: unique on the page.
     prefix : str
         Before the numbers of tables and figures, e.g. ``"2-"``; empty where there is one part.
     """
 
-    def __init__(self, language: Language, *, index: int, prefix: str = "") -> None:
-        self.say = language
+    def __init__(self, language: Language, medium: Medium, *, index: int, prefix: str = "") -> None:
+        self.say, self.medium = language, medium
         self.numbers = Numbers(not_measured=language("not_measured"), no_test=language("no_test"))
         self._index, self._prefix = index, prefix
         self._tables: dict[str, Table] = {}
         self._n_of_section: dict[str, int] = {}
+        self._n_figures = 0
 
     def table(
         self,
@@ -85,6 +130,17 @@ class Page:
         """Whether that table is on the page already."""
         return key in self._tables
 
+    def table_of(self, key: str) -> Table:
+        """A table that is on the page already."""
+        return self._tables[key]
+
+    def show(self, figure: Figure, group: Group | None, caption: str) -> str | None:
+        """Number a figure and show it, or None where the medium cannot."""
+        number = f"{self._prefix}{self._n_figures + 1}"
+        block = self.medium.figure(figure, group, self.say("figure", number=number, caption=caption))
+        self._n_figures += block is not None
+        return block
+
     def cite(self, key: str, row: str | None = None) -> str:
         """Name a table, and one of its rows.
 
@@ -113,30 +169,28 @@ class Chapter(Page):
     ----------
     group : Group
     language : Language
+    medium : Medium
     index, prefix
         As in :class:`Page`.
     level : int
         Level of its section headings: 2 where the report has one group, else 3.
     figures : sequence of Figure
         Of this group.
-    folder : FigureFolder
     """
 
     def __init__(
         self,
         group: Group,
         language: Language,
+        medium: Medium,
         *,
         index: int,
         prefix: str,
         level: int,
         figures: Sequence[Figure],
-        folder: FigureFolder,
     ) -> None:
-        super().__init__(language, index=index, prefix=prefix)
-        self.group, self._level = group, level
-        self._figures, self._folder = figures, folder
-        self._n_figures = 0
+        super().__init__(language, medium, index=index, prefix=prefix)
+        self.group, self._level, self._figures = group, level, figures
 
     @property
     def name(self) -> str:
@@ -183,23 +237,14 @@ class Chapter(Page):
 
     def figure(self, figure: Figure) -> str | None:
         """A figure with its caption, or None where its file is not there."""
-        image = self._folder.link(figure.stem, "png")
-        if image is None:
-            return None
-        self._n_figures += 1
         stage = "stage.discovery" if self.group.sweep else "stage.all"
         caption = self.say(
-            "figure",
-            number=f"{self._prefix}{self._n_figures}",
-            caption=self.say(
-                f"f.{figure.kind}",
-                metric=figure.metric,
-                effect=self.effect_name,
-                stage=self.say(stage),
-            ),
+            f"f.{figure.kind}",
+            metric=figure.metric,
+            effect=self.effect_name,
+            stage=self.say(stage),
         )
-        vector = self._folder.link(figure.stem, "svg") or image
-        return f"[![{caption}]({image})]({vector})\n\n*{caption}*"
+        return self.show(figure, self.group, caption)
 
     def figures_of(self, *kinds: str) -> list[str]:
         """The figures of some kinds that are there."""

@@ -26,7 +26,7 @@ GROUPS_STEM = "groups_compared"
 #: Rows of the interval plot at most; the tables have every head.
 _MOST_ROWS = 16
 
-Kind = Literal["heatmap", "kl", "intervals", "lengths"]
+Kind = Literal["heatmap", "kl", "intervals", "lengths", "groups"]
 
 
 @dataclass(frozen=True, kw_only=True)

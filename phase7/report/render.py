@@ -11,8 +11,8 @@ from typing import Literal
 
 import xarray as xr
 
-from phase7.report.chapter import Chapter, FigureFolder, Page
-from phase7.report.figures import figures
+from phase7.report.chapter import Chapter, FigureFolder, Medium, Page
+from phase7.report.figures import GROUPS_STEM, Figure, figures
 from phase7.report.language import Language
 from phase7.report.sections import (
     comparison,
@@ -24,6 +24,7 @@ from phase7.report.sections import (
     shared,
     texts,
 )
+from phase7.report.sections import groups as compared_groups
 from phase7.report.view import groups, root_record
 
 #: Sections 1 to 7; the discussion comes last because it cites the tables of the others.
@@ -61,19 +62,29 @@ def render_report(
     UserError
         If the tree has no (model, emotion), or one without settings.
     """
-    language = Language(lang)
+    medium = FigureFolder(plots=plots_dir, page=report_path)
+    return "\n\n".join(page_blocks(tree, Language(lang), medium)) + "\n"
+
+
+def page_blocks(tree: xr.DataTree, language: Language, medium: Medium) -> list[str]:
+    """The blocks of the page, Markdown each, as the medium shows figures and texts.
+
+    Raises
+    ------
+    UserError
+        If the tree has no (model, emotion), or one without settings.
+    """
     all_groups = groups(tree)
     several = len(all_groups) > 1
-    folder = FigureFolder(plots=plots_dir, page=report_path)
     chapters = [
         Chapter(
             group,
             language,
+            medium,
             index=i,
             prefix=f"{i}-" if several else "",
             level=3 if several else 2,
             figures=own,
-            folder=folder,
         )
         for i, (group, own) in enumerate(zip(all_groups, figures(all_groups), strict=True), 1)
     ]
@@ -83,13 +94,20 @@ def render_report(
             bodies.append(f'<a id="{shared.anchor(i)}"></a>\n\n## {chapter.name}')
         for section in SECTIONS:
             bodies += section.render(chapter)
-    page = Page(language, index=0)
+    page = Page(language, medium, index=0, prefix="")
+    beside = _comparison_figure(page) if several else None
     blocks = [
         f"# {language('title')}",
         *shared.purpose(page, chapters),
         *shared.summary(page, chapters),
         *shared.reading(page, chapters),
         *bodies,
+        *compared_groups.render(page, chapters, beside),
         *shared.reproducibility(page, chapters, root_record(tree), tree.attrs),
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    return [block for block in blocks if block]
+
+
+def _comparison_figure(page: Page) -> str | None:
+    figure = Figure(kind="groups", stem=GROUPS_STEM)
+    return page.show(figure, None, page.say("f.groups"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from phase7.report.language.groups import GROUPS
 from phase7.report.language.labels import LABELS
 from phase7.report.language.notes import NOTES
 from phase7.report.language.sentences import SENTENCES
@@ -15,7 +16,7 @@ from phase7.report.language.sentences import SENTENCES
 Lang = Literal["ja", "en"]
 
 #: key -> (Japanese, English).
-PHRASES: dict[str, tuple[str, str]] = {**LABELS, **NOTES, **SENTENCES}
+PHRASES: dict[str, tuple[str, str]] = {**LABELS, **NOTES, **SENTENCES, **GROUPS}
 
 
 class Language:

@@ -9,16 +9,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from phase7.metrics import METRICS
-from phase7.report.chapter import Chapter
+from phase7.report.chapter import Chapter, ShownText
+from phase7.report.differences import first_difference, shared_characters, window
 from phase7.report.escape import code, escape
 from phase7.report.sections.comparison import introduction
 from phase7.report.tables import Row
 from phase7.report.view import Cell, Group
 
 N_CHANGED, N_UNCHANGED = 4, 1
-
-#: Characters of one text that are shown, and how many of them lie before the first difference.
-SHOWN, BEFORE = 600, 200
 
 Texts = npt.NDArray[np.object_]
 
@@ -50,13 +48,15 @@ def render(chapter: Chapter) -> list[str]:
     chosen = _chosen(arms, cell, metric)
     header = [say("prompt"), say("baseline"), say("patched")]
     header += [say("control")] if arms.control is not None else []
-    rows = [_row(chapter, arms, cell, metric, place) for place in chosen]
+    shown = [_shown(chapter, arms, cell, metric, place) for place in chosen]
+    rows = [_row(chapter, one) for one in shown]
     caption = say("c.texts", label=chapter.label(cell.label), mode=cell.mode)
+    table = chapter.table("texts", "5", caption, header, rows, n_left=len(header))
     return [
         *blocks,
         say.joined([introduction(chapter, cell), _count(chapter, arms)]),
         say("five.rule", metric=code(metric), n=N_CHANGED, m=N_UNCHANGED),
-        chapter.table("texts", "5", caption, header, rows, n_left=len(header)),
+        chapter.medium.texts(chapter.table_of("texts"), shown, say) or table,
     ]
 
 
@@ -92,43 +92,35 @@ def _chosen(arms: _Arms, cell: Cell, metric: str) -> list[int]:
     return [*map(int, moved[:N_CHANGED]), *map(int, np.flatnonzero(~changed)[:N_UNCHANGED])]
 
 
-def _row(chapter: Chapter, arms: _Arms, cell: Cell, metric: str, place: int) -> Row:
+def _shown(chapter: Chapter, arms: _Arms, cell: Cell, metric: str, place: int) -> ShownText:
+    """One prompt's texts: of the first sample that differs, else of the first."""
     say, group, numbers = chapter.say, chapter.group, chapter.numbers
     differs = np.flatnonzero(arms.changed[place])
     sample = int(differs[0]) if differs.size else 0
     index = arms.prompts[place]
-    name = say("five.prompt", prompt=group.prompts[index], sample=sample)
     m = METRICS.index(metric)
     before, after = (float(cell.arrays[n][m, index]) for n in ("baseline", "patched"))
-    score = f"{code(metric)} {numbers.score(before)} → {numbers.score(after)}"
-    prompt = f"{name}<br>{_window(chapter, group.prompt_texts[index], None)}<br>{score}"
-    baseline, patched = str(arms.baseline[place, sample]), str(arms.patched[place, sample])
+    others = [(say("patched"), str(arms.patched[place, sample]))]
+    if arms.control is not None:
+        others.append((say("control"), str(arms.control[place, sample])))
+    return ShownText(
+        name=say("five.prompt", prompt=group.prompts[index], sample=sample),
+        score=f"{code(metric)} {numbers.score(before)} → {numbers.score(after)}",
+        prompt=group.prompt_texts[index],
+        baseline=str(arms.baseline[place, sample]),
+        others=tuple(others),
+    )
+
+
+def _row(chapter: Chapter, shown: ShownText) -> Row:
+    say, baseline = chapter.say, shown.baseline
+    prompt = f"{shown.name}<br>{_window(chapter, shown.prompt, None)}<br>{shown.score}"
+    patched = shown.others[0][1]
     cells = [prompt, _window(chapter, baseline, first_difference(baseline, patched))]
-    others = [patched] if arms.control is None else [patched, str(arms.control[place, sample])]
-    for text in others:
-        same = text == baseline
+    for _, text in shown.others:
         at = first_difference(text, baseline)
-        cells.append(say("five.unchanged") if same else _window(chapter, text, at))
-    return Row(name=name, cells=tuple(cells))
-
-
-def first_difference(text: str, other: str) -> int | None:
-    """Where `text` first differs from `other`, moved back to the start of that word.
-
-    None where they are equal.
-    """
-    if text == other:
-        return None
-    at = shared_characters(text, other)
-    while 0 < at < len(text) and not text[at - 1].isspace() and not text[at].isspace():
-        at -= 1
-    return at
-
-
-def shared_characters(text: str, other: str) -> int:
-    """Leading characters that two texts have in common."""
-    pairs = enumerate(zip(text, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(text), len(other)))
+        cells.append(say("five.unchanged") if text == baseline else _window(chapter, text, at))
+    return Row(name=shown.name, cells=tuple(cells))
 
 
 def _window(chapter: Chapter, text: str, at: int | None) -> str:
@@ -136,8 +128,7 @@ def _window(chapter: Chapter, text: str, at: int | None) -> str:
     say = chapter.say
     if not text:
         return f"<b>▶</b>{say('five.empty')}" if at is not None else say("five.empty")
-    start = 0 if at is None or len(text) <= SHOWN else max(0, at - BEFORE)
-    stop = min(len(text), start + SHOWN)
+    start, stop = window(text, at)
     head = "… " if start else ""
     tail = say("five.cut", n=f"{len(text):,}") if stop - start < len(text) else ""
     if at is None:
