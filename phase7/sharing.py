@@ -53,7 +53,7 @@ class SharedLayers:
     n_layers : int
     """
 
-    def __init__(self, first_patched: Sequence[int], n_layers: int) -> None:
+    def __init__(self, first_patched: Sequence[int] | Ints, n_layers: int) -> None:
         self.n_rows, self.n_layers = len(first_patched), n_layers
         self._first = np.asarray(first_patched, dtype=np.int64)
         self._history = np.zeros(self.n_rows, dtype=np.int64)
