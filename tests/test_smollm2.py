@@ -45,7 +45,7 @@ def test_it_writes_english_and_self_patching_all_heads_changes_nothing(model):
     heads = parse_heads("all", n_layers=model.n_layers, n_heads=model.n_heads)
     patches = [Patch(heads=heads, mode=mode, donor="self") for mode in MODES]
     patches.append(Patch(heads=heads[:40], mode="result", donor="zero"))
-    prompt = "Name three colours."
+    prompt = "Describe a walk along the sea in detail."
     got = generate(
         model,
         prompt,
@@ -55,6 +55,7 @@ def test_it_writes_english_and_self_patching_all_heads_changes_nothing(model):
         sampling=Sampling(max_new_tokens=24, temperature=0.7, seed=1),
     )
     text = decode(model, [t for t in got.baseline_tokens[0].tolist() if t >= 0])
+    # What is sampled may differ from machine to machine; that it is words may not.
     assert len(re.findall(r"[A-Za-z]{2,}", text)) >= 5, text
     assert got.max_self_logit_gap == 0.0
     assert (got.patched_tokens[:3] == got.baseline_tokens).all()
