@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -36,6 +36,7 @@ from phase7.memory import bound_in_words, bounded
 from phase7.metrics import METRICS
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.names import plain_name, require_distinct
+from phase7.paths import Paths
 from phase7.plan import (
     ENGINE_VERSION,
     Stage,
@@ -46,6 +47,8 @@ from phase7.plan import (
 )
 from phase7.prompts import PromptSet, load_prompts
 from phase7.provenance import provenance
+from phase7.report.language import Lang
+from phase7.report.write import write_reports
 from phase7.results import result_dict, write_result
 from phase7.scoring.base import Scorer, score_distinct
 from phase7.scoring.choose import choose_scorers
@@ -57,24 +60,6 @@ ANALYSIS_VERSION = 3
 #: Metrics that rank the sweep's heads where the profile names none, besides the emotion's own label.
 _SELECTION = ("sentiment_positive", "politeness")
 _EMOTION_LABEL = {"gratitude": "gratitude", "anger": "anger", "apology": "remorse"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paths:
-    """Where a run reads and writes. `report` None: no report."""
-
-    root: Path
-    store: Path
-    effects: Path
-    plots: Path
-    report: Path | None
-    run_record: Path
-    patching: Callable[[str, str], Path]
-
-    def outputs(self, models: Iterable[str], emotions: Sequence[str]) -> list[Path]:
-        """The files that must exist after a run, plots aside."""
-        pickles = [self.patching(model, emotion) for model in models for emotion in emotions]
-        return [self.effects, *pickles, *([self.report] if self.report else [])]
 
 
 @dataclass(kw_only=True)
@@ -115,7 +100,7 @@ class Run:
         profile: Profile,
         paths: Paths,
         *,
-        lang: Literal["ja", "en"] = "ja",
+        lang: Lang = "ja",
         say: Callable[[str], None] = lambda line: None,
         show_progress: bool = True,
     ) -> None:
@@ -358,20 +343,12 @@ class Run:
             written.append(target)
         write_effects(tree, paths.effects)
         written.append(paths.effects)
-        if paths.report is not None:
+        if paths.reports:
             from phase7.plots import write_plots
-            from phase7.report import render_report
 
             self._say("figures and report")
             written += write_plots(tree, paths.plots)
-            text = render_report(
-                tree,
-                lang=self._lang,
-                plots_dir=paths.plots,
-                report_path=paths.report,
-            )
-            write_text(paths.report, text)
-            written.append(paths.report)
+            written += write_reports(tree, paths.reports, lang=self._lang, plots_dir=paths.plots)
         return written
 
     def _inputs(self) -> str:
@@ -415,20 +392,6 @@ class Run:
             "created_at": record["created_at"],
         }
         write_text(self.paths.run_record, json.dumps(whole, indent=2, sort_keys=True) + "\n")
-
-
-def build_paths(profile_name: str, *, root: Path, store: Path, results: Path, report: Path) -> Paths:
-    """The layout of `phase7 build`."""
-    folder = results / profile_name
-    return Paths(
-        root=root,
-        store=store,
-        effects=store / "effects" / f"{profile_name}.nc",
-        plots=folder / "plots",
-        report=report,
-        run_record=folder / "run.json",
-        patching=lambda model, emotion: folder / "patching" / f"head_patching_{model}_{emotion}.pkl",
-    )
 
 
 def selection_metrics(profile: Profile, emotion: str) -> tuple[str, ...]:

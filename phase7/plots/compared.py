@@ -1,6 +1,7 @@
 """All groups in one figure: effect by relative depth, and how far their heads agree.
 
 What enters: the groups of the report's view. What leaves: a matplotlib figure, a column a metric.
+Colour tells the emotion, marker and dashes the model.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ def compared(groups: Sequence[Group]) -> Canvas | None:
     side = max(2.9, 0.42 * n + 0.6)
     n_rows = (n + 1) // 2
     canvas = Canvas(
-        figsize=(2.0 + len(roles) * (side + 0.5), 3.3 + side + 0.2 * n_rows), layout="constrained"
+        figsize=(2.0 + len(roles) * (side + 0.5), 3.7 + side + 0.2 * n_rows), layout="constrained"
     )
-    axes = canvas.subplots(2, len(roles), squeeze=False, height_ratios=(2.6, side))
+    axes = canvas.subplots(2, len(roles), squeeze=False, height_ratios=(3.0, side))
     image = None
     for column, role in enumerate(roles):
         _by_depth(axes[0, column], groups, role)
@@ -54,14 +55,16 @@ def compared(groups: Sequence[Group]) -> Canvas | None:
 
 
 def _by_depth(axis: Axes, groups: Sequence[Group], role: Role) -> None:
+    models = list(dict.fromkeys(group.model for group in groups))
+    emotions = list(dict.fromkeys(group.emotion for group in groups))
     for i, group in enumerate(groups):
-        found = by_layer(group, role)
+        found, model = by_layer(group, role), models.index(group.model)
         axis.plot(
             found.depth,
             found.mean_size,
-            color=SERIES[i % len(SERIES)],
-            marker=_MARKERS[i % len(_MARKERS)],
-            linestyle=_DASHES[i % len(_DASHES)],
+            color=SERIES[emotions.index(group.emotion) % len(SERIES)],
+            marker=_MARKERS[model % len(_MARKERS)],
+            linestyle=_DASHES[model % len(_DASHES)],
             markersize=3.5,
             linewidth=1.3,
             label=_name(group, i),

@@ -1,8 +1,10 @@
-"""The report: from the effects tree to one Markdown page in Japanese or English.
+"""The report: from the effects tree to one Markdown or HTML page in Japanese or English.
 
 What enters: the tree alone. Every number, text and sentence of the page is computed from it.
 """
 
+from phase7.report.html import render_html
 from phase7.report.render import render_report
+from phase7.report.write import report_files, write_reports
 
-__all__ = ["render_report"]
+__all__ = ["render_html", "render_report", "report_files", "write_reports"]

@@ -44,6 +44,10 @@ class ShownText:
 class Medium(Protocol):
     """How a page shows what Markdown tables cannot: figures, and texts with their differences."""
 
+    @property
+    def note(self) -> str:
+        """Key of the phrase that says how to use the figures."""
+
     def figure(self, figure: Figure, group: Group | None, caption: str) -> str | None:
         """A block that shows a figure (of a group, or of all), or None where it cannot."""
 
@@ -57,6 +61,11 @@ class FigureFolder:
 
     plots: Path | None
     page: Path
+
+    @property
+    def note(self) -> str:
+        """They link to their vector version."""
+        return "read.figures"
 
     def link(self, stem: str, suffix: str) -> str | None:
         """Address of a figure's file relative to the page, or None where there is no such file."""

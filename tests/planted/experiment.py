@@ -10,7 +10,8 @@ import xarray as xr
 from phase7.config import Confirm, Patching, Profile, Sampling, Statistics, Sweep
 from phase7.effects import open_effects
 from phase7.heads import format_heads
-from phase7.pipeline import Paths, Run
+from phase7.paths import Paths
+from phase7.pipeline import Run
 from tests.planted import model
 
 KEYWORDS = Path(__file__).parents[2] / "data" / "keywords.toml"

@@ -7,6 +7,7 @@ LABELS: dict[str, tuple[str, str]] = {
     ),
     # headings
     "h.purpose": ("目的", "Purpose"),
+    "contents": ("目次", "Contents"),
     "h.summary": ("要約", "Summary"),
     "h.reading": ("読み方", "How to read this report"),
     "h.reproducibility": ("再現性", "Reproducibility"),

@@ -87,6 +87,11 @@ NOTES: dict[str, tuple[str, str]] = {
         "図中の文字は英語である。図はベクター版（SVG）にリンクしている。",
         "Figures link to their vector version (SVG).",
     ),
+    "read.figures.html": (
+        "図中の文字は英語である。ヒートマップのマスや区間の行にポインターを合わせる（またはタップする）と、"
+        "その数値が表示される。",
+        "Point at, or tap, a cell of a heatmap or a row of intervals to see its numbers.",
+    ),
     # section introductions and notes
     "cell": (
         "対象Head {label}、mode `{mode}`、{stage}。",

@@ -106,7 +106,7 @@ def reading(page: Page, chapters: Sequence[Chapter]) -> list[str]:
         items.append(say("read.split"))
     if any(chapter.group.settings.get("discovery_overlaps_confirmation") for chapter in chapters):
         items.append(say("read.overlap"))
-    items.append(say("read.figures"))
+    items.append(say(page.medium.note))
     return [f"## {say('h.reading')}", "\n".join(f"- {item}" for item in items)]
 
 

@@ -1,0 +1,173 @@
+"""The grammar of the command line: commands, flags, defaults and help.
+
+What enters: nothing. What leaves: a parser whose result names the function to call. Mistakes are told
+in one line with exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from phase7 import __version__
+from phase7.cli import commands
+from phase7.cli.terminal import printable
+
+_REPORT = Path("docs/phase7_report.md")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="phase7",
+        description="Causal head patching of language models, measured on the text they generate.",
+    )
+    parser.add_argument("--version", action="version", version=f"phase7 {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_build, _add_patch, _add_report, _add_models, _add_store, _add_train):
+        add(subparsers)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, as every other error here is told."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"phase7: error: {printable(message)} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _days(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1,000,000 days, got {text}")
+    return value
+
+
+def _folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path("store"),
+        metavar="DIR",
+        help="folder of finished work (default: store)",
+    )
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    _folders(parser)
+    _report_options(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lang", choices=("ja", "en"), default="ja", help="report's headings")
+    parser.add_argument(
+        "--format",
+        choices=("md", "html", "both"),
+        help="report as Markdown, one HTML file, or both (default: by the file's suffix)",
+    )
+
+
+def _add_build(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "build",
+        help="run a profile: effects store, results, figures and report",
+        description="Run a profile from data/profiles (default: quickstart). Finished work is kept in"
+        " the store: an interrupted build continues, a finished one computes nothing.",
+    )
+    parser.add_argument("profile", nargs="?", default="quickstart", help="name or .toml file")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost only")
+    parser.add_argument("--force", action="store_true", help="write all outputs again")
+    parser.add_argument("--report", type=Path, default=_REPORT, metavar="FILE")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    _common(parser)
+    parser.set_defaults(run=commands.build)
+
+
+def _add_patch(subparsers: Any) -> None:
+    from phase7.config import CONTROL_KINDS, DONOR_KINDS, POSITIONS
+    from phase7.metrics import MODES
+
+    parser = subparsers.add_parser(
+        "patch",
+        help="patch chosen heads of one model for one emotion",
+        description="Patch heads alone and together, and write one result file.",
+    )
+    parser.add_argument("--model", default="smollm2", help="name, folder or hub id (see `models`)")
+    parser.add_argument("--head-spec", required=True, help='e.g. "3:5,7:2", "3:*", "3:0-5", "all"')
+    parser.add_argument("--neutral-prompts", required=True, metavar="FILE")
+    parser.add_argument("--emotion-prompts", required=True, metavar="FILE")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="result pickle")
+    parser.add_argument("--max-tokens", type=int, default=30, help="new tokens (default: 30)")
+    parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
+    parser.add_argument("--top-p", type=float, default=0.9, help="nucleus (default: 0.9)")
+    parser.add_argument("--patch-mode", choices=(*MODES, "all"), default="result")
+    parser.add_argument("--use-attn-result", action="store_true", help="write at hook_result")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=1, help="continuations a prompt (default: 1)")
+    parser.add_argument("--positions", choices=POSITIONS, default="generated")
+    parser.add_argument("--donor", choices=DONOR_KINDS, default="mean")
+    parser.add_argument("--control", choices=CONTROL_KINDS, default="neutral")
+    parser.add_argument("--random-heads", type=int, default=0, help="add N random heads as a control")
+    parser.add_argument("--n-prompts", type=int, default=0, help="patch only the first N prompts")
+    parser.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
+    parser.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
+    parser.add_argument("--force", action="store_true", help="write all outputs again")
+    _common(parser)
+    parser.set_defaults(run=commands.patch)
+
+
+def _add_report(subparsers: Any) -> None:
+    parser = subparsers.add_parser("report", help="write the report of an effects file again")
+    parser.add_argument(
+        "effects",
+        nargs="?",
+        type=Path,
+        default=Path("store/effects/quickstart.nc"),
+        help="effects file (default: store/effects/quickstart.nc)",
+    )
+    parser.add_argument("--output", type=Path, default=_REPORT, metavar="FILE")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the figures")
+    _report_options(parser)
+    parser.set_defaults(run=commands.report)
+
+
+def _add_models(subparsers: Any) -> None:
+    parser = subparsers.add_parser("models", help="list the known models, or fetch one")
+    parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list")
+    parser.add_argument("name", nargs="?", help="model to fetch")
+    _folders(parser)
+    parser.set_defaults(run=commands.models)
+
+
+def _add_store(subparsers: Any) -> None:
+    parser = subparsers.add_parser("store", help="size, entries, verify or prune the store")
+    parser.add_argument(
+        "action", nargs="?", choices=("size", "entries", "verify", "prune"), default="size"
+    )
+    parser.add_argument("--stage", help="prune: only this stage (capture, generation, ...)")
+    parser.add_argument(
+        "--older-than-days", type=_days, default=0.0, help="prune: only entries this old"
+    )
+    _folders(parser)
+    parser.set_defaults(run=commands.store)
+
+
+def _add_train(subparsers: Any) -> None:
+    from phase7.scoring.embedded import command
+
+    parser = subparsers.add_parser(
+        "train-scorers",
+        help="train, show or check the embedded scorer",
+        description="Train the embedded scorer from raw corpora, or show and check its figures.",
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)

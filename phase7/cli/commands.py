@@ -1,0 +1,231 @@
+"""What each command does, from parsed arguments to an exit code.
+
+Heavy libraries are imported only by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from phase7.cli.terminal import say, tell
+from phase7.errors import UserError
+
+
+def build(args: argparse.Namespace) -> int:
+    from phase7.config import load_profile
+    from phase7.paths import build_paths
+    from phase7.pipeline import Run
+
+    root = Path()
+    profile = load_profile(args.profile, root)
+    paths = build_paths(
+        profile.name,
+        root=root,
+        store=args.store,
+        results=args.results,
+        report=args.report,
+        report_format=args.format,
+    )
+    run = Run(profile, paths, lang=args.lang, say=_sayer(args), show_progress=not args.quiet)
+    if args.dry_run:
+        return _print_plan(run)
+    return _execute(run, args)
+
+
+def patch(args: argparse.Namespace) -> int:
+    from phase7.paths import Paths
+    from phase7.pipeline import Run
+
+    profile = _patch_profile(args)
+    output: Path = args.output
+    if output.is_dir() or output.suffix != ".pkl":
+        raise UserError(
+            expected="the path of a .pkl file",
+            got=str(output),
+            where="--output",
+            remedy="name the result file, e.g. results/mine.pkl",
+        )
+    paths = Paths(
+        root=Path(),
+        store=args.store,
+        effects=args.store / "effects" / f"{output.stem}.nc",
+        plots=output.parent / f"{output.stem}_plots",
+        report=args.report,
+        report_format=args.format,
+        run_record=output.with_suffix(".run.json"),
+        patching=lambda model, emotion: output,
+    )
+    run = Run(profile, paths, lang=args.lang, say=_sayer(args), show_progress=not args.quiet)
+    return _execute(run, args)
+
+
+def _patch_profile(args: argparse.Namespace) -> Any:
+    """The profile that the flags of `patch` amount to."""
+    from phase7.config import (
+        Confirm,
+        Engine,
+        Patching,
+        Profile,
+        PromptFiles,
+        Sampling,
+    )
+    from phase7.data_files import find_data
+    from phase7.metrics import MODES
+    from phase7.prompts import load_prompts
+
+    emotion = load_prompts(find_data(args.emotion_prompts, Path())).name
+    modes: Any = MODES if args.patch_mode == "all" else (args.patch_mode,)
+    options: dict[str, Any] = {"scorers": tuple(args.scorers.split(","))} if args.scorers else {}
+    return Profile(
+        name=args.output.stem or "patch",
+        models=(args.model,),
+        emotions=(emotion,),
+        prompts=PromptFiles(
+            neutral=args.neutral_prompts, emotion=args.emotion_prompts, format=args.prompt_format
+        ),
+        sampling=Sampling(
+            max_new_tokens=args.max_tokens,
+            temperature=args.temperature,
+            top_p=args.top_p,
+            samples=args.samples,
+            seed=args.seed,
+        ),
+        patching=Patching(
+            donor=args.donor,
+            control=args.control,
+            positions=args.positions,
+            primary_mode=modes[0],
+            use_attn_result=args.use_attn_result,
+        ),
+        confirm=Confirm(
+            target_heads=args.head_spec,
+            modes=modes,
+            n_prompts=args.n_prompts,
+            random_heads=args.random_heads,
+        ),
+        engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
+        **options,
+    )
+
+
+def _execute(run: Any, args: argparse.Namespace) -> int:
+    outcome = run.execute(force=args.force)
+    if outcome.up_to_date:
+        tell(f"up to date: nothing to compute ({outcome.seconds:.1f} s)")
+        return 0
+    for path in outcome.written:
+        tell(f"wrote {path}")
+    computed = sum(outcome.n_computed.values())
+    kept = sum(outcome.n_hits.values())
+    tell(f"{computed} entries computed, {kept} from the store, {outcome.seconds:.0f} s")
+    return 0
+
+
+def _print_plan(run: Any) -> int:
+    total = 0
+    for files in run.files:
+        for emotion in run.emotions.values():
+            for stage in run.stages(files, emotion):
+                batches = list(stage.batches())
+                cached = [b for b in batches if run.store.has("generation", b.key)]
+                todo = sum(b.n_tokens for b in batches) - sum(b.n_tokens for b in cached)
+                total += todo
+                tell(
+                    f"{files.name}/{emotion.name} {stage.name}: {len(stage.cells)} cells x"
+                    f" {len(stage.recipients)} prompts x {len(stage.roles)} donors,"
+                    f" {len(batches)} batches of {batches[0].n_rows} rows,"
+                    f" {len(cached)} in the store, {todo:,} tokens to generate"
+                )
+    strongest = run.profile.confirm.strongest if run.profile.sweep else 0
+    if strongest:
+        tell(f"the confirmation also tests the sweep's {strongest} strongest heads, known only then")
+    tell(f"total: {total:,} tokens to generate, in {run.bound}")
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    from phase7.effects import open_effects
+    from phase7.plots import write_plots
+    from phase7.report import report_files, write_reports
+
+    tree = open_effects(args.effects)
+    plots = args.plots or Path("results") / str(tree.attrs["profile"]) / "plots"
+    written = write_plots(tree, plots)
+    files = report_files(args.output, args.format)
+    for path in [*written, *write_reports(tree, files, lang=args.lang, plots_dir=plots)]:
+        tell(f"wrote {path}")
+    return 0
+
+
+def models(args: argparse.Namespace) -> int:
+    from phase7.models.files import find_model, is_here
+    from phase7.models.registry import REGISTRY
+
+    if args.action == "fetch":
+        if not args.name:
+            raise UserError(
+                expected="a model's name",
+                got="none",
+                where="models fetch",
+                remedy=f"name one of {', '.join(REGISTRY)}",
+            )
+        files = find_model(args.name, store_root=args.store, show_progress=True)
+        tell(f"{files.name}: {files.folder} (fingerprint {files.fingerprint[:16]})")
+        return 0
+    row = "{:<14} {:<20} {:>6} {:>5} {:>8} {:>11}  {:<9} {}"
+    tell(row.format("name", "architecture", "layers", "heads", "KV heads", "parameters", "here", "from"))
+    for spec in REGISTRY.values():
+        here = "yes" if is_here(spec, args.store) else f"{spec.download_bytes / 1e6:.0f} MB"
+        place = "PyPI wheel" if spec.source == "wheel" else "hub"
+        tell(
+            row.format(
+                spec.name,
+                spec.architecture,
+                spec.n_layers,
+                spec.n_heads,
+                spec.n_kv_heads,
+                f"{spec.n_parameters / 1e6:.1f} M",
+                here,
+                f"{place} {spec.location}",
+            )
+        )
+    tell("any local folder in Hugging Face format, or a hub id owner/name[@revision], works too")
+    return 0
+
+
+def store(args: argparse.Namespace) -> int:
+    from phase7.store import Store
+
+    store = Store(args.store)
+    if args.action == "verify":
+        entries = list(store.verify())
+        damaged = [entry for entry in entries if entry.problem]
+        for entry in damaged:
+            tell(f"{entry.path}: {entry.problem}")
+        tell(f"{len(entries)} entries, {len(damaged)} damaged")
+        return 1 if damaged else 0
+    if args.action == "prune":
+        freed = store.prune(
+            stage=args.stage, older_than_s=args.older_than_days * 86_400, now_s=time.time()
+        )
+        tell(f"freed {freed / 1e6:.1f} MB")
+        return 0
+    entries = list(store.entries())
+    if args.action == "entries":
+        for entry in entries:
+            tell(f"{entry.stage:<12} {entry.n_bytes:>12,}  {entry.path}")
+    for stage in sorted({entry.stage for entry in entries}):
+        sizes = [entry.n_bytes for entry in entries if entry.stage == stage]
+        tell(f"{stage:<12} {len(sizes):>6} entries {sum(sizes) / 1e6:>10.1f} MB")
+    models = args.store / "models"
+    n_bytes = sum(p.stat().st_size for p in models.rglob("*") if p.is_file())
+    tell(f"{'models':<12} {len(list(models.glob('*'))):>6} folders {n_bytes / 1e6:>10.1f} MB")
+    return 0
+
+
+def _sayer(args: argparse.Namespace) -> Callable[[str], None]:
+    return (lambda line: None) if args.quiet else say

@@ -1,0 +1,63 @@
+"""The report's files: which there are for a format, and writing them.
+
+What enters: the effects tree, a path and a format. What leaves: Markdown, HTML or both, each written
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import xarray as xr
+
+from phase7.report.html import render_html
+from phase7.report.render import render_report
+from phase7.store import write_text
+
+Format = Literal["md", "html", "both"]
+FORMATS: tuple[Format, ...] = ("md", "html", "both")
+
+_HTML = (".html", ".htm")
+
+
+def report_files(path: Path, report_format: Format | None) -> list[Path]:
+    """Files of a report, Markdown first.
+
+    Parameters
+    ----------
+    path : Path
+        As the user named it.
+    report_format : {"md", "html", "both"} or None
+        None: HTML where the name ends so, else Markdown. A name of the other kind changes its suffix.
+    """
+    is_html = path.suffix.lower() in _HTML
+    if report_format is None:
+        report_format = "html" if is_html else "md"
+    page = path.with_suffix(".md") if is_html else path
+    document = path if is_html else path.with_suffix(".html")
+    return {"md": [page], "html": [document], "both": [page, document]}[report_format]
+
+
+def write_reports(
+    tree: xr.DataTree, paths: list[Path], *, lang: Literal["ja", "en"], plots_dir: Path | None
+) -> list[Path]:
+    """Write the report into each of the files, in the format that its name tells.
+
+    Returns
+    -------
+    list of Path
+        `paths`.
+
+    Raises
+    ------
+    UserError
+        If the tree has no (model, emotion), or one without settings.
+    """
+    for path in paths:
+        if path.suffix.lower() in _HTML:
+            text = render_html(tree, lang=lang, plots_dir=plots_dir)
+        else:
+            text = render_report(tree, lang=lang, plots_dir=plots_dir, report_path=path)
+        write_text(path, text)
+    return paths

@@ -1,0 +1,37 @@
+"""The page says what the record says."""
+
+import copy
+import json
+
+import pytest
+
+from tests.benchmarks.page import ARMS, COMMON_NOISE, PAGE, RECORD, WANTED, render
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_rendered_from_the_record(record):
+    assert PAGE.read_text(encoding="utf-8") == render(record)
+
+
+def test_a_changed_record_changes_the_page(record):
+    """Liveness: the comparison above would notice."""
+    for arm in ARMS:
+        changed = copy.deepcopy(record)
+        changed["models"]["smollm2"]["ms_per_token"][arm] += 1.0
+        assert render(changed) != render(record)
+
+
+def test_the_recorded_ratios_are_those_wanted(record):
+    for name, figures in record["models"].items():
+        for arm, wanted in WANTED.items():
+            assert figures["ratio"][arm] >= wanted, (name, arm)
+    assert record["peak_memory_gb"] < min(4, record["printed_bound_gb"])
+    assert record["warm"]["help_s"] < 1
+    assert record["warm"]["rebuild_s"] < 10
+    assert all(
+        r["times_fewer_generations"] > 0 for r in json.loads(COMMON_NOISE.read_text())["ratios"].values()
+    )
