@@ -58,7 +58,11 @@ def _folders(parser: argparse.ArgumentParser) -> None:
 def _common(parser: argparse.ArgumentParser) -> None:
     _folders(parser)
     _report_options(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    noise = parser.add_mutually_exclusive_group()
+    noise.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    noise.add_argument(
+        "--verbose", action="store_true", help="log stages, entries, cache hits and seconds on stderr"
+    )
 
 
 def _report_options(parser: argparse.ArgumentParser) -> None:

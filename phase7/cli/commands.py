@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phase7.cli.terminal import say, tell
+from phase7.cli.terminal import log_to_stderr, say, tell
 from phase7.errors import UserError
 
 
@@ -30,7 +30,7 @@ def build(args: argparse.Namespace) -> int:
         report=args.report,
         report_format=args.format,
     )
-    run = Run(profile, paths, lang=args.lang, say=_sayer(args), show_progress=not args.quiet)
+    run = Run(profile, paths, lang=args.lang, **_voice(args))
     if args.dry_run:
         return _print_plan(run)
     return _execute(run, args)
@@ -59,7 +59,7 @@ def patch(args: argparse.Namespace) -> int:
         run_record=output.with_suffix(".run.json"),
         patching=lambda model, emotion: output,
     )
-    run = Run(profile, paths, lang=args.lang, say=_sayer(args), show_progress=not args.quiet)
+    run = Run(profile, paths, lang=args.lang, **_voice(args))
     return _execute(run, args)
 
 
@@ -173,7 +173,7 @@ def models(args: argparse.Namespace) -> int:
                 where="models fetch",
                 remedy=f"name one of {', '.join(REGISTRY)}",
             )
-        files = find_model(args.name, store_root=args.store, show_progress=True)
+        files = find_model(args.name, store_root=args.store, show_progress=True, tell=say)
         tell(f"{files.name}: {files.folder} (fingerprint {files.fingerprint[:16]})")
         return 0
     row = "{:<14} {:<20} {:>6} {:>5} {:>8} {:>11}  {:<9} {}"
@@ -200,13 +200,17 @@ def models(args: argparse.Namespace) -> int:
 def store(args: argparse.Namespace) -> int:
     from phase7.store import Store
 
-    store = Store(args.store)
+    store = Store(args.store, on_damage=say)
     if args.action == "verify":
         entries = list(store.verify())
         damaged = [entry for entry in entries if entry.problem]
         for entry in damaged:
             tell(f"{entry.path}: {entry.problem}")
-        tell(f"{len(entries)} entries, {len(damaged)} damaged")
+        unchecked = [entry for entry in entries if entry.note]
+        for entry in unchecked:
+            tell(f"{entry.path}: not checked, {entry.note}")
+        left = f", {len(unchecked)} not checked" if unchecked else ""
+        tell(f"{len(entries)} entries, {len(damaged)} damaged{left}")
         return 1 if damaged else 0
     if args.action == "prune":
         freed = store.prune(
@@ -227,5 +231,13 @@ def store(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sayer(args: argparse.Namespace) -> Callable[[str], None]:
-    return (lambda line: None) if args.quiet else say
+def _voice(args: argparse.Namespace) -> dict[str, Any]:
+    """How a run speaks: progress unless --quiet, warnings always, a log instead of bars if --verbose."""
+    if args.verbose:
+        log_to_stderr()
+    silent: Callable[[str], None] = lambda line: None  # noqa: E731
+    return {
+        "say": silent if args.quiet else say,
+        "show_progress": not (args.quiet or args.verbose),
+        "warn": say,
+    }
