@@ -37,7 +37,7 @@ from phase7.memory import bound_in_words, bounded
 from phase7.metrics import METRICS
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.names import plain_name, require_distinct
-from phase7.paths import Paths
+from phase7.paths import Paths, require_apart
 from phase7.plan import (
     ENGINE_VERSION,
     Stage,
@@ -55,7 +55,7 @@ from phase7.scoring.base import Scorer, score_distinct
 from phase7.scoring.choose import choose_scorers
 from phase7.store import Store, write_text
 from phase7.store.sums import file_sum, set_aside
-from phase7.store.writing import remove_abandoned
+from phase7.store.writing import remove_abandoned, require_place
 
 _log = logging.getLogger(__name__)
 
@@ -158,6 +158,8 @@ class Run:
         set_aside(self.paths.effects, self._warn)
         if not force and self._is_done(inputs):
             return Outcome(up_to_date=True, seconds=time.monotonic() - started)
+        for path in [*self._outputs(), self.paths.run_record]:
+            require_place(path)
         self._say(self.bound)
         groups: dict[str, _Group] = {}
         for files in self.files:
@@ -194,6 +196,11 @@ class Run:
 
     def _check_plan(self) -> None:
         """Refuse what cannot run before anything is computed or written."""
+        sets = [self.neutral, *self.emotions.values()]
+        require_apart(
+            [*self._outputs(), self.paths.run_record],
+            [*(Path(prompts.path) for prompts in sets), *(files.folder for files in self.files)],
+        )
         for files in self.files:
             resolve_format(files, self.profile)
             for emotion in self.emotions.values():
@@ -367,9 +374,7 @@ class Run:
         attributes = {"profile": self.profile.name, "provenance": settings_json(record)}
         tree = build_tree({name: g.datasets for name, g in groups.items()}, attributes)
         written: list[Path] = []
-        for path in paths.outputs(
-            [f.name for f in self.files], [e.name for e in self.emotions.values()]
-        ):
+        for path in self._outputs():
             remove_abandoned(path.parent, time.time())
         for name, group in groups.items():
             model, _, emotion = name.partition("/")
@@ -385,6 +390,11 @@ class Run:
             written += write_plots(tree, paths.plots)
             written += write_reports(tree, paths.reports, lang=self._lang, plots_dir=paths.plots)
         return written
+
+    def _outputs(self) -> list[Path]:
+        """The files of this run, figures and its record aside."""
+        emotions = [prompts.name for prompts in self.emotions.values()]
+        return self.paths.outputs([files.name for files in self.files], emotions)
 
     def _inputs(self) -> str:
         """Digest of everything that determines the outputs."""
@@ -406,11 +416,9 @@ class Run:
         try:
             record = json.loads(self.paths.run_record.read_text(encoding="utf-8"))
             files = record["files"]
-            emotions = [prompts.name for prompts in self.emotions.values()]
-            wanted = self.paths.outputs([f.name for f in self.files], emotions)
             return (
                 record["inputs"] == inputs
-                and all(str(p) in files for p in wanted)
+                and all(str(p) in files for p in self._outputs())
                 and all(file_sum(Path(path)) == digest for path, digest in files.items())
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from phase7.cli.interrupts import Terminated, handled_signals
 from phase7.cli.terminal import printable
-from phase7.errors import Phase7Error
+from phase7.errors import Phase7Error, UserError
 
 __all__ = ["main"]
 
@@ -40,6 +42,7 @@ def _run(argv: Sequence[str] | None) -> int:
     args = make_parser().parse_args(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
+        _require_texts(args)
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -53,3 +56,21 @@ def _run(argv: Sequence[str] | None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         print(f"phase7: error: {printable(f'{place}{error.strerror or error}')}", file=sys.stderr)
         return 2
+
+
+def _require_texts(args: Namespace) -> None:
+    """Refuse what no file name, or none of the files written here, can hold."""
+    for name, value in vars(args).items():
+        if not isinstance(value, str | Path):
+            continue
+        try:
+            usable = b"\0" not in str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            usable = False
+        if not usable:
+            raise UserError(
+                expected="text in UTF-8",
+                got=ascii(str(value))[:80],
+                where=name.replace("_", "-"),
+                remedy="name it without NUL characters and bytes that are no UTF-8",
+            )

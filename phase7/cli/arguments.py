@@ -124,6 +124,7 @@ def _add_patch(subparsers: Any) -> None:
         "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost only")
     parser.add_argument("--force", action="store_true", help="write all outputs again")
     _common(parser)
     parser.set_defaults(run=commands.patch)

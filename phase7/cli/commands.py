@@ -17,7 +17,7 @@ from phase7.errors import UserError
 
 def build(args: argparse.Namespace) -> int:
     from phase7.config import load_profile
-    from phase7.paths import build_paths
+    from phase7.paths import build_paths, require_apart
     from phase7.pipeline import Run
 
     root = Path()
@@ -30,6 +30,7 @@ def build(args: argparse.Namespace) -> int:
         report=args.report,
         report_format=args.format,
     )
+    require_apart(paths.reports, [Path(args.profile)] if args.profile.endswith(".toml") else [])
     run = Run(profile, paths, lang=args.lang, **_voice(args))
     if args.dry_run:
         return _print_plan(run)
@@ -60,7 +61,7 @@ def patch(args: argparse.Namespace) -> int:
         patching=lambda model, emotion: output,
     )
     run = Run(profile, paths, lang=args.lang, **_voice(args))
-    return _execute(run, args)
+    return _print_plan(run) if args.dry_run else _execute(run, args)
 
 
 def _patch_profile(args: argparse.Namespace) -> Any:
@@ -149,9 +150,11 @@ def _print_plan(run: Any) -> int:
 
 def report(args: argparse.Namespace) -> int:
     from phase7.effects import open_effects
+    from phase7.paths import require_apart
     from phase7.plots import write_plots
     from phase7.report import report_files, write_reports
 
+    require_apart(report_files(args.output, args.format), [args.effects])
     tree = open_effects(args.effects)
     plots = args.plots or Path("results") / str(tree.attrs["profile"]) / "plots"
     written = write_plots(tree, plots)

@@ -204,8 +204,10 @@ class Store:
 
     def left_behind(self, now_s: float) -> list[Path]:
         """Temporary files and folders whose process is gone."""
-        hidden = [path for path in sorted(self.root.rglob(".*")) if is_temporary(path.name)]
-        return [path for path in hidden if is_abandoned(path, now_s)]
+        hidden = list(self.root.glob(".*"))  # no further: the folder may hold what is not the store's
+        for place in ("memo", "models", "effects"):
+            hidden += (self.root / place).rglob(".*")
+        return [p for p in sorted(hidden) if is_temporary(p.name) and is_abandoned(p, now_s)]
 
     def _set_aside(self) -> Iterator[tuple[Path, str]]:
         for path in sorted(self.root.glob("memo/*/*/*.damaged")):

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from phase7.data_files import read_whole
 from phase7.store.writing import is_temporary, write_text
 
 #: Holds the SHA-256 of every other file of a model's folder.
@@ -121,7 +122,7 @@ def check_sealed(path: Path) -> bool:
     Damaged
         If the bytes are not those that were sealed, or the seal is lost.
     """
-    data = path.read_bytes()
+    data = read_whole(path)
     found = _SEAL.fullmatch(data[-_SEAL_BYTES:])
     if found is None:
         if not data.startswith((_HDF5, b"CDF")):

@@ -37,15 +37,18 @@ _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on success it is synced and renamed, on failure removed.
 
+    A symbolic link is followed: what it points to is replaced. Only a regular file is ever replaced: a
+    rename over a device such as ``/dev/null`` would, with enough rights, put a file in its place.
+
     Raises
     ------
     UserError
         If the folder or the file cannot be written.
     """
+    path = Path(os.path.realpath(path))
     try:
+        _require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(21, "Is a directory")
         handle, name = tempfile.mkstemp(prefix=f".{_writer()}-", suffix=".tmp", dir=path.parent)
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from error
@@ -90,6 +93,36 @@ def writable_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def require_place(path: Path) -> None:
+    """Refuse a place for a file that cannot be written, before the work for it is done; leaves nothing.
+
+    Raises
+    ------
+    UserError
+        If it is a folder or a device, its name is too long, or no file can be made in the nearest folder
+        that exists.
+    """
+    place = Path(os.path.realpath(path))
+    try:
+        _require_replaceable(place)
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(place)  # a name that is too long
+        folder = place.parent
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
+
+
+def _require_replaceable(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory")
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a device or a pipe")
 
 
 def sync_folder(folder: Path) -> None:
