@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from phase7.data_files import FOLDER, find_data, profile_names
+from phase7.data_files import FOLDER, find_data, profile_names, read_whole
 from phase7.errors import UserError
 from phase7.metrics import METRICS, MODES
 
@@ -197,7 +197,7 @@ def load_profile(name_or_path: str, root: Path) -> Profile:
     is_path = name_or_path.endswith(".toml")
     path = Path(name_or_path) if is_path else find_data(folder / f"{name_or_path}.toml", root)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_whole(path).decode("utf-8").replace("\r\n", "\n"))
     except OSError as error:
         known = ", ".join(profile_names(root)) or "none"
         raise UserError(

@@ -8,6 +8,7 @@ a path that is found nowhere is handed back, and whoever reads it says so.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def find_data(path: str | Path, root: Path) -> Path:
     packaged = packaged_data().joinpath(*relative.parts[1:])
     inside = packaged.resolve().is_relative_to(packaged_data().resolve())
     return packaged if inside and packaged.is_file() else here
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is a device or a pipe, which may never end.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.read_bytes()
 
 
 def profile_names(root: Path) -> list[str]:

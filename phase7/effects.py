@@ -8,6 +8,7 @@ Untested cells are NaN; nothing here imports torch.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from phase7.errors import UserError
 from phase7.metrics import METRICS, MODES
 from phase7.plan import Cell, Stage
 from phase7.statistics import benjamini_hochberg, paired_summary, synergy
-from phase7.store import atomic_path
+from phase7.store import Damaged, atomic_path
+from phase7.store.sums import SEALED, check_sealed, seal
 
 SCHEMA_VERSION = 1
 
@@ -308,7 +310,15 @@ def build_tree(
 
 
 def write_effects(tree: xr.DataTree, path: Path) -> None:
-    """Write the tree as one netCDF file, whole or not at all; numbers are compressed losslessly."""
+    """Write the tree as one netCDF file, whole or not at all, with its SHA-256 behind the last byte.
+
+    Numbers are compressed losslessly.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
     encoding = {
         node.path: {
             str(name): {"zlib": True, "complevel": 4}
@@ -318,7 +328,13 @@ def write_effects(tree: xr.DataTree, path: Path) -> None:
         for node in tree.subtree
     }
     with atomic_path(path) as temporary:
-        tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+        try:
+            sealed = tree.copy()
+            sealed.attrs["checksum"] = SEALED
+            sealed.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+        except RuntimeError as error:  # what the netCDF library makes of a full disk
+            raise OSError(errno.EIO, str(error)) from error
+        seal(temporary)
 
 
 def open_effects(path: str | Path, *, chunks: Chunks = None) -> xr.DataTree:
@@ -356,11 +372,14 @@ def open_effects(path: str | Path, *, chunks: Chunks = None) -> xr.DataTree:
             remedy="pip install 'phase7[analysis]', or leave out chunks",
         )
     try:
+        sealed = check_sealed(path)
         tree = xr.open_datatree(path, engine="netcdf4", chunks=chunks)
         if chunks is None:
             with tree:
                 tree = tree.load()
-    except (OSError, ValueError, RuntimeError) as error:
+        if tree.attrs.pop("checksum", None) is not None and not sealed:
+            raise Damaged("its checksum is cut off")
+    except (OSError, ValueError, RuntimeError, Damaged) as error:
         raise UserError(
             expected="an effects file of phase7 (netCDF)",
             got=f"{type(error).__name__}: {error}"[:200],

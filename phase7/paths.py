@@ -5,10 +5,12 @@ What enters: a profile's name and folders. What leaves: :class:`Paths`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phase7.errors import UserError
 from phase7.report.write import Format, report_files
 
 
@@ -34,6 +36,34 @@ class Paths:
         """The files that must exist after a run, plots aside."""
         pickles = [self.patching(model, emotion) for model in models for emotion in emotions]
         return [self.effects, *pickles, *self.reports]
+
+
+def require_apart(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
+    """Refuse to write one file twice, over an input, or among the files of an input folder.
+
+    Parameters
+    ----------
+    outputs : sequence of Path
+    inputs : iterable of Path
+        Files and folders that are read.
+
+    Raises
+    ------
+    UserError
+        If two places are the same, whatever they are called.
+    """
+    taken = [Path(os.path.realpath(path)) for path in inputs]
+    for output in outputs:
+        place = Path(os.path.realpath(output))
+        for other in taken:
+            if place == other or (place.parent == other and other.is_dir()):
+                raise UserError(
+                    expected="an output of its own, apart from inputs and other outputs",
+                    got=f"a place that is taken by {other}",
+                    where=str(output),
+                    remedy="choose another path",
+                )
+        taken.append(place)
 
 
 def build_paths(

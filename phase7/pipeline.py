@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from phase7.memory import bound_in_words, bounded
 from phase7.metrics import METRICS
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.names import plain_name, require_distinct
-from phase7.paths import Paths
+from phase7.paths import Paths, require_apart
 from phase7.plan import (
     ENGINE_VERSION,
     Stage,
@@ -46,13 +47,17 @@ from phase7.plan import (
     sweep_stage,
 )
 from phase7.prompts import PromptSet, load_prompts
-from phase7.provenance import provenance
+from phase7.provenance import made_with, mismatch, provenance
 from phase7.report.language import Lang
 from phase7.report.write import write_reports
 from phase7.results import result_dict, write_result
 from phase7.scoring.base import Scorer, score_distinct
 from phase7.scoring.choose import choose_scorers
 from phase7.store import Store, write_text
+from phase7.store.sums import file_sum, set_aside
+from phase7.store.writing import remove_abandoned, require_place
+
+_log = logging.getLogger(__name__)
 
 #: Raise it when effects, report or figures would differ for the same generations.
 ANALYSIS_VERSION = 3
@@ -71,6 +76,7 @@ class Outcome:
     n_computed: dict[str, int] = field(default_factory=dict)
     n_hits: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +99,9 @@ class Run:
         Told in a line what happens.
     show_progress : bool
         Draw progress bars on stderr.
+    warn : callable or None
+        Told in a line what the user should know even where progress is not wanted, such as a damaged
+        entry; None: `say`.
     """
 
     def __init__(
@@ -103,14 +112,17 @@ class Run:
         lang: Lang = "ja",
         say: Callable[[str], None] = lambda line: None,
         show_progress: bool = True,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.profile, self.paths, self._lang = profile, paths, lang
         self._say, self._show_progress = say, show_progress
-        self.store = Store(paths.store, on_damage=say)
+        self._warn = warn or say
+        self.store = Store(paths.store, on_damage=self._warn, made_with=made_with)
+        self.store.require_form()
         self.neutral = load_prompts(find_data(profile.prompts.neutral, paths.root))
         self.emotions = {name: self._emotion_prompts(name) for name in profile.emotions}
         self.files = [
-            find_model(name, store_root=paths.store, show_progress=show_progress)
+            find_model(name, store_root=paths.store, show_progress=show_progress, tell=self._warn)
             for name in profile.models
         ]
         for files in self.files:
@@ -120,6 +132,7 @@ class Run:
         self._given, self.profile = profile, bounded(profile, self.files)
         self.bound = bound_in_words(self.profile, self.files)
         self._scorers: list[Scorer] | None = None
+        self._seconds: dict[str, float] = {}
 
     @property
     def scorers(self) -> list[Scorer]:
@@ -142,8 +155,11 @@ class Run:
         started = time.monotonic()
         self._check_plan()
         inputs = self._inputs()
+        set_aside(self.paths.effects, self._warn)
         if not force and self._is_done(inputs):
             return Outcome(up_to_date=True, seconds=time.monotonic() - started)
+        for path in [*self._outputs(), self.paths.run_record]:
+            require_place(path)
         self._say(self.bound)
         groups: dict[str, _Group] = {}
         for files in self.files:
@@ -151,13 +167,18 @@ class Run:
             for emotion in self.emotions.values():
                 groups[f"{files.name}/{emotion.name}"] = self._group(files, emotion, executor)
         record = self._provenance(groups)
+        if note := mismatch(self.store.origins):
+            self._warn(note)
+        writing = time.monotonic()
         written = self._write(groups, record)
+        self._timed("outputs", writing)
         outcome = Outcome(
             up_to_date=False,
             written=written,
             n_computed=dict(self.store.n_computed),
             n_hits=dict(self.store.n_hits),
             seconds=time.monotonic() - started,
+            stage_seconds=self._seconds,
         )
         self._write_record(inputs, outcome, record)
         return outcome
@@ -175,6 +196,11 @@ class Run:
 
     def _check_plan(self) -> None:
         """Refuse what cannot run before anything is computed or written."""
+        sets = [self.neutral, *self.emotions.values()]
+        require_apart(
+            [*self._outputs(), self.paths.run_record],
+            [*(Path(prompts.path) for prompts in sets), *(files.folder for files in self.files)],
+        )
         for files in self.files:
             resolve_format(files, self.profile)
             for emotion in self.emotions.values():
@@ -194,6 +220,7 @@ class Run:
         confirm = confirm_stage(profile, files, self.neutral, emotion, strongest)
         texts, scores = self._stage(confirm, executor)
         self._say(f"statistics of {files.name}/{emotion.name}")
+        started = time.monotonic()
         ov = self._lens(confirm, executor)
         datasets = GroupBuilder(scores, sweep_scores, profile.statistics).datasets(texts, ov)
         settings = self._settings(files, confirm, sweep, strongest, metrics)
@@ -201,6 +228,7 @@ class Run:
             model=files.name, emotion=emotion.name, settings=settings_json(settings)
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
+        self._timed(f"{files.name}/{emotion.name} statistics", started)
         all_texts = [texts] if sweep_texts is None else [sweep_texts, texts]
         return _Group(datasets=datasets, result=result_record, texts=all_texts)
 
@@ -208,6 +236,9 @@ class Run:
         batches = list(stage.batches())
         todo = sum(b.n_tokens for b in batches if not self.store.has("generation", b.key))
         name = f"{stage.files.name}/{stage.emotion.name} {stage.name}"
+        started = time.monotonic()
+        n_todo = sum(not self.store.has("generation", b.key) for b in batches)
+        _log.info("%s: %d batches, %d to compute", name, len(batches), n_todo)
         bar = tqdm(
             total=todo, unit="tok", unit_scale=True, desc=name, leave=False,
             disable=not (self._show_progress and todo),
@@ -224,7 +255,13 @@ class Run:
                     yield batch, entry
 
             texts = collect(stage, entries())
-        return texts, score_stage(texts, self._score(sorted(set(texts.all_texts()))))
+        scores = score_stage(texts, self._score(sorted(set(texts.all_texts()))))
+        self._timed(name, started)
+        return texts, scores
+
+    def _timed(self, name: str, started: float) -> None:
+        self._seconds[name] = round(time.monotonic() - started, 3)
+        _log.info("%s: %.3f s", name, self._seconds[name])
 
     def _score(self, distinct: list[str]) -> dict[str, Any]:
         blob = json.dumps(distinct, ensure_ascii=True).encode()
@@ -329,13 +366,16 @@ class Run:
             "failures": 0,
             "max_logit_gap": max(one.max_self_logit_gap for one in texts),
         }
-        return provenance(self.profile, self.files, self_check, self.paths.root)
+        origins = self.store.origins
+        return provenance(self.profile, self.files, self_check, self.paths.root, origins)
 
     def _write(self, groups: dict[str, _Group], record: dict[str, Any]) -> list[Path]:
         paths = self.paths
         attributes = {"profile": self.profile.name, "provenance": settings_json(record)}
         tree = build_tree({name: g.datasets for name, g in groups.items()}, attributes)
         written: list[Path] = []
+        for path in self._outputs():
+            remove_abandoned(path.parent, time.time())
         for name, group in groups.items():
             model, _, emotion = name.partition("/")
             target = paths.patching(model, emotion)
@@ -350,6 +390,11 @@ class Run:
             written += write_plots(tree, paths.plots)
             written += write_reports(tree, paths.reports, lang=self._lang, plots_dir=paths.plots)
         return written
+
+    def _outputs(self) -> list[Path]:
+        """The files of this run, figures and its record aside."""
+        emotions = [prompts.name for prompts in self.emotions.values()]
+        return self.paths.outputs([files.name for files in self.files], emotions)
 
     def _inputs(self) -> str:
         """Digest of everything that determines the outputs."""
@@ -371,12 +416,10 @@ class Run:
         try:
             record = json.loads(self.paths.run_record.read_text(encoding="utf-8"))
             files = record["files"]
-            emotions = [prompts.name for prompts in self.emotions.values()]
-            wanted = self.paths.outputs([f.name for f in self.files], emotions)
             return (
                 record["inputs"] == inputs
-                and all(str(p) in files for p in wanted)
-                and all(_sha256(Path(path)) == digest for path, digest in files.items())
+                and all(str(p) in files for p in self._outputs())
+                and all(file_sum(Path(path)) == digest for path, digest in files.items())
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
@@ -384,10 +427,11 @@ class Run:
     def _write_record(self, inputs: str, outcome: Outcome, record: dict[str, Any]) -> None:
         whole = {
             "inputs": inputs,
-            "files": {str(path): _sha256(path) for path in outcome.written},
+            "files": {str(path): file_sum(path) for path in outcome.written},
             "entries_computed": outcome.n_computed,
             "entries_from_store": outcome.n_hits,
             "seconds": round(outcome.seconds, 1),
+            "stage_seconds": outcome.stage_seconds,
             "self_check": record["self_check"],
             "created_at": record["created_at"],
         }
@@ -401,8 +445,3 @@ def selection_metrics(profile: Profile, emotion: str) -> tuple[str, ...]:
         return profile.statistics.selection_metrics
     own = (f"goemotions_{_EMOTION_LABEL.get(emotion, emotion)}",)
     return tuple(m for m in (*_SELECTION, *own) if m in METRICS)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

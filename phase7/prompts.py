@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from phase7.data_files import read_whole
 from phase7.errors import UserError
 from phase7.names import plain_name
 
@@ -54,7 +55,7 @@ def load_prompts(path: str | Path) -> PromptSet:
     """
     path = Path(path)
     try:
-        payload = json.loads(path.read_text(encoding="utf-8"))
+        payload = json.loads(read_whole(path).decode("utf-8"))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise _refuse(path, f"a file that cannot be read ({reason})") from error

@@ -6,17 +6,23 @@ versions, model fingerprints, machine, threads, git commit.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from phase7.config import Profile
 from phase7.models.files import ModelFiles
+
+#: Those that can change a generated token or a recorded activation.
+ENGINE_PACKAGES = ("torch", "transformer-lens", "transformers", "tokenizers", "numpy")
 
 PACKAGES = (
     "phase7", "torch", "transformer-lens", "transformers", "tokenizers", "numpy", "scipy",
@@ -25,9 +31,16 @@ PACKAGES = (
 
 
 def provenance(
-    profile: Profile, models: Iterable[ModelFiles], self_check: Mapping[str, Any], root: Path
+    profile: Profile,
+    models: Iterable[ModelFiles],
+    self_check: Mapping[str, Any],
+    root: Path,
+    origins: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Everything a reader needs to repeat the run."""
+    """Everything a reader needs to repeat the run.
+
+    `origins` are those of :class:`~phase7.store.Store`: with what the entries that were read were made.
+    """
     return {
         "config": profile.as_dict(),
         "seed": profile.sampling.seed,
@@ -45,7 +58,51 @@ def provenance(
         "git_commit": _git_commit(root),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "self_check": dict(self_check),
+        "stored_entries": stored_entries(origins),
     }
+
+
+def made_with() -> dict[str, Any]:
+    """Library versions and torch's threads (None before torch is loaded), as an entry's header keeps."""
+    torch = sys.modules.get("torch")
+    threads = None if torch is None else torch.get_num_threads()
+    return {**_engine_versions(), "python": platform.python_version(), "threads": threads}
+
+
+def stored_entries(origins: Mapping[str, int]) -> list[dict[str, Any]]:
+    """With what the entries that a run read were made.
+
+    Parameters
+    ----------
+    origins : mapping
+        JSON of :func:`made_with`, or ``""`` where an entry does not say, to a number of entries.
+
+    Returns
+    -------
+    list of dict
+        ``n`` entries, ``made_with`` (None: unknown) and ``differs``: what is not as it is here, by name.
+    """
+    here = made_with()
+    found = []
+    for text, n in sorted(origins.items()):
+        there: dict[str, Any] = json.loads(text) if text else {}
+        names = sorted(here.keys() & there.keys())
+        differs = [k for k in names if None not in (here[k], there[k]) and here[k] != there[k]]
+        found.append({"n": n, "made_with": there or None, "differs": differs})
+    return found
+
+
+def mismatch(origins: Mapping[str, int]) -> str:
+    """One line about stored entries that were made with other libraries or threads; empty if none."""
+    others = [one for one in stored_entries(origins) if one["differs"]]
+    if not others:
+        return ""
+    here, n = made_with(), sum(one["n"] for one in others)
+    kinds = {f"{k} {one['made_with'][k]} (here {here[k]})" for one in others for k in one["differs"]}
+    return (
+        f"{n} entries of the store were made with {', '.join(sorted(kinds))}; they are used as they are,"
+        " and a store of your own (--store) computes them again"
+    )
 
 
 def package_versions() -> dict[str, str | None]:
@@ -69,6 +126,11 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+@cache
+def _engine_versions() -> dict[str, str | None]:
+    return {name: _version(name) for name in ENGINE_PACKAGES}
 
 
 def _threads() -> int:

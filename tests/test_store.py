@@ -66,7 +66,8 @@ def test_an_entry_is_computed_once_and_read_by_later_stores(store, tmp_path):
     assert compute.n_calls == 1
     assert (store.n_computed, store.n_hits) == ({"generation": 1}, {"generation": 1})
     assert (later.n_computed, later.n_hits) == ({}, {"generation": 1})
-    assert [path.suffix for path in files(tmp_path)] == [".joblib"]
+    assert [path.name for path in files(tmp_path) if path.suffix != ".joblib"] == ["form.txt"]
+    assert len(files(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_prune_leaves_everything_that_is_no_entry(store, tmp_path):
         (tmp_path / "store" / name).write_text("keep", encoding="utf-8")
     store.prune(now_s=2e10)
     kept = [str(path.relative_to(tmp_path / "store")) for path in files(tmp_path / "store")]
-    assert kept == ["README.md", "effects/quickstart.nc", "models/x/config.json"]
+    assert kept == ["README.md", "effects/quickstart.nc", "form.txt", "models/x/config.json"]
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
@@ -338,7 +339,7 @@ def test_the_name_appears_only_when_the_file_is_whole(tmp_path, monkeypatch):
     with atomic_path(target) as temporary:
         temporary.write_bytes(b"whole")
         assert not target.exists()
-    assert order == ["sync", "rename"]
+    assert order == ["sync", "rename", "sync"]  # the file, its name, its folder
     assert target.read_bytes() == b"whole"
 
 

