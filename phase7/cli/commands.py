@@ -18,7 +18,6 @@ from phase7.errors import UserError
 def build(args: argparse.Namespace) -> int:
     from phase7.config import load_profile
     from phase7.paths import build_paths
-    from phase7.pipeline import Run
 
     root = Path()
     profile = load_profile(args.profile, root)
@@ -30,7 +29,7 @@ def build(args: argparse.Namespace) -> int:
         report=args.report,
         report_format=args.format,
     )
-    run = Run(profile, paths, lang=args.lang, say=_sayer(args), show_progress=not args.quiet)
+    run = _run(args, profile, paths)
     if args.dry_run:
         return _print_plan(run)
     return _execute(run, args)
@@ -38,7 +37,6 @@ def build(args: argparse.Namespace) -> int:
 
 def patch(args: argparse.Namespace) -> int:
     from phase7.paths import Paths
-    from phase7.pipeline import Run
 
     profile = _patch_profile(args)
     output: Path = args.output
@@ -59,7 +57,7 @@ def patch(args: argparse.Namespace) -> int:
         run_record=output.with_suffix(".run.json"),
         patching=lambda model, emotion: output,
     )
-    run = Run(profile, paths, lang=args.lang, say=_sayer(args), show_progress=not args.quiet)
+    run = _run(args, profile, paths)
     return _execute(run, args)
 
 
@@ -109,6 +107,20 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         ),
         engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
         **options,
+    )
+
+
+def _run(args: argparse.Namespace, profile: Any, paths: Any) -> Any:
+    from phase7.parallel import Backend
+    from phase7.pipeline import Run
+
+    return Run(
+        profile,
+        paths,
+        lang=args.lang,
+        say=_sayer(args),
+        show_progress=not args.quiet,
+        backend=Backend(name=args.backend, n_jobs=args.jobs, scheduler=args.scheduler),
     )
 
 
