@@ -62,7 +62,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _backend_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("where it runs (docs/scaling.md)")
+    group = parser.add_argument_group("where it runs")
     group.add_argument(
         "--backend",
         choices=("serial", "loky", "dask"),
