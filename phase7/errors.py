@@ -6,6 +6,9 @@ What leaves: an exception whose text is one line. The command line prints it and
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class Phase7Error(Exception):
     """Base of every error that phase7 raises on purpose."""
@@ -30,6 +33,11 @@ class UserError(Phase7Error):
         self.expected, self.got, self.where, self.remedy = expected, got, where, remedy
         text = f"{where}: expected {expected}, got {got}; {remedy}"
         super().__init__(" ".join(text.split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the facts, so that the error of a worker process arrives whole."""
+        facts = {name: getattr(self, name) for name in ("expected", "got", "where", "remedy")}
+        return partial(type(self), **facts), ()
 
 
 class SelfCheckError(Phase7Error):

@@ -1,18 +1,21 @@
-"""Carry out a stage's batches, each through the store.
+"""Carry out a stage's memo entries, each through the store, here or elsewhere.
 
 What enters: a :class:`~phase7.plan.Stage` and a store. What leaves: per batch the texts, tokens and
-KL that the memo entry holds. The model is loaded, and prompts are captured, only when some batch is
-not in the store yet.
+KL that the memo entry holds. The model is loaded, and prompts are captured, only when some entry is
+not in the store yet. A :class:`Unit` is one memo entry that is still to be computed: it can be pickled,
+so that another process computes it into the same store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from phase7.config import Engine
 from phase7.errors import UserError
+from phase7.heads import Head, format_heads
 from phase7.models.files import ModelFiles
 from phase7.plan import ENGINE_VERSION, Batch, Role, Stage
 from phase7.prompts import PromptSet
@@ -24,6 +27,33 @@ if TYPE_CHECKING:
     from phase7.models.loading import Model
 
 Say = Callable[[str], None]
+Format = Literal["raw", "chat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One memo entry and how to compute it: the unit of work.
+
+    Attributes
+    ----------
+    kind : {"capture", "generation", "lens"}
+        The store's stage, and which computation it is.
+    key : dict
+        The store's key.
+    arguments : tuple
+        What the computation takes besides the model and the store.
+    n_tokens : int
+        Tokens it generates, for the progress bar.
+    """
+
+    kind: Literal["capture", "generation", "lens"]
+    key: dict[str, Any]
+    arguments: tuple[Any, ...]
+    n_tokens: int = 0
+
+
+#: Computes units elsewhere, into the same store, and yields each when it is there.
+FanOut = Callable[[Sequence[Unit]], Iterator[Unit]]
 
 
 class Executor:
@@ -37,10 +67,21 @@ class Executor:
     store : Store
     say : callable
         Told in a line what takes time.
+    fan_out : callable, optional
+        Computes the units that the store lacks in other processes; without it they are computed
+        here, one after the other.
     """
 
-    def __init__(self, files: ModelFiles, engine: Engine, store: Store, say: Say) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        engine: Engine,
+        store: Store,
+        say: Say,
+        fan_out: FanOut | None = None,
+    ) -> None:
         self._files, self._engine, self._store, self._say = files, engine, store, say
+        self._fan_out = fan_out
         self._sums: dict[tuple[str, str, bool], DonorSum] = {}
         self._means: dict[tuple[str, str, bool], Donor] = {}
 
@@ -52,26 +93,104 @@ class Executor:
         self._say(f"loading {self._files.name} ({self._files.source})")
         return load_model(self._files, device=self._engine.device, dtype=self._engine.dtype)
 
-    def run(self, stage: Stage) -> Iterator[tuple[Batch, dict[str, Any]]]:
-        """Yield every batch with its entry, from the store or computed."""
-        for batch in stage.batches():
-            yield (
-                batch,
-                self._store.get("generation", batch.key, partial(self._generate, stage, batch)),
-            )
+    def run(
+        self, stage: Stage, progress: Callable[[int], object] = lambda n_tokens: None
+    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
+        """Yield every batch with its entry, from the store or computed.
 
-    def mean_donor(self, prompts: PromptSet, fmt: Literal["raw", "chat"], every: bool) -> Donor:
+        `progress` is told the number of tokens of each batch that is computed.
+        """
+        batches = list(stage.batches())
+        units = [_generation(stage, batch) for batch in batches]
+        missing = [
+            i for i, u in enumerate(units) if self._fan_out and not self._store.has(u.kind, u.key)
+        ]
+        if missing:
+            self._elsewhere(self._captures(stage, [batches[i] for i in missing]))
+            self._elsewhere([units[i] for i in missing], progress)
+        for batch, unit in zip(batches, units, strict=True):
+            yield batch, self._entry(unit, progress)
+
+    def compute(self, unit: Unit) -> None:
+        """Compute one unit into the store, if it is not there."""
+        if not self._store.has(unit.kind, unit.key):
+            self._entry(unit)
+
+    def lens(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
+        """The tokens that the emotion's donor promotes through each head (:mod:`phase7.lens`)."""
+        key = {
+            "engine": ENGINE_VERSION,
+            "model": stage.files.fingerprint,
+            "format": stage.prompt_format,
+            "heads": format_heads(tuple(heads)),
+            "emotion": stage.emotion.digest,
+            "neutral": stage.neutral.digest,
+            "device": self._engine.device,
+            "dtype": self._engine.dtype,
+        }
+        unit = Unit(kind="lens", key=key, arguments=(stage, tuple(heads)))
+        if self._fan_out and not self._store.has(unit.kind, unit.key):
+            prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
+            self._elsewhere(self._capture(p, stage.prompt_format, False) for p in prompts)
+            self._elsewhere([unit])
+        found: dict[str, Any] = self._entry(unit)
+        return found
+
+    def mean_donor(self, prompts: PromptSet, fmt: Format, every: bool) -> Donor:
         """The mean over all prompts of a set, captured at every query or only at the last."""
         key = (prompts.digest, fmt, every)
         if key not in self._means:
             self._means[key] = self._sum(prompts, fmt, every).mean()
         return self._means[key]
 
-    def capture(self, prompt: str, fmt: Literal["raw", "chat"], every: bool) -> Capture:
+    def capture(self, prompt: str, fmt: Format, every: bool) -> Capture:
         """One prompt's activations, from the store or recorded."""
-        from phase7.capture import Capture, capture
-        from phase7.tokens import encode
+        from phase7.capture import Capture
 
+        return Capture(**self._entry(self._capture(prompt, fmt, every)))
+
+    def _entry(self, unit: Unit, progress: Callable[[int], object] = lambda n_tokens: None) -> Any:
+        """The unit's entry, from the store or computed here."""
+        recipes: dict[str, Callable[..., Any]] = {
+            "capture": self._record,
+            "generation": self._generate,
+            "lens": self._promoted,
+        }
+
+        def compute() -> Any:
+            value = recipes[unit.kind](*unit.arguments)
+            progress(unit.n_tokens)
+            return value
+
+        return self._store.get(unit.kind, unit.key, compute)
+
+    def _elsewhere(
+        self, units: Iterable[Unit], progress: Callable[[int], object] = lambda n_tokens: None
+    ) -> None:
+        """Have the units that the store lacks computed by the other processes."""
+        lacking = {str(u.key): u for u in units if not self._store.has(u.kind, u.key)}
+        if not lacking or self._fan_out is None:
+            return
+        for unit in self._fan_out(list(lacking.values())):
+            computed, hits = self._store.n_computed, self._store.n_hits
+            computed[unit.kind] = computed.get(unit.kind, 0) + 1
+            if unit.kind != "capture":  # it is read here once, which is no hit
+                hits[unit.kind] = hits.get(unit.kind, 0) - 1
+            progress(unit.n_tokens)
+
+    def _captures(self, stage: Stage, batches: Sequence[Batch]) -> Iterator[Unit]:
+        """The captures that donors of these batches are made of, so that none is recorded twice."""
+        fmt, every = stage.prompt_format, stage.profile.patching.positions == "all"
+        for batch in batches:
+            for role in dict.fromkeys(role for role, _ in batch.patches):
+                kind, emotion = stage.donor_kind(role), stage.emotion.prompts
+                if kind == "paired":
+                    yield self._capture(emotion[batch.prompt_index % len(emotion)], fmt, every)
+                elif kind in ("mean", "neutral", "shuffled"):
+                    for prompt in stage.donor_prompts(role).prompts:
+                        yield self._capture(prompt, fmt, every)
+
+    def _capture(self, prompt: str, fmt: Format, every: bool) -> Unit:
         key = {
             "engine": ENGINE_VERSION,
             "model": self._files.fingerprint,
@@ -81,15 +200,23 @@ class Executor:
             "device": self._engine.device,
             "dtype": self._engine.dtype,
         }
+        return Unit(kind="capture", key=key, arguments=(prompt, fmt, every))
 
-        def compute() -> dict[str, Any]:
-            tokens = encode(self.model, prompt, fmt)
-            got = capture(self.model, tokens, all_queries=every)
-            return {"value": got.value, "z": got.z, "pattern": got.pattern}
+    def _record(self, prompt: str, fmt: Format, every: bool) -> dict[str, Any]:
+        from phase7.capture import capture
+        from phase7.tokens import encode
 
-        return Capture(**self._store.get("capture", key, compute))
+        got = capture(self.model, encode(self.model, prompt, fmt), all_queries=every)
+        return {"value": got.value, "z": got.z, "pattern": got.pattern}
 
-    def _sum(self, prompts: PromptSet, fmt: Literal["raw", "chat"], every: bool) -> DonorSum:
+    def _promoted(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
+        from phase7.lens import promoted_tokens
+
+        emotion = self.mean_donor(stage.emotion, stage.prompt_format, False)
+        neutral = self.mean_donor(stage.neutral, stage.prompt_format, False)
+        return promoted_tokens(self.model, list(heads), emotion, neutral)
+
+    def _sum(self, prompts: PromptSet, fmt: Format, every: bool) -> DonorSum:
         from phase7.donors import DonorSum
 
         key = (prompts.digest, fmt, every)
@@ -169,3 +296,7 @@ class Executor:
             "n_self_rows": got.n_self_rows,
             "max_self_logit_gap": got.max_self_logit_gap,
         }
+
+
+def _generation(stage: Stage, batch: Batch) -> Unit:
+    return Unit(kind="generation", key=batch.key, arguments=(stage, batch), n_tokens=batch.n_tokens)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ from phase7.effects import (
     write_effects,
 )
 from phase7.execution import Executor
-from phase7.heads import Head, format_heads
-from phase7.memory import bound_in_words, bounded
+from phase7.heads import Head
+from phase7.memory import bound_in_words, bounded, footprint
 from phase7.metrics import METRICS
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.names import plain_name, require_distinct
+from phase7.parallel import SERIAL, Backend, Workers
 from phase7.paths import Paths, require_apart
 from phase7.plan import (
     ENGINE_VERSION,
@@ -102,6 +103,8 @@ class Run:
     warn : callable or None
         Told in a line what the user should know even where progress is not wanted, such as a damaged
         entry; None: `say`.
+    backend : Backend
+        Where memo entries are computed.
     """
 
     def __init__(
@@ -113,8 +116,10 @@ class Run:
         say: Callable[[str], None] = lambda line: None,
         show_progress: bool = True,
         warn: Callable[[str], None] | None = None,
+        backend: Backend = SERIAL,
     ) -> None:
         self.profile, self.paths, self._lang = profile, paths, lang
+        self._backend = backend
         self._say, self._show_progress = say, show_progress
         self._warn = warn or say
         self.store = Store(paths.store, on_damage=self._warn, made_with=made_with)
@@ -162,11 +167,14 @@ class Run:
             require_place(path)
         self._say(self.bound)
         groups: dict[str, _Group] = {}
-        for files in self.files:
-            executor = Executor(files, self.profile.engine, self.store, self._say)
-            for emotion in self.emotions.values():
-                groups[f"{files.name}/{emotion.name}"] = self._group(files, emotion, executor)
-        record = self._provenance(groups)
+        with Workers(self._backend, self.store, self._say, self._gigabytes()) as workers:
+            for files in self.files:
+                engine = self.profile.engine
+                fan_out = workers.fan_out(files, engine)
+                executor = Executor(files, engine, self.store, self._say, fan_out)
+                for emotion in self.emotions.values():
+                    groups[f"{files.name}/{emotion.name}"] = self._group(files, emotion, executor)
+            record = self._provenance(groups) | {"backend": workers.describe()}
         if note := mismatch(self.store.origins):
             self._warn(note)
         writing = time.monotonic()
@@ -188,6 +196,11 @@ class Run:
         sweep = sweep_stage(self.profile, files, self.neutral, emotion)
         confirm = confirm_stage(self.profile, files, self.neutral, emotion, ())
         return [stage for stage in (sweep, confirm) if stage is not None]
+
+    def _gigabytes(self) -> float:
+        """Memory that a process computing batches takes at most."""
+        n_rows = self.profile.engine.max_rows
+        return max(footprint(files, self.profile).gigabytes(n_rows) for files in self.files)
 
     def _emotion_prompts(self, name: str) -> PromptSet:
         path = self.profile.prompts.emotion.replace("{emotion}", name)
@@ -244,17 +257,7 @@ class Run:
             disable=not (self._show_progress and todo),
         )  # fmt: skip
         with bar:
-
-            def entries() -> Iterable[Any]:
-                before = self.store.n_computed.get("generation", 0)
-                for batch, entry in executor.run(stage):
-                    now = self.store.n_computed.get("generation", 0)
-                    if now > before:
-                        bar.update(batch.n_tokens)
-                    before = now
-                    yield batch, entry
-
-            texts = collect(stage, entries())
+            texts = collect(stage, executor.run(stage, bar.update))
         scores = score_stage(texts, self._score(sorted(set(texts.all_texts()))))
         self._timed(name, started)
         return texts, scores
@@ -279,25 +282,7 @@ class Run:
 
     def _lens(self, stage: Stage, executor: Executor) -> xr.Dataset:
         heads = sorted({cell.heads[0] for cell in stage.cells if len(cell.heads) == 1})
-        key = {
-            "engine": ENGINE_VERSION,
-            "model": stage.files.fingerprint,
-            "format": stage.prompt_format,
-            "heads": format_heads(tuple(heads)),
-            "emotion": stage.emotion.digest,
-            "neutral": stage.neutral.digest,
-            "device": self.profile.engine.device,
-            "dtype": self.profile.engine.dtype,
-        }
-
-        def compute() -> dict[str, Any]:
-            from phase7.lens import promoted_tokens
-
-            emotion = executor.mean_donor(stage.emotion, stage.prompt_format, False)
-            neutral = executor.mean_donor(stage.neutral, stage.prompt_format, False)
-            return promoted_tokens(executor.model, heads, emotion, neutral)
-
-        found = self.store.get("lens", key, compute)
+        found = executor.lens(stage, heads)
         token = np.array(found["token"], dtype=object)
         dims = ("head_set", "direction", "rank")
         return xr.Dataset(

@@ -40,6 +40,7 @@ LAYERS = (
     ("plots",),
     ("accessor",),
     ("provenance", "paths"),
+    ("parallel",),
     ("pipeline",),
     ("cli",),
     ("__main__",),
@@ -178,7 +179,8 @@ def test_the_plan_and_the_engine_have_one_version():
 
 def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = [re.match(r"[\w.-]+", requirement) for requirement in project["dependencies"]]
+    extra = project["optional-dependencies"]["dask"]  # imported where it is asked for only
+    names = [re.match(r"[\w.-]+", requirement) for requirement in project["dependencies"] + extra]
     declared = {match[0].lower().replace("-", "_") for match in names if match}
     packages = {"markdown_it": "markdown_it_py"}  # where the import has another name
     used = {

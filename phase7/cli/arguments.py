@@ -65,6 +65,29 @@ def _common(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _backend_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where it runs")
+    group.add_argument(
+        "--backend",
+        choices=("serial", "loky", "dask"),
+        default="serial",
+        help="this process, several processes, or a Dask cluster (default: serial)",
+    )
+    group.add_argument(
+        "--jobs", type=_jobs, default=0, metavar="N", help="loky: processes (default: by processors)"
+    )
+    group.add_argument(
+        "--scheduler", default="", metavar="ADDRESS", help="dask: running scheduler, tcp://HOST:8786"
+    )
+
+
+def _jobs(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 4096:
+        raise argparse.ArgumentTypeError(f"expected 1 to 4096 processes, got {text}")
+    return value
+
+
 def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lang", choices=("ja", "en"), default="ja", help="report's headings")
     parser.add_argument(
@@ -86,6 +109,7 @@ def _add_build(subparsers: Any) -> None:
     parser.add_argument("--force", action="store_true", help="write all outputs again")
     parser.add_argument("--report", type=Path, default=_REPORT, metavar="FILE")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    _backend_options(parser)
     _common(parser)
     parser.set_defaults(run=commands.build)
 
@@ -126,6 +150,7 @@ def _add_patch(subparsers: Any) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost only")
     parser.add_argument("--force", action="store_true", help="write all outputs again")
+    _backend_options(parser)
     _common(parser)
     parser.set_defaults(run=commands.patch)
 

@@ -18,7 +18,6 @@ from phase7.errors import UserError
 def build(args: argparse.Namespace) -> int:
     from phase7.config import load_profile
     from phase7.paths import build_paths, require_apart
-    from phase7.pipeline import Run
 
     root = Path()
     profile = load_profile(args.profile, root)
@@ -31,7 +30,7 @@ def build(args: argparse.Namespace) -> int:
         report_format=args.format,
     )
     require_apart(paths.reports, [Path(args.profile)] if args.profile.endswith(".toml") else [])
-    run = Run(profile, paths, lang=args.lang, **_voice(args))
+    run = _run(args, profile, paths)
     if args.dry_run:
         return _print_plan(run)
     return _execute(run, args)
@@ -39,7 +38,6 @@ def build(args: argparse.Namespace) -> int:
 
 def patch(args: argparse.Namespace) -> int:
     from phase7.paths import Paths
-    from phase7.pipeline import Run
 
     profile = _patch_profile(args)
     output: Path = args.output
@@ -60,7 +58,7 @@ def patch(args: argparse.Namespace) -> int:
         run_record=output.with_suffix(".run.json"),
         patching=lambda model, emotion: output,
     )
-    run = Run(profile, paths, lang=args.lang, **_voice(args))
+    run = _run(args, profile, paths)
     return _print_plan(run) if args.dry_run else _execute(run, args)
 
 
@@ -110,6 +108,19 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         ),
         engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
         **options,
+    )
+
+
+def _run(args: argparse.Namespace, profile: Any, paths: Any) -> Any:
+    from phase7.parallel import Backend
+    from phase7.pipeline import Run
+
+    return Run(
+        profile,
+        paths,
+        lang=args.lang,
+        **_voice(args),
+        backend=Backend(name=args.backend, n_jobs=args.jobs, scheduler=args.scheduler),
     )
 
 
