@@ -66,7 +66,7 @@ def ensure(spec: ModelSpec, store_root: Path, tell: Callable[[str], None]) -> Pa
 
 def _make_once(spec: ModelSpec, folder: Path, tell: Callable[[str], None]) -> None:
     """Make the folder, unless another process does so first; where that fails, nothing new stays."""
-    missing = [place for place in (folder.parent, folder.parent.parent) if not place.exists()]
+    missing = [place for place in folder.parents if not place.exists()]
     try:
         _make_locked(spec, folder, tell)
     except BaseException:
