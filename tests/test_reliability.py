@@ -271,6 +271,14 @@ def test_hash_seed_order_of_heads_and_history_change_no_bit(template, tmp_path):
         assert done.returncode == 0, done.stderr
         found.append(numbers(project))
     assert found[0] == found[1] == found[2]
+    more = Path(shutil.copytree(template, tmp_path / "more"))  # other rows in the plan
+    profile = more / "data" / "profiles" / "small.toml"
+    profile.write_text(profile.read_text().replace("0:1,2:3", "0:1,1:2,2:3"), encoding="utf-8")
+    assert run(more, "build", "small", "--quiet").returncode == 0
+    wider = numbers(more)
+    cells = [k for k in found[0] if k in wider and not k.startswith("/") and "," not in k.split()[0]]
+    assert len(cells) > 20
+    assert [k for k in cells if wider[k] != found[0][k]] == []
     other = Path(shutil.copytree(template, tmp_path / "other"))
     profile = other / "data" / "profiles" / "small.toml"
     profile.write_text(profile.read_text().replace("seed = 5", "seed = 6"), encoding="utf-8")

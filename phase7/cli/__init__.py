@@ -61,6 +61,10 @@ def _run(argv: Sequence[str] | None) -> int:
 def _require_texts(args: Namespace) -> None:
     """Refuse what no file name, or none of the files written here, can hold."""
     for name, value in vars(args).items():
+        if isinstance(value, list):  # what argparse makes of `--option=--`
+            raise UserError(
+                expected="a value", got="'--'", where=name.replace("_", "-"), remedy="give another value"
+            )
         if not isinstance(value, str | Path):
             continue
         try:

@@ -65,7 +65,18 @@ def ensure(spec: ModelSpec, store_root: Path, tell: Callable[[str], None]) -> Pa
 
 
 def _make_once(spec: ModelSpec, folder: Path, tell: Callable[[str], None]) -> None:
-    """Make the folder, unless another process does so first."""
+    """Make the folder, unless another process does so first; where that fails, nothing new stays."""
+    missing = [place for place in folder.parents if not place.exists()]
+    try:
+        _make_locked(spec, folder, tell)
+    except BaseException:
+        for place in missing:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+        raise
+
+
+def _make_locked(spec: ModelSpec, folder: Path, tell: Callable[[str], None]) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -48,7 +48,6 @@ _OURS = ("store/", "results/", "docs/", "a_file")
 
 #: What a refused command may leave: entries that were finished before the mistake showed.
 _KEPT = ("store/memo/", "store/form.")
-_EMPTY = {"store/models/"}
 
 
 class Failure(Exception):
@@ -128,7 +127,7 @@ class Project:
             raise fail(f"litter {litter}")
         if harmed := [p for p in changed if p in self.fixed and not p.startswith(_OURS)]:
             raise fail(f"changed {harmed}")
-        if code == 2 and (left := [p for p in changed if not p.startswith(_KEPT) and p not in _EMPTY]):
+        if code == 2 and (left := [p for p in changed if not p.startswith(_KEPT)]):
             raise fail(f"a refused command left {left}")
 
     def _call(self, argv: list[str]) -> tuple[int, str, str]:

@@ -11,7 +11,7 @@ from tests.fuzz.harness import EMOTION, NEUTRAL, PROFILE, SMALL, forms
 Case = tuple[str, list[str], Mapping[str, bytes], int | None]
 
 NUMBERS = (
-    "", " ", "0", "-0", "1", "-1", "2", "3", "7", "1.5", "0.5", "nan", "-nan", "NaN", "inf", "-inf", "1e400",
+    "", " ", "--", "0", "-0", "1", "-1", "2", "3", "7", "1.5", "0.5", "nan", "-nan", "NaN", "inf", "-inf", "1e400",
     "-1e400", "1e-400", "1e308", "5e-324", "9" * 19, "9" * 400, "9" * 5000, "-" + "9" * 400, "1e9", "2**31",
     "0x10", "0b1", "1_000", "1__0", "１", "٣", "½", "1,5", "1.", ".5", "+1", "--1", "one", "None", "True",
     "\x00", "1\n", "\u200b1", "1e", "1e5", "2147483648", "9223372036854775807", "9223372036854775808",
@@ -20,13 +20,13 @@ NUMERIC = (
     "max-tokens", "temperature", "top-p", "seed", "samples", "random-heads", "n-prompts", "max-rows",
 )  # fmt: skip
 HEADS = (
-    "", " ", ",", "all", " all ", "ALL", "all,0:1", "0:1", "0:1,", ",0:1", "0:1,,1:2", "0:1;1:2", "0:*",
+    "", " ", "--", ",", "all", " all ", "ALL", "all,0:1", "0:1", "0:1,", ",0:1", "0:1,,1:2", "0:1;1:2", "0:*",
     "*:0", "*:*", "0:0-3", "0:3-0", "0:0-9", "0:-1", "-1:0", "3:0", "0:4", "0:1:2", "0", ":", "0:", ":0",
     "0 :1", "0: 1", "٠:١", "0:1\n", "\n0:1", "0:1\x00", "0:1,0:1,0:1", "0:1-", "0:-", "0:1-1", "00:01",
     "1000000:0", "9" * 400 + ":0", "0:" + "9" * 400, "0:1," * 5000 + "0:1", "０:１", "\ud800:1", "0:1#",
 )  # fmt: skip
 NAMES = (
-    "", " ", ".", "-", "~", "a_folder", "a_file", "a_file/below", "pipe", "pipe.pkl", "to_pipe", "a_folder.pkl",
+    "", " ", "--", ".", "-", "~", "a_folder", "a_file", "a_file/below", "pipe", "pipe.pkl", "to_pipe", "a_folder.pkl",
     "pipe/below.pkl", "/proc/self/none.pkl", "/proc/none", "x" * 300, "x/" * 3000, "\x00", "a\x00.pkl",
     "\ud800.pkl", "\udcff.pkl", "é.pkl", "日本.pkl", "a\nb.pkl", "\x1b[31m.pkl", " .pkl", ".pkl", "..pkl",
     "model", "data", "data/neutral_prompts.json", "model/config.json", "./", "con.pkl", "*.pkl",
@@ -125,6 +125,8 @@ def cases() -> Iterator[Case]:
             ["store", "entries", "--store", name], ["store", "size", "--store", name], ["models", "--store", name],
         ):  # fmt: skip
             yield "paths", command, {}, None
+    for store in ("new", "new/below", "store"):
+        yield "paths", ["build", "quickstart", "--dry-run", "--store", store], {}, 2  # no index here
     yield from _real_runs()
     for text in (*FORMS, newer(2), newer(10**8)):
         wanted = 2 if text in (newer(2), newer(10**8)) else None
