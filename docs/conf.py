@@ -33,6 +33,7 @@ autodoc_typehints = "none"
 html_theme = "furo"
 html_title = f"phase7 {version}"
 html_copy_source = False
+html_show_copyright = False
 
 
 def _escape_bars(app, what, name, obj, options, lines) -> None:
