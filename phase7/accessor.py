@@ -11,12 +11,13 @@ The functions behind the methods are in :mod:`phase7.analysis`. In the examples,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import xarray as xr
 
-from phase7 import analysis
+from phase7 import analysis, remeasure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -300,3 +301,33 @@ class DataTreeAccessor:
         2      tiny/anger  deep/gratitude  depth           4
         """
         return analysis.pairwise_agreement(self._tree, metric, mode)
+
+    def measure(self, metric: str, function: Callable[[str], float]) -> xr.Dataset:
+        """Test a metric of your own on the texts of this group; nothing is generated again.
+
+        Parameters
+        ----------
+        metric : str
+            The name it shall have.
+        function : callable
+            From a continuation (str) to its score; NaN for "cannot be measured".
+
+        Returns
+        -------
+        xarray.Dataset
+            As :func:`phase7.remeasure.measure` describes it.
+
+        Raises
+        ------
+        UserError
+            If this node is not a group, or the function returns no number.
+
+        Examples
+        --------
+        >>> n_words = tree["tiny/gratitude"].phase7.measure("n_words", lambda text: len(text.split()))
+        >>> sorted(n_words.head_set.values.tolist())
+        ['0:1', '1:2', '1:2,3:0', '3:0']
+        >>> n_words.phase7.top_heads("n_words", 1).columns.tolist()[:5]
+        ['model', 'emotion', 'head_set', 'mode', 'effect']
+        """
+        return remeasure.measure(self._tree, metric, function)

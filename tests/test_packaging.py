@@ -73,6 +73,7 @@ def test_the_archives_hold_what_belongs_in_them(archives):
     wheel = set(zipfile.ZipFile(archives["wheel"]).namelist())
     assert {f"phase7/_data/{path.relative_to('data')}" for path in DATA} <= wheel
     assert {"phase7/py.typed", "phase7/scoring/embedded/weights.safetensors"} <= wheel
+    assert {f"phase7/report/html/report.{kind}" for kind in ("css", "js", "html")} <= wheel
     assert not [name for name in wheel if name.split("/")[0] not in ("phase7", "phase7-0.1.0.dist-info")]
     with tarfile.open(archives["sdist"]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
