@@ -1,5 +1,5 @@
 """``python -m phase7``."""
 
-from phase7.cli import main
+from phase7.cli import command
 
-raise SystemExit(main())
+command()

@@ -14,12 +14,20 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from phase7.cli.interrupts import Terminated, handled_signals
+from phase7.cli.interrupts import Terminated, handled_signals, ignore_signals
 from phase7.cli.terminal import printable
 from phase7.errors import Phase7Error, UserError
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
+
+
+def command() -> NoReturn:
+    """Run the process's own command line and end the process."""
+    code = main()
+    ignore_signals()
+    raise SystemExit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,9 +39,7 @@ class Signals:
 
     def stopped(self, code: int) -> int:
         """Say how to continue; the exit code to leave with."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not the main thread
-                signal.signal(signum, signal.SIG_IGN)  # what follows takes no time: let it finish
+        ignore_signals()  # what follows takes no time: let it finish
         _alarm_after(0)
         print(
             "phase7: stopped; finished entries are kept, run the same command again to continue",
@@ -49,6 +47,13 @@ class Signals:
             flush=True,
         )
         return code
+
+
+def ignore_signals() -> None:
+    """Let a process that has done its work end with its own exit code."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signum, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
