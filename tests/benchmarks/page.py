@@ -50,8 +50,7 @@ tox -e bench          # or: python -m tests.benchmarks
 on {record["threads"]} threads of {machine["processor"] or machine["architecture"]} ({machine["n_cpus"]} processors, \
 torch {packages["torch"]}, transformers {packages["transformers"]}, transformer-lens \
 {packages["transformer-lens"]}). Times are disturbed by whatever else a machine does; ratios are taken repeat by
-repeat, and the median of {record["n_repeats"]} is shown. The machine was not otherwise idle during this run: single times
-in the record differ by a factor of five, so the ratios are good to a third or so.
+repeat, and the median of {record["n_repeats"]} is shown.{record.get("note", "")}
 
 ## What is compared
 
