@@ -13,6 +13,7 @@ import xarray as xr
 
 from phase7.errors import UserError
 from phase7.report.html import render_html
+from phase7.report.language import Lang
 from phase7.report.render import render_report
 from phase7.store import write_text
 
@@ -53,7 +54,7 @@ def report_files(path: Path, report_format: Format | None) -> list[Path]:
 
 
 def write_reports(
-    tree: xr.DataTree, paths: list[Path], *, lang: Literal["ja", "en"], plots_dir: Path | None
+    tree: xr.DataTree, paths: list[Path], *, lang: Lang, plots_dir: Path | None
 ) -> list[Path]:
     """Write the report into each of the files, in the format that its name tells.
 

@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import xarray as xr
 from jinja2 import Environment, StrictUndefined
@@ -23,7 +23,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from phase7.report.html.medium import HtmlMedium
-from phase7.report.language import Language
+from phase7.report.language import Lang, Language
 from phase7.report.numbers import Numbers
 from phase7.report.render import page_blocks
 from phase7.report.view import groups
@@ -31,7 +31,7 @@ from phase7.report.view import groups
 _ALIGN = re.compile(r"text-align:(\w+)")
 
 
-def render_html(tree: xr.DataTree, *, lang: Literal["ja", "en"] = "ja", plots_dir: Path | None) -> str:
+def render_html(tree: xr.DataTree, *, lang: Lang = "ja", plots_dir: Path | None) -> str:
     """Write the report as one self-contained HTML document.
 
     Parameters
