@@ -132,7 +132,7 @@ def test_models_lists_every_known_model_and_whether_it_is_here(phase7_command, p
     for name, spec in REGISTRY.items():
         assert spec.location in rows[name]
         assert spec.architecture in rows[name]
-        assert " yes " not in rows[name]
+        assert f"{spec.download_bytes / 1e6:.0f} MB  no " in rows[name]
     assert phase7_command("models", "list") == (code, out, err)
 
 

@@ -190,10 +190,10 @@ def models(args: argparse.Namespace) -> int:
         files = find_model(args.name, store_root=args.store, show_progress=True, tell=say)
         tell(f"{files.name}: {files.folder} (fingerprint {files.fingerprint[:16]})")
         return 0
-    row = "{:<14} {:<20} {:>6} {:>5} {:>8} {:>11}  {:<9} {}"
-    tell(row.format("name", "architecture", "layers", "heads", "KV heads", "parameters", "here", "from"))
+    row = "{:<14} {:<20} {:>6} {:>5} {:>8} {:>11} {:>9}  {:<5} {}"
+    heading = ("architecture", "layers", "heads", "KV heads", "parameters", "download", "here", "from")
+    tell(row.format("name", *heading))
     for spec in REGISTRY.values():
-        here = "yes" if is_here(spec, args.store) else f"{spec.download_bytes / 1e6:.0f} MB"
         place = "PyPI wheel" if spec.source == "wheel" else "hub"
         tell(
             row.format(
@@ -203,7 +203,8 @@ def models(args: argparse.Namespace) -> int:
                 spec.n_heads,
                 spec.n_kv_heads,
                 f"{spec.n_parameters / 1e6:.1f} M",
-                here,
+                f"{spec.download_bytes / 1e6:.0f} MB",
+                "yes" if is_here(spec, args.store) else "no",
                 f"{place} {spec.location}",
             )
         )
