@@ -63,7 +63,9 @@ def footprint(files: ModelFiles, profile: Profile) -> Footprint:
         + 4 * queries * n_heads * (n_prompt + n_new)
     )
     weights = sum(path.stat().st_size for path in files.folder.glob("*.safetensors"))
-    # Loading holds the weights twice for a moment, and 16-bit files become 32-bit tensors.
+    half = (config.get("dtype") or config.get("torch_dtype")) in ("float16", "bfloat16")
+    weights *= 2 if half and profile.engine.dtype == "float32" else 1
+    # Loading holds the weights twice for a moment, and running holds packed copies of most of them.
     return Footprint(fixed_bytes=_PROCESS_BYTES + 2 * weights, bytes_per_row=floats * _FLOAT)
 
 

@@ -45,7 +45,8 @@ def fan_out(cache: Cache, *, n_slots: int, n_new: int) -> None:
 def copy_slots(layer: Any, source: Int[Tensor, N], target: Int[Tensor, N]) -> None:
     """Copy the generated tokens' keys and values from slots to slots of a shared layer."""
     for own in (layer.own_keys, layer.own_values):
-        own[target, :, : layer.n_own] = own[source, :, : layer.n_own]
+        held = own[:, :, : layer.n_own]
+        held.index_copy_(0, target, held.index_select(0, source))
 
 
 def values_of(layer: Any, slots: Int[Tensor, N], kv_heads: Int[Tensor, N]) -> Float[Tensor, "N keys d"]:

@@ -1,6 +1,7 @@
 """Rows by the free memory: a bound that grows with what a row needs, and a choice that keeps it."""
 
 import dataclasses
+import json
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from phase7.config import Patching, Profile, Sampling
 from phase7.memory import LADDER, Footprint, choose_max_rows, footprint
+from phase7.models.files import find_model
 from tests import tiny
 
 
@@ -40,3 +42,20 @@ def test_longer_texts_and_patched_prompts_need_more(architecture):
     assert footprint(files, everywhere).bytes_per_row > 5 * plain
     by_hand = 2 * tiny.N_LAYERS * files.n_heads * 8 * 30 * 4  # keys and values alone
     assert plain > (by_hand / 2 if architecture == "llama" else by_hand)
+
+
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_weights_in_sixteen_bits_take_twice_their_file(tmp_path, name):
+    tiny.save("gpt2", tmp_path / "m")
+    files = find_model(str(tmp_path / "m"), store_root=tmp_path)
+    profile = Profile(name="p", models=("m",), emotions=("gratitude",))
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config.pop("dtype", None)
+    sizes = {}
+    for dtype in ("float32", "float16", "bfloat16"):
+        (tmp_path / "m" / "config.json").write_text(json.dumps(config | {name: dtype}))
+        sizes[dtype] = footprint(files, profile).fixed_bytes
+    weights = (tmp_path / "m" / "model.safetensors").stat().st_size
+    assert sizes["float16"] == sizes["bfloat16"] == sizes["float32"] + 2 * weights
+    half = dataclasses.replace(profile, engine=dataclasses.replace(profile.engine, dtype="bfloat16"))
+    assert footprint(files, half).fixed_bytes == sizes["float32"]

@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicLayer
 
 from phase7.errors import UserError
 from phase7.models.files import ModelFiles
+from phase7.models.packed import can_pack, pack_products
 from phase7.models.quiet import quiet
 
 PatternSite = Literal["hook_pattern", "attn_dropout"]
@@ -116,8 +117,16 @@ class Model:
             yield
 
 
-def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32") -> Model:
+def load_model(
+    files: ModelFiles, *, device: str = "cpu", dtype: str = "float32", pack: bool = True
+) -> Model:
     """Load a model folder.
+
+    Parameters
+    ----------
+    pack : bool
+        Multiply with packed copies of the weights where the processor has them
+        (:mod:`phase7.models.packed`): faster, other last bits, and the weights take twice the memory.
 
     Raises
     ------
@@ -148,6 +157,8 @@ def load_model(files: ModelFiles, *, device: str = "cpu", dtype: str = "float32"
                 folder, hf_model=hf_model, tokenizer=tokenizer, device=torch_device
             )
             bridge.eval()
+            if pack and can_pack(torch_device, torch_dtype):
+                pack_products(bridge)
     except UserError:
         raise
     except Exception as error:
@@ -244,8 +255,8 @@ def _select_rows(block: Any, layer: int, rows: Callable[[int], Tensor | None]) -
         if index is None:
             return args, kwargs
         if args:
-            return (args[0][index], *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": kwargs["hidden_states"][index]}
+            return (args[0].index_select(0, index), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": kwargs["hidden_states"].index_select(0, index)}
 
     return block.register_forward_pre_hook(select, with_kwargs=True)
 

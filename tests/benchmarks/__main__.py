@@ -64,7 +64,8 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
         "models": {},
     }
     for name, source in named.items():
-        task = arms.make_task(models.load(source), n_tokens=n_tokens)
+        model, stock = models.load(source), models.load(source, pack=False)
+        task = arms.make_task(model, stock, n_tokens=n_tokens)
         record["models"][name] = compare(task, n_repeats)
         print(name, json.dumps(record["models"][name]), flush=True)
         if name == "smollm2":

@@ -37,6 +37,8 @@ class Task:
     ----------
     model : Model
         Without end-of-text tokens.
+    stock : Model
+        The same as the libraries load it, without packed weights: what the arms (b) to (d′) run.
     prompts : int [n_prompts, n_prompt_tokens]
         Token ids, all of one length, so that no arm pays for padding.
     donor : Donor
@@ -47,6 +49,7 @@ class Task:
     """
 
     model: Model
+    stock: Model
     prompts: torch.Tensor
     donor: Donor
     heads: tuple[Head, ...]
@@ -58,13 +61,25 @@ class Task:
         return Sampling(max_new_tokens=self.n_tokens, temperature=TEMPERATURE, top_p=TOP_P, seed=1)
 
 
-def make_task(model: Model, *, n_prompt_tokens: int = 20, n_tokens: int = 30) -> Task:
-    """The project's own prompts, cut to one length, and the mean over six emotion prompts."""
+def make_task(
+    model: Model, stock: Model | None = None, *, n_prompt_tokens: int = 20, n_tokens: int = 30
+) -> Task:
+    """The project's own prompts, cut to one length, and the mean over six emotion prompts.
+
+    `stock` may be left out where only phase7 runs.
+    """
     endless = dataclasses.replace(model, eos_ids=frozenset())
     neutral, emotion = (_cut(model, name, n_prompt_tokens) for name in ("neutral", "gratitude"))
     donor = DonorSum(capture(endless, ids, all_queries=False) for ids in emotion[:6].tolist()).mean()
     heads = parse_heads("all", n_layers=model.n_layers, n_heads=model.n_heads)
-    return Task(model=endless, prompts=neutral[:64], donor=donor, heads=heads, n_tokens=n_tokens)
+    return Task(
+        model=endless,
+        stock=stock or endless,
+        prompts=neutral[:64],
+        donor=donor,
+        heads=heads,
+        n_tokens=n_tokens,
+    )
 
 
 def _cut(model: Model, name: str, n_tokens: int) -> torch.Tensor:
@@ -103,7 +118,7 @@ def hooked_generate(task: Task, prompts: Sequence[int], head: Head) -> None:
         z[:, -1, head.head] = replacement
         return z
 
-    bridge = task.model.bridge
+    bridge = task.stock.bridge
     with bridge.hooks(fwd_hooks=[(f"blocks.{head.layer}.attn.hook_z", write)]):
         out = bridge.generate(
             task.prompts[list(prompts)],
@@ -123,7 +138,7 @@ def plain_generate(task: Task, prompt: int, n_rows: int, *, greedy: bool) -> Non
         "do_sample": True, "temperature": TEMPERATURE, "top_p": TOP_P, "top_k": 0,
     }  # fmt: skip
     ids = task.prompts[prompt].expand(n_rows, -1)
-    model = task.model.bridge.original_model
+    model = task.stock.bridge.original_model
     out = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -141,7 +156,7 @@ def gemm_seconds(task: Task, n_rows: int) -> float:
     """(e) One token for `n_rows` rows if nothing but the products with weights took time."""
     weights = [
         module.weight
-        for module in task.model.bridge.original_model.modules()
+        for module in task.stock.bridge.original_model.modules()
         if getattr(module, "weight", None) is not None
         and module.weight.ndim == 2
         and not isinstance(module, torch.nn.Embedding)

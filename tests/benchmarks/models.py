@@ -30,9 +30,9 @@ def gpt2_of_depth(folder: Path, n_layers: int) -> Model:
     return load(str(path))
 
 
-def load(name: str) -> Model:
+def load(name: str, *, pack: bool = True) -> Model:
     """A known model by name or a folder."""
-    return load_model(find_model(name, store_root=ROOT / "store"))
+    return load_model(find_model(name, store_root=ROOT / "store"), pack=pack)
 
 
 def _save(model: torch.nn.Module, folder: Path) -> None:

@@ -154,10 +154,13 @@ def _rest(record: dict[str, Any]) -> str:
   other row with the same tokens so far, so each layer computes one row for each distinct history among the rows
   not yet patched there, and one for each row that is (`phase7/sharing.py`). Under common noise most
   texts agree with the baseline for long.
+- **Weights are packed once.** A plain product on a CPU lays its weight out anew at every call; phase7's
+  products read a copy that is laid out for the processor (`phase7/models/packed.py`). The arms (b) to (d′) run the
+  libraries as they are.
 - **Finished rows are dropped.**
 - **Top-p without a sort**, noise drawn once for each (prompt, sample, step), distinct texts scored once.
 
 What holds to the bit: with float32 on the processors tested, shared layers, dropped rows, the number of rows and
-their order change no bit of any row's logits, because every product has whole blocks of 16 rows
-(`tests/properties/test_sharing_laws.py` compares with the plain engine). What holds to rounding only: other
+their order change no bit of any row's logits, because a packed product's row depends on nothing else and every other
+product has whole blocks of 16 rows (`tests/properties/test_packed_laws.py`; `tests/properties/test_sharing_laws.py` compares with the plain engine). What holds to rounding only: other
 processors, thread counts, devices and dtypes against one another."""

@@ -1,0 +1,67 @@
+"""Weights of a model's products, laid out once the way the processor reads them.
+
+What enters: a model's modules. What leaves: the same modules, whose float32 products on a CPU read a
+packed copy of the weight (oneDNN's blocked layout, the one that PyTorch's own compiler uses). A plain
+product lays the weight out anew at every call, which costs more than the product itself when a batch has
+few rows. The copy is made at the first use, so that modules that never run take no memory.
+
+A packed product's row has the same bits whatever the number of rows (two or more), of threads, and of
+the row's place; against the plain product it differs by rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers.pytorch_utils import Conv1D
+
+#: Rows the layout is chosen for; any number works.
+_TYPICAL_ROWS = 96
+
+Product = Callable[[Tensor], Tensor]
+
+
+def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this build of torch has packed products for such tensors."""
+    return (
+        device.type == "cpu"
+        and dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    )
+
+
+def pack_products(modules: torch.nn.Module) -> int:
+    """Let every linear layer among `modules` multiply with a packed copy of its weight.
+
+    Returns
+    -------
+    int
+        Linear layers found: `torch.nn.Linear` and GPT-2's `Conv1D`, not classes derived from them, whose
+        forward pass may do more.
+    """
+    layers = [module for module in modules.modules() if type(module) in (torch.nn.Linear, Conv1D)]
+    for layer in layers:
+        layer.forward = _packed(layer)
+    return len(layers)
+
+
+def _packed(layer: Any) -> Product:
+    transposed = isinstance(layer, Conv1D)
+    held: list[Any] = [None, None]  # which weight was packed, and its packed copy
+
+    def forward(x: Float[Tensor, "*rows n_in"]) -> Float[Tensor, "*rows n_out"]:
+        weight: Tensor = layer.weight
+        source = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        if held[0] != source:
+            plain = weight.detach().t().contiguous() if transposed else weight.detach()
+            held[:] = source, torch.ops.mkldnn._reorder_linear_weight(plain, _TYPICAL_ROWS)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, held[1], layer.bias, "none", [], "")
+        return product
+
+    return forward
