@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,107 @@ def test_a_missing_distributed_is_told_with_its_extra(project, monkeypatch, caps
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["build", "small", "--quiet", "--backend=dask", "--scheduler=tcp://x:1"]) == 2
     assert "pip install 'phase7[dask]'" in capsys.readouterr().err
+
+
+# --- what a worker refuses -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A site at which this process may work."""
+    monkeypatch.setattr(parallel, "_appears", lambda is_there, timeout_s: is_there())
+    files = tiny.load("llama").files
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / ".probe-1").write_text(".probe-1", encoding="utf-8")
+    return parallel.Site(
+        files=files,
+        engine=parallel.Engine(),
+        store=store,
+        n_threads=1,
+        probe=".probe-1",
+        versions=parallel.package_versions(),
+    )
+
+
+def test_a_worker_at_the_right_site_tells_its_processor(site):
+    assert parallel.check_worker(site) == parallel.machine()["processor"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"probe": ".probe-2"}, "shared by all workers"),
+        ({"store": Path("/nowhere/store")}, "shared by all workers"),
+        ({"versions": {"torch": "1.0"}}, "expected torch 1.0, got torch 2"),
+    ],
+)
+def test_a_worker_that_would_compute_something_else_refuses(site, changes, told):
+    with pytest.raises(UserError, match=told) as caught:
+        parallel.check_worker(replace(site, **changes))
+    assert "worker on" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_a_worker_without_the_models_files_refuses(site):
+    gone = replace(site, files=replace(site.files, folder=site.store / "gone"))
+    with pytest.raises(UserError, match="the model's files"):
+        parallel.check_worker(gone)
+
+
+def test_a_worker_with_other_weights_of_that_name_refuses(site, monkeypatch):
+    monkeypatch.setattr(parallel, "_held", {})
+    other = replace(site, files=replace(site.files, fingerprint="0" * 64))
+    with pytest.raises(UserError, match="fingerprint 0000"):
+        parallel.compute_unit((other, parallel.Unit(kind="capture", key={}, arguments=())), 0)
+
+
+def test_an_entry_that_never_appears_is_told(site, tmp_path):
+    workers = parallel.Workers(parallel.SERIAL, parallel.Store(site.store), lambda line: None)
+    unit = parallel.Unit(kind="capture", key={"a": 1}, arguments=())
+    with pytest.raises(UserError, match="the capture entry that a worker wrote"):
+        workers._await(unit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_workers_in_one_line_and_nothing_is_lost(serial, project, sent, code):
+    run = subprocess.Popen(
+        phase7("--quiet", "--backend=loky", "--jobs=2"), cwd=project, env=environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    memo = project / "store" / "memo" / "generation"
+    deadline = time.monotonic() + 150
+    while not list(memo.rglob("*.joblib")):
+        assert run.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    processes = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(sent)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == code, told
+    assert len(told.splitlines()) == 1 and "Traceback" not in told
+    assert "same command" in told
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert not alive
+    assert command(project).returncode == 0
+    assert_same_results(serial, project)
+
+
+@pytest.mark.slow
+def test_a_patch_in_several_processes_gives_the_serial_ones_bits(serial, tmp_path):
+    results = {}
+    for backend in (["--backend=serial"], ["--backend=loky", "--jobs=2"]):
+        folder = tmp_path / backend[0][10:]
+        shutil.copytree(serial, folder, ignore=shutil.ignore_patterns("store", "results", "docs"))
+        done = subprocess.run(
+            [sys.executable, "-m", "phase7", "patch", "--quiet", "--model=model", "--head-spec=0:1,1:2",
+             "--neutral-prompts=data/neutral_prompts.json", "--max-tokens=6", "--output=out/x.pkl",
+             "--emotion-prompts=data/gratitude_prompts.json", "--scorers=vader,keywords", *backend],
+            cwd=folder, env=environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        results[folder.name] = pickle.loads((folder / "out" / "x.pkl").read_bytes())
+    one, other = (repr(plain(result)) for result in results.values())
+    assert one == other and len(results) == 2
 
 
 # --- a real cluster ------------------------------------------------------------------------------

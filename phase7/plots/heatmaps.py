@@ -63,7 +63,8 @@ def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
     bar.set_label("mean KL (nats)" if metric is None else f"{effect} {metric}")
     canvas.suptitle(_heatmap_title(group, metric, cells, grids), fontsize=10.5)
     untested = any(bool(np.isnan(values).any()) for values, _ in grids.values())
-    _heatmap_legend(canvas, group, significant=metric is not None, untested=untested)
+    marked = metric is not None and any(bool((q < group.alpha).any()) for _, q in grids.values())
+    _heatmap_legend(canvas, group, significant=marked, untested=untested)
     return canvas
 
 
