@@ -214,6 +214,8 @@ def test_a_signal_ends_a_run_with_workers_in_one_line_and_nothing_is_lost(serial
     run = subprocess.Popen(
         phase7("--quiet", "--backend=loky", "--jobs=2"), cwd=project, env=environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell in the background has its commands ignore SIGINT, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     memo = project / "store" / "memo" / "generation"
     deadline = time.monotonic() + 150

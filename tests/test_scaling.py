@@ -1,8 +1,12 @@
-"""The laws of the simulation of large sweeps."""
+"""The laws of the simulation of large sweeps, and a page that says what the record says."""
+
+import copy
+import json
 
 import pytest
 
 from tests.measurements.scaling_model import LLAMAS, cluster, makespan, n_weights, sweep_flops
+from tests.measurements.scaling_page import PAGE, RECORD, render
 
 
 def test_more_workers_never_take_longer():
@@ -29,3 +33,41 @@ def test_without_sharing_a_step_costs_two_flop_a_weight_and_row():
 )
 def test_a_schedule_by_hand(n_workers, seconds):
     assert makespan(7, 10.0, 5.0, n_workers) == seconds
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_rendered_from_the_record(record):
+    assert PAGE.read_text(encoding="utf-8") == render(record)
+
+
+def test_a_changed_record_changes_the_page(record):
+    """Liveness: the comparison above would notice."""
+    for change in (
+        lambda r: r["fit"].update(gflop_per_s=1.0),
+        lambda r: r["two_workers"].update(measured_s=999.0),
+        lambda r: r["sharing"]["share_by_depth"].__setitem__(0, 0.999),
+        lambda r: r["clusters"][0]["hours"].update({"1": 12345.6}),
+    ):
+        changed = copy.deepcopy(record)
+        change(changed)
+        assert render(changed) != render(record)
+
+
+def test_the_simulated_clusters_follow_from_the_measured_sharing(record):
+    depth = record["sharing"]["share_by_depth"]
+    assert len(depth) == 10 and 0 < depth[0] < depth[-1] <= 1
+    assert record["clusters"] == [cluster(name, depth) for name in LLAMAS]
+
+
+def test_the_fit_is_that_of_the_measured_sweeps(record):
+    seconds = [
+        p["gflop"] / record["fit"]["gflop_per_s"]
+        + p["layer_steps"] * record["fit"]["overhead_ms_per_layer_step"] / 1000
+        for p in record["sweeps"]
+    ]
+    errors = [abs(s / p["seconds"] - 1) for s, p in zip(seconds, record["sweeps"], strict=True)]
+    assert max(errors) == pytest.approx(record["fit"]["largest_relative_error"], abs=0.01)

@@ -136,12 +136,16 @@ Two worker processes of one thread each, {two["batches"]} batches: predicted {tw
 worker processes and what two processes take from each other's memory bandwidth."""
 
 
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+
+
 def _simulated(record: dict[str, Any]) -> str:
     workers = list(record["clusters"][0]["hours"])
     head = " | ".join(f"{n} worker{'s' * (n != '1')}" for n in workers)
     rows = "\n".join(
         f"| {c['model']} | {c['device']['name']} | {c['cells']:,} | {c['batches']:,} | {c['batch_s']:.1f} |"
-        f" {' | '.join(format(c['hours'][n], '.1f') for n in workers)} |"
+        f" {' | '.join(_hours(c['hours'][n]) for n in workers)} |"
         for c in record["clusters"]
     )
     devices = "; ".join(
@@ -153,7 +157,7 @@ def _simulated(record: dict[str, Any]) -> str:
 
 A simulation, not a measurement: nothing here was run on such devices. A sweep is all heads × {N_MODES} modes × \
 {N_PROMPTS} prompts
-× {N_ROLES} donors, {N_TOKENS} tokens, in batches of {MAX_ROWS} rows, for one emotion. Hours:
+× {N_ROLES} donors, {N_TOKENS} tokens, in batches of {MAX_ROWS} rows, for one emotion:
 
 | model | one device | cells | batches | seconds a batch | {head} |
 | --- | --- | ---: | ---: | ---: | {" | ".join("---:" for _ in workers)} |
