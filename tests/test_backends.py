@@ -130,6 +130,7 @@ def test_options_that_do_not_fit_are_refused(options, told):
 
 def test_a_scheduler_that_does_not_answer_is_told_in_one_line(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
+    monkeypatch.setattr(parallel, "_CONNECT_S", 2.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers here
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
