@@ -26,6 +26,7 @@ import psutil
 from phase7.config import Engine
 from phase7.errors import UserError
 from phase7.execution import Executor, FanOut, Unit
+from phase7.loky_workers import end_workers, manager_held_back
 from phase7.models.files import ModelFiles, find_model
 from phase7.provenance import machine, made_with, package_versions
 from phase7.store import Store, writable_folder, write_text
@@ -247,14 +248,15 @@ class Workers:
                 self._n_workers = _first_workers(self._client, self._backend.scheduler)
             else:
                 self._n_workers = self._loky_jobs()
-                self._exit.callback(_end_loky)
+                self._exit.enter_context(manager_held_back())
+                self._exit.callback(end_workers)
             self._exit = self._exit.pop_all()
         name, n = self._backend.name, self._n_workers
         self._say(f"{name}: {_count(n, 'worker')}, {_count(self._n_threads, 'thread')} each")
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._exit.close()
+    def __exit__(self, *error: Any) -> None:
+        self._exit.__exit__(*error)
 
     def fan_out(self, files: ModelFiles, engine: Engine) -> FanOut | None:
         """What computes one model's units; None where this process does it itself."""
@@ -423,10 +425,3 @@ def _in_one_line(backend: Backend) -> Iterator[None]:
             remedy="a worker was killed, often for want of memory, or the connection was lost;"
             f" {remedy}, and run the same command again: finished entries are kept",
         ) from error
-
-
-def _end_loky() -> None:
-    """End the worker processes, also those in the midst of a unit."""
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor().shutdown(wait=True, kill_workers=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ import pytest
 from phase7 import parallel
 from phase7.cli import main
 from phase7.errors import UserError
+from phase7.loky_workers import manager_held_back
 from phase7.parallel import Backend
 from tests import tiny
 from tests.test_end_to_end import EMOTION, NEUTRAL, PROFILE, REPOSITORY, arrays, assert_same_bits
@@ -207,6 +210,25 @@ def test_an_entry_that_never_appears_is_told(site, tmp_path):
     unit = parallel.Unit(kind="capture", key={"a": 1}, arguments=())
     with pytest.raises(UserError, match="the capture entry that a worker wrote"):
         workers._await(unit)
+
+
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt, ValueError])
+def test_what_lokys_thread_raises_is_told_unless_the_run_is_stopped(monkeypatch, end):
+    told: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.thread.name))
+
+    def fail() -> None:
+        raise KeyError(16)
+
+    with contextlib.suppress(KeyboardInterrupt, ValueError), manager_held_back():
+        for name in ("ExecutorManagerThread", "another"):
+            thread = threading.Thread(target=fail, name=name)
+            thread.start()
+            thread.join()
+        assert told == ["another"]
+        if end:
+            raise end
+    assert told == (["another"] if end is KeyboardInterrupt else ["another", "ExecutorManagerThread"])
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ LAYERS = (
     ("report",),
     ("plots",),
     ("accessor",),
-    ("provenance", "paths"),
+    ("provenance", "paths", "loky_workers"),
     ("parallel",),
     ("pipeline",),
     ("cli",),
