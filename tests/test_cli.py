@@ -387,3 +387,14 @@ def test_importing_the_command_line_loads_no_heavy_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     assert done.stdout.endswith("loaded: []\n")
+
+
+def test_an_error_that_cannot_be_written_still_gives_its_exit_code(monkeypatch):
+    class Full:
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+        flush = write
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert main(["models", "fetch"]) == 2

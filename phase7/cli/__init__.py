@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from phase7.cli.interrupts import Terminated, handled_signals, ignore_signals
-from phase7.cli.terminal import printable
+from phase7.cli.terminal import complain
 from phase7.errors import Phase7Error, UserError
 
 __all__ = ["command", "main"]
@@ -55,14 +55,14 @@ def _run(argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return code
     except Phase7Error as error:
-        print(f"phase7: error: {printable(str(error))}", file=sys.stderr)
+        complain(str(error))
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a disk that fails, a permission that is missing, a folder that is gone
         place = f"{error.filename}: " if error.filename else ""
-        print(f"phase7: error: {printable(f'{place}{error.strerror or error}')}", file=sys.stderr)
+        complain(f"{place}{error.strerror or error}")
         return 2
 
 

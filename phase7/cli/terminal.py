@@ -6,6 +6,7 @@ on standard output, progress and errors on standard error.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 
@@ -22,6 +23,12 @@ def tell(line: str) -> None:
 
 def say(line: str) -> None:
     print(f"phase7: {printable(line)}", file=sys.stderr, flush=True)
+
+
+def complain(line: str) -> None:
+    """Print an error's line; where even that cannot be written, the exit code is all there is."""
+    with contextlib.suppress(OSError):
+        print(f"phase7: error: {printable(line)}", file=sys.stderr, flush=True)
 
 
 class _OneLine(logging.Formatter):

@@ -109,7 +109,11 @@ class Forked:
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            os._exit(self._child(folder, act))
+            code = 98
+            try:
+                code = self._child(folder, act)
+            finally:  # whatever happens, the child must not go on as the parent
+                os._exit(code)
 
     def _child(self, folder: Path, act: Callable[[], int]) -> int:
         handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -128,7 +132,8 @@ class Forked:
             traceback.print_exc()
             return 99
         finally:
-            sys.stdout.flush()
+            with contextlib.suppress(OSError):  # a limit on file sizes also holds for the log
+                sys.stdout.flush()
 
     def poll(self) -> int | None:
         if self.returncode is None:
