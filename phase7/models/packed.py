@@ -11,6 +11,7 @@ the row's place; against the plain product it differs by rounding.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -53,9 +54,13 @@ def pack_products(modules: torch.nn.Module) -> int:
 
 def _packed(layer: Any) -> Product:
     transposed = isinstance(layer, Conv1D)
+    whose = weakref.ref(
+        layer
+    )  # the layer holds this function: no cycle, so that it is freed with its model
     held: list[Any] = [None, None]  # which weight was packed, and its packed copy
 
     def forward(x: Float[Tensor, "*rows n_in"]) -> Float[Tensor, "*rows n_out"]:
+        layer: Any = whose()
         weight: Tensor = layer.weight
         source = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
         if held[0] != source:

@@ -37,13 +37,14 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int, default=N_REPEATS)
     parser.add_argument("--memory", metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory:
         _print_peak(args.memory)
         return
     with tempfile.TemporaryDirectory() as folder:
-        record = measure(Path(folder), quick=args.quick)
+        record = measure(Path(folder), quick=args.quick, n_repeats=args.repeats)
     page = render(record)
     print(page)
     if not args.quick:
@@ -51,9 +52,9 @@ def main() -> None:
         write_text(PAGE, page)
 
 
-def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
+def measure(folder: Path, *, quick: bool, n_repeats: int) -> dict[str, Any]:
     """Every figure of the page."""
-    n_tokens, n_repeats = (3, 1) if quick else (30, N_REPEATS)
+    n_tokens, n_repeats = (3, 1) if quick else (30, n_repeats)
     named = models.benchmark_models(folder)
     record: dict[str, Any] = {
         "threads": torch.get_num_threads(),
@@ -104,11 +105,14 @@ def compare(task: arms.Task, n_repeats: int) -> dict[str, Any]:
         arm: [1000 * s / (run[arm][0] * task.n_tokens) for s in values]
         for arm, values in seconds.items()
     }
-    gemm = 1000 * arms.gemm_seconds(task, n_rows) / n_rows
+    gemm = {
+        name: round(1000 * arms.gemm_seconds(task, n_rows, pack=pack) / n_rows, 4)
+        for name, pack in (("e", False), ("e_packed", True))
+    }
     return {
         "n_heads": n_heads,
         "n_layers": task.model.n_layers,
-        "ms_per_token": {arm: round(statistics.median(v), 4) for arm, v in ms.items()} | {"e": round(gemm, 4)},
+        "ms_per_token": {arm: round(statistics.median(v), 4) for arm, v in ms.items()} | gemm,
         "ms_per_token_all": {arm: [round(x, 4) for x in v] for arm, v in ms.items()},
         "ratio": {
             arm: round(statistics.median(x / a for x, a in zip(values, ms["a"], strict=True)), 2)
@@ -167,7 +171,15 @@ def _print_peak(model: str) -> None:
         donors={"emotion": task.donor},
         sampling=task.sampling,
     )
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+    print(_peak_bytes() / 1e9)
+
+
+def _peak_bytes() -> int:
+    """Peak resident memory of this process alone; `ru_maxrss` begins with that of its parent."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def warm_seconds(n_repeats: int) -> dict[str, float | None]:

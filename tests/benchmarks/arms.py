@@ -11,11 +11,13 @@ import dataclasses
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from phase7.capture import capture
 from phase7.config import Sampling
@@ -23,6 +25,7 @@ from phase7.donors import Donor, DonorSum
 from phase7.generation import generate
 from phase7.heads import Head, parse_heads
 from phase7.models.loading import Model
+from phase7.models.packed import pack_products
 from phase7.patching import Patch
 
 ROOT = Path(__file__).parents[2]
@@ -152,22 +155,24 @@ def plain_generate(task: Task, prompt: int, n_rows: int, *, greedy: bool) -> Non
     _expect(out.shape, (n_rows, task.prompts.shape[1] + task.n_tokens))
 
 
-def gemm_seconds(task: Task, n_rows: int) -> float:
+def gemm_seconds(task: Task, n_rows: int, *, pack: bool = False) -> float:
     """(e) One token for `n_rows` rows if nothing but the products with weights took time."""
-    weights = [
-        module.weight
-        for module in task.stock.bridge.original_model.modules()
-        if getattr(module, "weight", None) is not None
-        and module.weight.ndim == 2
-        and not isinstance(module, torch.nn.Embedding)
-    ]
-    shapes: dict[tuple[int, int], int] = {}
-    for weight in weights:
-        shapes[tuple(weight.shape)] = shapes.get(tuple(weight.shape), 0) + 1
+    shapes: Counter[tuple[int, int]] = Counter()
+
+    def count(module: torch.nn.Module, args: tuple[torch.Tensor], out: torch.Tensor) -> None:
+        shapes[out.shape[-1], args[0].shape[-1]] += 1
+
+    layers = [m for m in task.stock.bridge.modules() if type(m) in (torch.nn.Linear, Conv1D)]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    task.stock.bridge(task.prompts[:1, :2])  # bridges hold some weights twice: count what runs
+    for handle in handles:
+        handle.remove()
     total = 0.0
     for (n_out, n_in), count in shapes.items():
-        x, w = torch.randn(n_rows, n_in), torch.randn(n_out, n_in)
-        total += count * min(timed(lambda x=x, w=w: torch.nn.functional.linear(x, w)) for _ in range(5))
+        x, layer = torch.randn(n_rows, n_in), torch.nn.Linear(n_in, n_out, bias=False)
+        if pack:
+            pack_products(layer)
+        total += count * min(timed(lambda x=x, layer=layer: layer(x)) for _ in range(5))
     return total
 
 

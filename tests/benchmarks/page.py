@@ -19,7 +19,8 @@ ARMS = {
     "c": "transformer-lens, one prompt and one head at a time",
     "d": "transformers' `generate`, as many rows, *no patch*, the same sampling",
     "d_greedy": "(d′) the same, greedy",
-    "e": "the products with the weights alone, every row in every layer",
+    "e": "the products with the weights alone, as torch multiplies, every row in every layer",
+    "e_packed": "the same with packed weights",
 }
 #: What the sweep must reach against each arm.
 WANTED = {"b": 5.0, "c": 50.0, "d": 2.0, "d_greedy": 1.4}
@@ -50,7 +51,7 @@ tox -e bench          # or: python -m tests.benchmarks
 on {record["threads"]} threads of {machine["processor"] or machine["architecture"]} ({machine["n_cpus"]} processors, \
 torch {packages["torch"]}, transformers {packages["transformers"]}, transformer-lens \
 {packages["transformer-lens"]}). Times are disturbed by whatever else a machine does; ratios are taken repeat by
-repeat, and the median of {record["n_repeats"]} is shown.{record.get("note", "")}
+repeat, {_repeats(record["n_repeats"])}{record.get("note", "")}
 
 ## What is compared
 
@@ -66,6 +67,10 @@ texts agree with the baseline for longer than real ones do, which helps the shar
 SmolLM2, whose weights and texts are real, are the ones to go by."""
 
 
+def _repeats(n: int) -> str:
+    return "and every arm ran once." if n == 1 else f"and the median of {n} is shown."
+
+
 def _model(name: str, figures: dict[str, Any]) -> str:
     ms, ratio = figures["ms_per_token"], figures["ratio"]
     lines = [
@@ -78,10 +83,15 @@ def _model(name: str, figures: dict[str, Any]) -> str:
         "| --- | --- | ---: | ---: | ---: |",
     ]
     for arm, what in ARMS.items():
-        label = {"d_greedy": "d′", "a_plain": "a, plain"}.get(arm, arm)
+        label = {"d_greedy": "d′", "a_plain": "a, plain", "e_packed": "e, packed"}.get(arm, arm)
         times = f"{ratio[arm]:.2f}" if arm in ratio else f"{ms[arm] / ms['a']:.2f}"
         wanted = _verdict(ratio[arm], WANTED[arm]) if arm in WANTED else ""
         lines.append(f"| {label} | {what} | {ms[arm]:.2f} | {times} | {wanted} |")
+    lines += [
+        "",
+        f"{WANTED['b']:g} × (b) is {ms['b'] / WANTED['b']:.2f} ms a token and {WANTED['c']:g} × (c)"
+        f" {ms['c'] / WANTED['c']:.2f}; the packed products alone take {ms['e_packed']:.2f} without shared layers.",
+    ]
     return "\n".join(lines)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -139,3 +142,16 @@ def test_a_model_runs_packed_and_says_the_same_as_plain(architecture):
     ran = [generate(m, "p", tokens, patches, donors={}, sampling=sampling) for m in (model, plain)]
     np.testing.assert_array_equal(ran[0].baseline_tokens, ran[1].baseline_tokens)
     np.testing.assert_array_equal(ran[0].patched_tokens, ran[1].patched_tokens)
+
+
+def test_a_packed_layer_is_freed_with_its_last_reference():
+    made = packed(layer("linear", 8, 8))
+    with torch.inference_mode():
+        made(torch.randn(2, 8))
+    gone = weakref.ref(made)
+    gc.disable()
+    try:
+        del made
+        assert gone() is None
+    finally:
+        gc.enable()
