@@ -127,6 +127,7 @@ def load_model(
     pack : bool
         Multiply with packed copies of the weights where the processor has them
         (:mod:`phase7.models.packed`): faster, other last bits, and the weights take twice the memory.
+        Load such a model again rather than copy it: a copy's layers would read the first one's weights.
 
     Raises
     ------
