@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
+
+from phase7.cli.terminal import say
 
 AGAIN_AFTER_S = 3.0
 
@@ -41,11 +42,7 @@ class Signals:
         """Say how to continue; the exit code to leave with."""
         ignore_signals()  # what follows takes no time: let it finish
         _alarm_after(0)
-        print(
-            "phase7: stopped; finished entries are kept, run the same command again to continue",
-            file=sys.stderr,
-            flush=True,
-        )
+        say("stopped; finished entries are kept, run the same command again to continue")
         return code
 
 

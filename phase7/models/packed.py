@@ -54,9 +54,8 @@ def pack_products(modules: torch.nn.Module) -> int:
 
 def _packed(layer: Any) -> Product:
     transposed = isinstance(layer, Conv1D)
-    whose = weakref.ref(
-        layer
-    )  # the layer holds this function: no cycle, so that it is freed with its model
+    # The layer holds this function: a reference back would keep the model in memory.
+    whose = weakref.ref(layer)
     held: list[Any] = [None, None]  # which weight was packed, and its packed copy
 
     def forward(x: Float[Tensor, "*rows n_in"]) -> Float[Tensor, "*rows n_out"]:

@@ -168,11 +168,11 @@ def gemm_seconds(task: Task, n_rows: int, *, pack: bool = False) -> float:
     for handle in handles:
         handle.remove()
     total = 0.0
-    for (n_out, n_in), count in shapes.items():
+    for (n_out, n_in), n_calls in shapes.items():
         x, layer = torch.randn(n_rows, n_in), torch.nn.Linear(n_in, n_out, bias=False)
         if pack:
             pack_products(layer)
-        total += count * min(timed(lambda x=x, layer=layer: layer(x)) for _ in range(5))
+        total += n_calls * min(timed(lambda x=x, layer=layer: layer(x)) for _ in range(5))
     return total
 
 
