@@ -29,7 +29,7 @@ from phase7.shared_prefix import copy_slots, fan_out, shares_layers
 from phase7.sharing import ROW_BLOCK, Copies, Ints, SharedLayers, whole_blocks
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,7 +143,8 @@ class _DecodeLoop:
         self._n_rows = len(patches) * sampling.samples
         self._eos = sorted(model.eos_ids)
         self._cache = model.new_cache()
-        self._layout = SharedLayers([0] * self._n_rows, model.n_layers)
+        self._n_slots = whole_blocks(self._n_rows, model.row_block)
+        self._layout = SharedLayers([0] * self._n_rows, model.n_layers, model.row_block)
         self._can_drop = False
         self._next = np.full(self._n_rows, tokens[-1], dtype=np.int64)
         self.kl_first_token: np.ndarray[Any, np.dtype[np.float64]] = np.empty(0)
@@ -183,15 +184,16 @@ class _DecodeLoop:
         if share_layers and self._can_drop:
             n_layers = self._model.n_layers
             first = [min((h.layer for h in p.heads), default=n_layers) for p in self._patches]
-            self._layout = SharedLayers(np.repeat(first, self._sampling.samples), n_layers)
+            rows = np.repeat(first, self._sampling.samples)
+            self._layout = SharedLayers(rows, n_layers, self._model.row_block)
         n_new = self._sampling.max_new_tokens
-        fan_out(self._cache, n_slots=whole_blocks(self._n_rows), n_new=n_new)
+        fan_out(self._cache, n_slots=self._n_slots, n_new=n_new, buffers=self._model.buffers)
 
     def prefill_by_row(self, tokens: Sequence[int]) -> None:
         """Run all tokens but the last in every row, under the hooks, which patch them too."""
         if len(tokens) > 1:
             self._patcher.at(0, self._cache, self._layout)
-            self._forward(self._ids(tokens[:-1]).expand(whole_blocks(self._n_rows), -1), 0)
+            self._forward(self._ids(tokens[:-1]).expand(self._n_slots, -1), 0)
 
     def rows_entering(self, layer: int) -> Tensor | None:
         """For `Model.hooked`: which rows of the layer below enter a layer; None for all as they are."""

@@ -12,6 +12,7 @@ that attention does with keys and values, and becomes an ordinary tensor for any
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -19,6 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
+
+from phase7.sharing import whole_blocks
 
 
 def shares_layers(cache: Cache) -> bool:
@@ -29,15 +32,38 @@ def shares_layers(cache: Cache) -> bool:
     return all(type(layer) is DynamicLayer and layer.is_initialized for layer in cache.layers)
 
 
-def fan_out(cache: Cache, *, n_slots: int, n_new: int) -> None:
+class Buffers:
+    """Memory that one batch's keys and values leave to the next one's.
+
+    Fresh memory costs more at its first use than all that is written to it. One batch at a time.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, str], Tensor] = {}
+
+    def take(self, layer: int, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        """An uninitialised tensor of the shape, with the dtype and device of `like`."""
+        n, held = math.prod(shape), self._held.get((layer, name))
+        if held is None or len(held) < n or (held.dtype, held.device) != (like.dtype, like.device):
+            held = self._held[layer, name] = like.new_empty(n)
+        return held[:n].view(*shape)
+
+
+def fan_out(cache: Cache, *, n_slots: int, n_new: int, buffers: Buffers) -> None:
     """Give a cache of one row `n_slots` slots that share what it holds, with room for `n_new` tokens.
 
-    Layers of a kind that drops old tokens (sliding windows) are copied by slot instead.
+    The cache lives until the next one takes the same buffers. Layers of a kind that drops old tokens
+    (sliding windows) are copied by slot instead.
     """
     layers: list[Any] = cache.layers
     for number, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
-            layers[number] = SharedPrefixLayer(layer, n_slots=n_slots, n_new=n_new)
+            own = [
+                buffers.take(number, name, (n_slots, held.shape[1], n_new, held.shape[3]), held)
+                for name, held in (("keys", layer.keys), ("values", layer.values))
+                if held is not None  # None only before the prefill
+            ]
+            layers[number] = SharedPrefixLayer(layer, *own)
         else:
             layer.batch_repeat_interleave(n_slots)
 
@@ -64,13 +90,11 @@ class SharedPrefixLayer(DynamicLayer):
     A step may use only the first few slots.
     """
 
-    def __init__(self, prefilled: DynamicLayer, *, n_slots: int, n_new: int) -> None:
+    def __init__(self, prefilled: DynamicLayer, own_keys: Tensor, own_values: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.shared_keys = cast("Tensor", prefilled.keys)  # None only before the prefill
         self.shared_values = cast("Tensor", prefilled.values)
-        shape = (n_slots, self.shared_keys.shape[1], n_new, self.shared_keys.shape[3])
-        self.own_keys = self.shared_keys.new_empty(shape)
-        self.own_values = self.shared_values.new_empty((*shape[:3], self.shared_values.shape[3]))
+        self.own_keys, self.own_values = own_keys, own_values
         self.n_own = 0
         self.is_initialized = True
 
@@ -204,7 +228,9 @@ class SharedKeysOrValues:
         """[rows, kv_heads, m, x] times [kv_heads, x, y] as one product a KV head."""
         rows, kv_heads, m, width = by_kv.shape
         stacked = by_kv.transpose(0, 1).reshape(kv_heads, rows * m, width)
-        return (stacked @ shared).reshape(kv_heads, rows, m, -1).transpose(0, 1)
+        fill = whole_blocks(rows * m) - rows * m
+        product = torch.nn.functional.pad(stacked, (0, 0, 0, fill)) @ shared
+        return product[:, : rows * m].reshape(kv_heads, rows, m, -1).transpose(0, 1)
 
     def _with(self, *, n_repeats: int | None = None, transposed: bool | None = None) -> Any:
         return SharedKeysOrValues(

@@ -9,9 +9,10 @@ each layer, the slot that computes each row, and how slots follow from the slots
 slot keeps its keys and values over the steps, so a group that splits copies them to its new slots.
 Nothing here imports torch.
 
-Matrix products treat rows in blocks (of 4 or 8 here, by processor and library), and the rows left over
-take another path whose last bits differ. So the slots of a layer are filled up to whole blocks: a row's
-bits then depend neither on the other rows nor on their number.
+Plain matrix products treat rows in blocks (of 4 or 8 here, by processor and library), and the rows left
+over take another path whose last bits differ. So the slots of a layer are filled up to whole blocks: a
+row's bits then depend neither on the other rows nor on their number. Packed products
+(:mod:`phase7.models.packed`) need no more than two rows for that.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from typing import Any
 
 import numpy as np
 
-#: A multiple of every block size seen, also when two threads share the rows.
+#: Rows of plain products: a multiple of every block size seen, also when two threads share the rows.
 ROW_BLOCK = 16
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def whole_blocks(n_rows: int) -> int:
+def whole_blocks(n_rows: int, row_block: int = ROW_BLOCK) -> int:
     """`n_rows` rounded up to whole blocks."""
-    return -(-n_rows // ROW_BLOCK) * ROW_BLOCK
+    return -(-n_rows // row_block) * row_block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,14 @@ class SharedLayers:
         First patched layer of each row; `n_layers` for an unpatched row, 0 for a row that shares
         nothing.
     n_layers : int
+    row_block : int
+        The slots of a layer are filled up to a multiple of it.
     """
 
-    def __init__(self, first_patched: Sequence[int] | Ints, n_layers: int) -> None:
-        self.n_rows, self.n_layers = len(first_patched), n_layers
+    def __init__(
+        self, first_patched: Sequence[int] | Ints, n_layers: int, row_block: int = ROW_BLOCK
+    ) -> None:
+        self.n_rows, self.n_layers, self._row_block = len(first_patched), n_layers, row_block
         self._first = np.asarray(first_patched, dtype=np.int64)
         self._history = np.zeros(self.n_rows, dtype=np.int64)
         self._n_histories = 1
@@ -68,7 +73,7 @@ class SharedLayers:
 
     def n_slots(self, layer: int) -> int:
         """Slots in `layer`, filled up to whole blocks."""
-        return whole_blocks(int(self._n_used[layer]))
+        return whole_blocks(int(self._n_used[layer]), self._row_block)
 
     def origin(self, layer: int) -> Ints:
         """For each slot of `layer`, the slot of the layer below (in layer 0: the row) it continues.

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phase7.shared_prefix import Buffers
 from phase7.sharing import ROW_BLOCK, SharedLayers, whole_blocks
 
 N_LAYERS = 4
@@ -77,6 +78,30 @@ def test_a_slot_holds_one_private_row_or_all_rows_of_one_history(run):
                 held = seen[layer][int(slots[row])]
                 assert held == texts[row][:-1] or held == texts[row]
                 seen[layer][int(slots[row])] = texts[row]
+
+
+def test_a_layer_has_whole_blocks_of_the_size_asked():
+    for block in (2, 16):
+        layout = SharedLayers([0] * 5 + [2] * 3, N_LAYERS, block)
+        rows = [layout.n_slots(layer) for layer in range(N_LAYERS)]
+        assert rows == [whole_blocks(n, block) for n in (6, 6, 8, 8)]
+        assert all(len(layout.origin(layer)) == rows[layer] for layer in range(N_LAYERS))
+
+
+def test_the_next_batch_takes_the_same_memory_where_it_is_enough():
+    buffers, like = Buffers(), torch.zeros(1)
+    first = buffers.take(0, "keys", (4, 3), like)
+    smaller = buffers.take(0, "keys", (2, 5), like)
+    assert smaller.data_ptr() == first.data_ptr()
+    assert smaller.shape == (2, 5)
+    others = [
+        buffers.take(0, "values", (4, 3), like),
+        buffers.take(1, "keys", (4, 3), like),
+        buffers.take(0, "keys", (40, 3), like),
+        buffers.take(0, "keys", (4, 3), like.bfloat16()),
+    ]
+    assert len({tensor.data_ptr() for tensor in [first, *others]}) == 5
+    assert others[-1].dtype == torch.bfloat16
 
 
 def test_rows_that_differ_nowhere_are_computed_once():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -20,8 +20,11 @@ from transformers.cache_utils import DynamicLayer
 
 from phase7.errors import UserError
 from phase7.models.files import ModelFiles
-from phase7.models.packed import can_pack, pack_products
+from phase7.models.lean import make_lean
+from phase7.models.packed import PACKED_ROWS, all_packed, can_pack, pack_products
 from phase7.models.quiet import quiet
+from phase7.shared_prefix import Buffers
+from phase7.sharing import ROW_BLOCK
 
 PatternSite = Literal["hook_pattern", "attn_dropout"]
 Hook = Callable[[Tensor, Any], Tensor | None]
@@ -48,6 +51,10 @@ class Model:
         (which does nothing at inference). None: patterns cannot be read in time.
     device : torch.device
     dtype : torch.dtype
+    row_block : int
+        A row's bits depend on no other row in batches of a multiple of so many rows.
+    buffers : Buffers
+        Memory for the keys and values of one batch after the other.
     """
 
     bridge: Any
@@ -62,6 +69,8 @@ class Model:
     pattern_site: PatternSite | None
     device: torch.device
     dtype: torch.dtype
+    row_block: int
+    buffers: Buffers = field(default_factory=Buffers)
 
     @property
     def name(self) -> str:
@@ -158,8 +167,11 @@ def load_model(
                 folder, hf_model=hf_model, tokenizer=tokenizer, device=torch_device
             )
             bridge.eval()
+            row_block = ROW_BLOCK
             if pack and can_pack(torch_device, torch_dtype):
+                make_lean(bridge)
                 pack_products(bridge)
+                row_block = PACKED_ROWS if all_packed(bridge) else ROW_BLOCK
     except UserError:
         raise
     except Exception as error:
@@ -181,6 +193,7 @@ def load_model(
         pattern_site=_probe(bridge, files),
         device=torch_device,
         dtype=torch_dtype,
+        row_block=row_block,
     )
     composes = model.pattern_site is not None and _composes(model)
     return model if composes else replace(model, pattern_site=None)

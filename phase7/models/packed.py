@@ -20,8 +20,13 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
+_LAYERS = (torch.nn.Linear, Conv1D)
+
 #: Rows the layout is chosen for; any number works.
 _TYPICAL_ROWS = 96
+
+#: Rows a packed product needs at least, so that a row's bits depend on no other.
+PACKED_ROWS = 2
 
 Product = Callable[[Tensor], Tensor]
 
@@ -37,6 +42,12 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
+def all_packed(modules: torch.nn.Module) -> bool:
+    """Whether packed products and look-ups are all that the modules do with matrices of weights."""
+    others = (m for m in modules.modules() if type(m) not in (*_LAYERS, torch.nn.Embedding))
+    return all(p.ndim < 2 for m in others for p in m.parameters(recurse=False))
+
+
 def pack_products(modules: torch.nn.Module) -> int:
     """Let every linear layer among `modules` multiply with a packed copy of its weight.
 
@@ -46,7 +57,7 @@ def pack_products(modules: torch.nn.Module) -> int:
         Linear layers found: `torch.nn.Linear` and GPT-2's `Conv1D`, not classes derived from them, whose
         forward pass may do more.
     """
-    layers = [module for module in modules.modules() if type(module) in (torch.nn.Linear, Conv1D)]
+    layers = [module for module in modules.modules() if type(module) in _LAYERS]
     for layer in layers:
         layer.forward = _packed(layer)
     return len(layers)

@@ -17,8 +17,9 @@ from phase7.config import Sampling
 from phase7.generation import generate
 from phase7.heads import Head
 from phase7.models.loading import load_model
-from phase7.models.packed import can_pack, pack_products
+from phase7.models.packed import PACKED_ROWS, all_packed, can_pack, pack_products
 from phase7.patching import Patch
+from phase7.sharing import ROW_BLOCK
 from phase7.tokens import encode
 from tests import tiny
 
@@ -155,3 +156,15 @@ def test_a_packed_layer_is_freed_with_its_last_reference():
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_model_of_other_products_keeps_whole_blocks():
+    """Only packed products let a layer have any number of rows."""
+    ordinary = torch.nn.Sequential(
+        torch.nn.Embedding(5, 4), torch.nn.LayerNorm(4), torch.nn.Linear(4, 4)
+    )
+    assert all_packed(ordinary)
+    assert not all_packed(torch.nn.Sequential(ordinary, torch.nn.Bilinear(4, 4, 4)))
+    model = tiny.load("gpt2")
+    assert model.row_block == PACKED_ROWS < ROW_BLOCK
+    assert load_model(model.files, pack=False).row_block == ROW_BLOCK

@@ -94,8 +94,8 @@ def test_sharing_a_layer_too_many_is_noticed(monkeypatch):
     model = tiny.load("gpt2")
     layout = generation.SharedLayers
 
-    def wrong(first, n_layers):
-        return layout(np.minimum(np.asarray(first) + 1, n_layers), n_layers)
+    def wrong(first, n_layers, row_block):
+        return layout(np.minimum(np.asarray(first) + 1, n_layers), n_layers, row_block)
 
     patches = [Patch(heads=(h,), donor="zero") for h in ALL_HEADS if h.layer == 1]
     sampling = Sampling(max_new_tokens=8, seed=1)
