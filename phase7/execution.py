@@ -8,6 +8,7 @@ so that another process computes it into the same store.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,8 +53,21 @@ class Unit:
     n_tokens: int = 0
 
 
-#: Computes units elsewhere, into the same store, and yields each when it is there.
+#: Computes units in other threads or processes, into the same store, and yields each when it is there.
 FanOut = Callable[[Sequence[Unit]], Iterator[Unit]]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on the calling thread alone: no bit then depends on the number of processors."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Executor:
@@ -68,8 +82,10 @@ class Executor:
     say : callable
         Told in a line what takes time.
     fan_out : callable, optional
-        Computes the units that the store lacks in other processes; without it they are computed
-        here, one after the other.
+        Computes the units that the store lacks in other threads or processes; without it they are
+        computed here, one after the other.
+    each_step : callable
+        Called before every generated token; what it raises ends the work.
     """
 
     def __init__(
@@ -79,9 +95,10 @@ class Executor:
         store: Store,
         say: Say,
         fan_out: FanOut | None = None,
+        each_step: Callable[[], None] = lambda: None,
     ) -> None:
         self._files, self._engine, self._store, self._say = files, engine, store, say
-        self._fan_out = fan_out
+        self._fan_out, self._each_step = fan_out, each_step
         self._sums: dict[tuple[str, str, bool], DonorSum] = {}
         self._means: dict[tuple[str, str, bool], Donor] = {}
 
@@ -92,6 +109,12 @@ class Executor:
 
         self._say(f"loading {self._files.name} ({self._files.source})")
         return load_model(self._files, device=self._engine.device, dtype=self._engine.dtype)
+
+    def twin(self, store: Store, each_step: Callable[[], None]) -> Executor:
+        """An executor with the same weights, for another thread."""
+        other = Executor(self._files, self._engine, store, lambda line: None, each_step=each_step)
+        other.model = self.model.twin()
+        return other
 
     def run(
         self, stage: Stage, progress: Callable[[int], object] = lambda n_tokens: None
@@ -158,7 +181,8 @@ class Executor:
         }
 
         def compute() -> Any:
-            value = recipes[unit.kind](*unit.arguments)
+            with one_thread():
+                value = recipes[unit.kind](*unit.arguments)
             progress(unit.n_tokens)
             return value
 
@@ -167,7 +191,7 @@ class Executor:
     def _elsewhere(
         self, units: Iterable[Unit], progress: Callable[[int], object] = lambda n_tokens: None
     ) -> None:
-        """Have the units that the store lacks computed by the other processes."""
+        """Have the units that the store lacks computed by the other threads or processes."""
         lacking = {str(u.key): u for u in units if not self._store.has(u.kind, u.key)}
         if not lacking or self._fan_out is None:
             return
@@ -277,6 +301,7 @@ class Executor:
             donors={role: donor for role, donor in donors.items() if donor is not None},
             sampling=stage.sampling,
             use_attn_result=patching.use_attn_result,
+            each_step=self._each_step,
         )
 
         def texts(tokens: Any, length: int) -> list[str]:

@@ -10,7 +10,7 @@ must reproduce it. Layers that a patch cannot change are shared (:mod:`phase7.sh
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,7 @@ def generate(
     sampling: Sampling,
     use_attn_result: bool = False,
     share_layers: bool = True,
+    each_step: Callable[[], object] = lambda: None,
 ) -> Continuations:
     """Generate the baseline and every patch of one prompt.
 
@@ -91,6 +92,8 @@ def generate(
     share_layers : bool
         Compute the layers below a patch once for all rows with the same tokens so far. False
         computes every row in every layer, which changes the time and not the tokens.
+    each_step : callable
+        Called before every generated token; what it raises ends the batch.
 
     Raises
     ------
@@ -115,7 +118,7 @@ def generate(
         with model.hooked(**patcher.hooks(), rows=loop.rows_entering):
             if by_row:
                 loop.prefill_by_row(tokens)
-            generated = loop.run(len(checks)).reshape(len(whole), n_samples, -1)
+            generated = loop.run(len(checks), each_step).reshape(len(whole), n_samples, -1)
     _compare(generated[0], generated[-len(checks) :], checks)
     return Continuations(
         baseline_tokens=generated[0],
@@ -150,12 +153,13 @@ class _DecodeLoop:
         self.kl_first_token: np.ndarray[Any, np.dtype[np.float64]] = np.empty(0)
         self.max_self_logit_gap = 0.0
 
-    def run(self, n_checks: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+    def run(self, n_checks: int, each_step: Callable[[], object]) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Decode to the end; int32 [n_rows, max_new_tokens], -1 from the end-of-text token on."""
         sampling = self._sampling
         generated = np.full((self._n_rows, sampling.max_new_tokens), -1, dtype=np.int32)
         alive, ended = np.arange(self._n_rows), np.empty(0, dtype=np.int64)
         for step in range(sampling.max_new_tokens):
+            each_step()
             logits = self._step(step)
             slots = self._layout.slots(self._model.n_layers - 1)
             if step == 0:

@@ -32,7 +32,7 @@ class Footprint:
     bytes_per_row: int
 
     def gigabytes(self, n_rows: int) -> float:
-        """Memory of a batch of `n_rows` in 10^9 bytes."""
+        """Memory of a batch of `n_rows`, or of batches of so many rows together, in 10^9 bytes."""
         return (self.fixed_bytes + n_rows * self.bytes_per_row) / 1e9
 
 
@@ -82,6 +82,18 @@ def choose_max_rows(footprints: Iterable[Footprint], free_bytes: int | None = No
     return max(fitting, default=LADDER[0])
 
 
+def choose_batches_at_once(
+    footprints: Iterable[Footprint], n_rows: int, n_processors: int, free_bytes: int | None = None
+) -> int:
+    """How many batches of `n_rows` one process computes at once: one for each processor, as far as all
+    together take at most 60 % of the free memory, and never none."""
+    free = psutil.virtual_memory().available if free_bytes is None else free_bytes
+    fitting = (
+        int((_SHARE * free - one.fixed_bytes) / (n_rows * one.bytes_per_row)) for one in footprints
+    )
+    return max(1, min(n_processors, *fitting))
+
+
 def bounded(profile: Profile, models: Sequence[ModelFiles]) -> Profile:
     """The profile with `max_rows` chosen, where it is left to the free memory."""
     if profile.engine.max_rows:
@@ -90,11 +102,12 @@ def bounded(profile: Profile, models: Sequence[ModelFiles]) -> Profile:
     return replace(profile, engine=replace(profile.engine, max_rows=chosen))
 
 
-def bound_in_words(profile: Profile, models: Sequence[ModelFiles]) -> str:
-    """The bound of a batch, to be told before a run."""
+def bound_in_words(profile: Profile, models: Sequence[ModelFiles], n_at_once: int = 1) -> str:
+    """The bound of a process's batches, to be told before a run."""
     n_rows = profile.engine.max_rows
-    most = max(footprint(files, profile).gigabytes(n_rows) for files in models)
-    return f"batches of at most {n_rows} rows, at most {most:.1f} GB"
+    most = max(footprint(files, profile).gigabytes(n_at_once * n_rows) for files in models)
+    at_once = f", {n_at_once} at once" if n_at_once > 1 else ""
+    return f"batches of at most {n_rows} rows{at_once}, at most {most:.1f} GB"
 
 
 def _text_config(files: ModelFiles) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 What enters: a :class:`Backend` and the units that the store lacks. What leaves: the entries, in the
 store; no tensor travels between processes. joblib's backends distribute the units; each worker process
-loads the model once and uses as many threads as this process does: the last bits can depend on that.
+loads the model once. Wherever it is, a unit is computed by one thread of torch, since last bits can
+depend on their number.
 What it refuses: a scheduler that does not answer, and workers that do not share the store, the model's
 files or the versions of the packages.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import threading
 import time
@@ -27,11 +29,13 @@ from phase7.config import Engine
 from phase7.errors import UserError
 from phase7.execution import Executor, FanOut, Unit
 from phase7.loky_workers import end_workers, manager_held_back
+from phase7.memory import Footprint, choose_batches_at_once
 from phase7.models.files import ModelFiles, find_model
 from phase7.provenance import machine, made_with, package_versions
 from phase7.store import Store, writable_folder, write_text
+from phase7.threads import Threads
 
-BackendName = Literal["serial", "loky", "dask"]
+BackendName = Literal["threads", "serial", "loky", "dask"]
 
 _CONNECT_S = 10.0
 _WORKERS_S = 60.0  # how long to wait for the first worker
@@ -44,15 +48,17 @@ class Backend:
 
     Attributes
     ----------
-    name : {"serial", "loky", "dask"}
-        This process alone, worker processes of this machine, or a Dask cluster.
+    name : {"threads", "serial", "loky", "dask"}
+        This process with a batch on each processor or with one batch at a time, worker processes of
+        this machine, or a Dask cluster.
     n_jobs : int
-        Worker processes of ``loky``; 0 takes as many as the processors and the free memory allow.
+        Batches at once, of ``threads`` and ``loky``; 0 takes as many as the processors and the free
+        memory allow.
     scheduler : str
         Address of a running Dask scheduler, e.g. ``tcp://host:8786``.
     """
 
-    name: BackendName = "serial"
+    name: BackendName = "threads"
     n_jobs: int = 0
     scheduler: str = ""
 
@@ -71,16 +77,22 @@ class Backend:
                 where="--scheduler",
                 remedy="add --backend dask or leave --scheduler out",
             )
-        if self.n_jobs and (self.name != "loky" or self.n_jobs < 0):
+        if self.n_jobs and (self.name not in ("threads", "loky") or self.n_jobs < 0):
             raise UserError(
-                expected="a number of at least 1 with --backend loky",
+                expected="a number of at least 1 with --backend threads or loky",
                 got=f"{self.n_jobs} with {self.name}",
                 where="--jobs",
-                remedy="only loky starts workers; a Dask cluster has its own, and serial has none",
+                remedy="a Dask cluster has its own workers, and serial means one batch at a time",
             )
 
+    def batches_here(self, footprints: Sequence[Footprint], engine: Engine) -> int:
+        """How many batches this process computes at once."""
+        if self.name != "threads" or engine.device != "cpu":
+            return 1
+        return self.n_jobs or choose_batches_at_once(footprints, engine.max_rows, _n_processors())
 
-SERIAL = Backend()
+
+THREADS = Backend()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +106,6 @@ class Site:
     engine : Engine
     store : Path
         Absolute.
-    n_threads : int
-        Of torch, in every worker.
     probe : str
         Name of a file in the store, whose content is its name: proof that the store is shared.
     versions : dict
@@ -105,7 +115,6 @@ class Site:
     files: ModelFiles
     engine: Engine
     store: Path
-    n_threads: int
     probe: str
     versions: dict[str, str | None]
 
@@ -163,9 +172,6 @@ def check_worker(site: Site) -> str:
 
 def _executor(site: Site) -> Executor:
     """The process's executor for a site: the model is loaded once."""
-    import torch
-
-    torch.set_num_threads(site.n_threads)
     if site.probe + site.files.fingerprint not in _held:
         _held.clear()  # one model at a time
         check_worker(site)
@@ -215,6 +221,8 @@ class Workers:
         Told in a line who works.
     gigabytes : float
         Memory that one worker takes at most, in 10^9 bytes.
+    n_batches_here : int
+        Batches that this process computes at once.
 
     Raises
     ------
@@ -223,22 +231,24 @@ class Workers:
     """
 
     def __init__(
-        self, backend: Backend, store: Store, say: Callable[[str], None], gigabytes: float = 0.0
+        self,
+        backend: Backend,
+        store: Store,
+        say: Callable[[str], None],
+        gigabytes: float = 0.0,
+        n_batches_here: int = 1,
     ) -> None:
         self._backend, self._store, self._say = backend, store, say
-        self._gigabytes = gigabytes
+        self._gigabytes, self._n_batches_here = gigabytes, n_batches_here
         self._exit = contextlib.ExitStack()
         self._client: Any = None
-        self._n_threads = self._n_workers = 1
+        self._n_workers = 1
         self._processors: set[str] = set()
         self._probe = f".probe-{uuid.uuid4().hex}"
 
     def __enter__(self) -> Self:
-        if self._backend.name == "serial":
+        if self._backend.name in ("threads", "serial"):
             return self
-        import torch
-
-        self._n_threads = torch.get_num_threads()
         with self._exit:  # undo what was begun if the rest fails
             write_text(self._store.root / self._probe, self._probe)
             self._exit.callback((self._store.root / self._probe).unlink, missing_ok=True)
@@ -251,22 +261,27 @@ class Workers:
                 self._exit.enter_context(manager_held_back())
                 self._exit.callback(end_workers)
             self._exit = self._exit.pop_all()
-        name, n = self._backend.name, self._n_workers
-        self._say(f"{name}: {_count(n, 'worker')}, {_count(self._n_threads, 'thread')} each")
+        workers = "1 worker" if self._n_workers == 1 else f"{self._n_workers} workers"
+        self._say(f"{self._backend.name}: {workers}")
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._exit.__exit__(*error)
 
     def fan_out(self, files: ModelFiles, engine: Engine) -> FanOut | None:
-        """What computes one model's units; None where this process does it itself."""
-        if self._backend.name == "serial":
+        """What computes one model's units; None where the main thread does it itself."""
+        if self._n_batches_here > 1:
+            return Threads(
+                lambda store, step: Executor(files, engine, store, self._say, each_step=step),
+                lambda: Store(self._store.root, on_damage=self._store.on_damage, made_with=made_with),
+                self._n_batches_here,
+            )
+        if self._backend.name in ("threads", "serial"):
             return None
         site = Site(
             files=replace(files, folder=files.folder.absolute()),
             engine=engine,
             store=self._store.root.absolute(),
-            n_threads=self._n_threads,
             probe=self._probe,
             versions=package_versions(),
         )
@@ -277,8 +292,10 @@ class Workers:
     def describe(self) -> dict[str, Any]:
         """Backend and workers, for the provenance."""
         found: dict[str, Any] = {"name": self._backend.name}
-        if self._backend.name != "serial":
-            found |= {"n_workers": self._n_workers, "threads_per_worker": self._n_threads}
+        if self._backend.name == "threads":
+            found |= {"n_batches_at_once": self._n_batches_here}
+        elif self._backend.name != "serial":
+            found |= {"n_workers": self._n_workers}
         if self._client is not None:
             found |= {"processors": sorted(self._processors)}
         return found
@@ -288,7 +305,7 @@ class Workers:
 
         options: dict[str, Any] = {"backend": self._backend.name, "n_jobs": self._n_workers}
         if self._client is None:
-            options["inner_max_num_threads"] = self._n_threads
+            options["inner_max_num_threads"] = 1
         else:
             options |= {"client": self._client, "n_jobs": -1, "wait_for_workers_timeout": _WORKERS_S}
         # A tuple goes to the worker with its task. joblib would keep a larger object on one worker
@@ -312,8 +329,6 @@ class Workers:
             )
 
     def _loky_jobs(self) -> int:
-        import joblib
-
         free = psutil.virtual_memory().available / 1e9
         if self._backend.n_jobs:
             wanted = self._backend.n_jobs * self._gigabytes
@@ -323,19 +338,19 @@ class Workers:
                     " fewer --jobs or a smaller max_rows takes less"
                 )
             return self._backend.n_jobs
-        n_jobs: int = max(1, joblib.cpu_count() // self._n_threads)
+        n_jobs = _n_processors()
         if self._gigabytes:
             n_jobs = max(1, min(n_jobs, int(0.8 * free / self._gigabytes)))
-        if n_jobs == 1 and self._n_threads > 1:
-            self._say(
-                f"one worker of {self._n_threads} threads takes all processors: set OMP_NUM_THREADS=1"
-                " for workers of one thread, or give --jobs"
-            )
         return n_jobs
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def _n_processors() -> int:
+    """Processors that this process may use; OMP_NUM_THREADS, where it is set, says fewer."""
+    import joblib
+
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    n: int = joblib.cpu_count()
+    return max(1, min(n, int(allowed))) if allowed.isdecimal() else n
 
 
 def _connect(address: str) -> Any:

@@ -37,7 +37,7 @@ from phase7.memory import bound_in_words, bounded, footprint
 from phase7.metrics import METRICS
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.names import plain_name, require_distinct
-from phase7.parallel import SERIAL, Backend, Workers
+from phase7.parallel import THREADS, Backend, Workers
 from phase7.paths import Paths, require_apart
 from phase7.plan import (
     ENGINE_VERSION,
@@ -116,7 +116,7 @@ class Run:
         say: Callable[[str], None] = lambda line: None,
         show_progress: bool = True,
         warn: Callable[[str], None] | None = None,
-        backend: Backend = SERIAL,
+        backend: Backend = THREADS,
     ) -> None:
         self.profile, self.paths, self._lang = profile, paths, lang
         self._backend = backend
@@ -135,7 +135,9 @@ class Run:
         require_distinct("models", [files.name for files in self.files])
         require_distinct("emotions", [prompts.name for prompts in self.emotions.values()])
         self._given, self.profile = profile, bounded(profile, self.files)
-        self.bound = bound_in_words(self.profile, self.files)
+        needs = [footprint(files, self.profile) for files in self.files]
+        self._n_at_once = backend.batches_here(needs, self.profile.engine)
+        self.bound = bound_in_words(self.profile, self.files, self._n_at_once)
         self._scorers: list[Scorer] | None = None
         self._seconds: dict[str, float] = {}
 
@@ -167,7 +169,9 @@ class Run:
             require_place(path)
         self._say(self.bound)
         groups: dict[str, _Group] = {}
-        with Workers(self._backend, self.store, self._say, self._gigabytes()) as workers:
+        with Workers(
+            self._backend, self.store, self._say, self._gigabytes(), self._n_at_once
+        ) as workers:
             for files in self.files:
                 engine = self.profile.engine
                 fan_out = workers.fan_out(files, engine)

@@ -1,7 +1,7 @@
 """Under what circumstances numbers were made.
 
 Nothing enters but the run's facts. What leaves: a dict that JSON can hold: configuration, seed, package
-versions, model fingerprints, machine, threads, git commit.
+versions, model fingerprints, machine, git commit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -54,7 +53,6 @@ def provenance(
             for files in models
         },
         "machine": machine(),
-        "threads": _threads(),
         "git_commit": _git_commit(root),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "self_check": dict(self_check),
@@ -63,10 +61,8 @@ def provenance(
 
 
 def made_with() -> dict[str, Any]:
-    """Library versions and torch's threads (None before torch is loaded), as an entry's header keeps."""
-    torch = sys.modules.get("torch")
-    threads = None if torch is None else torch.get_num_threads()
-    return {**_engine_versions(), "python": platform.python_version(), "threads": threads}
+    """Library versions, as an entry's header keeps."""
+    return {**_engine_versions(), "python": platform.python_version()}
 
 
 def stored_entries(origins: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -93,7 +89,7 @@ def stored_entries(origins: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def mismatch(origins: Mapping[str, int]) -> str:
-    """One line about stored entries that were made with other libraries or threads; empty if none."""
+    """One line about stored entries that were made with other libraries; empty if none."""
     others = [one for one in stored_entries(origins) if one["differs"]]
     if not others:
         return ""
@@ -131,12 +127,6 @@ def _version(name: str) -> str | None:
 @cache
 def _engine_versions() -> dict[str, str | None]:
     return {name: _version(name) for name in ENGINE_PACKAGES}
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""Runs in several processes: the same bits as the serial run, also when a worker is killed."""
+"""Runs in several threads and processes: the serial run's bits, also when a worker is killed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def serial(tmp_path_factory):
     shutil.copy(REPOSITORY / "data" / "keywords.toml", folder / "data" / "keywords.toml")
     (folder / "data" / "profiles" / "small.toml").write_text(PROFILE, encoding="utf-8")
     tiny.save("llama", folder / "model")
-    done = command(folder)
+    done = command(folder, "--backend=serial")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -94,11 +94,18 @@ def assert_same_results(first: Path, second: Path) -> dict:
     return other["provenance"]
 
 
+def test_threads_give_the_serial_runs_bits(serial, project):
+    done = command(project, "--jobs=3")
+    assert done.returncode == 0, done.stderr
+    provenance = assert_same_results(serial, project)
+    assert provenance["backend"] == {"name": "threads", "n_batches_at_once": 3}
+
+
 def test_loky_gives_the_serial_runs_bits(serial, project):
     done = command(project, "--backend=loky", "--jobs=2")
     assert done.returncode == 0, done.stderr
     provenance = assert_same_results(serial, project)
-    assert provenance["backend"] == {"name": "loky", "n_workers": 2, "threads_per_worker": 1}
+    assert provenance["backend"] == {"name": "loky", "n_workers": 2}
     assert not list((project / "store").glob(".probe*"))
 
 
@@ -123,7 +130,8 @@ def test_a_users_error_survives_the_way_from_a_worker():
     [
         ({"name": "dask"}, "--scheduler"),
         ({"name": "loky", "scheduler": "tcp://host:1"}, "--backend dask"),
-        ({"n_jobs": 2}, "--jobs"),
+        ({"name": "serial", "n_jobs": 2}, "--jobs"),
+        ({"n_jobs": -1}, "--jobs"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, told):
@@ -168,7 +176,6 @@ def site(tmp_path, monkeypatch):
         files=files,
         engine=parallel.Engine(),
         store=store,
-        n_threads=1,
         probe=".probe-1",
         versions=parallel.package_versions(),
     )
@@ -206,7 +213,7 @@ def test_a_worker_with_other_weights_of_that_name_refuses(site, monkeypatch):
 
 
 def test_an_entry_that_never_appears_is_told(site, tmp_path):
-    workers = parallel.Workers(parallel.SERIAL, parallel.Store(site.store), lambda line: None)
+    workers = parallel.Workers(parallel.THREADS, parallel.Store(site.store), lambda line: None)
     unit = parallel.Unit(kind="capture", key={"a": 1}, arguments=())
     with pytest.raises(UserError, match="the capture entry that a worker wrote"):
         workers._await(unit)
@@ -232,10 +239,13 @@ def test_what_lokys_thread_raises_is_told_unless_the_run_is_stopped(monkeypatch,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["threads", "loky"])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_run_with_workers_in_one_line_and_nothing_is_lost(serial, project, sent, code):
+def test_a_signal_ends_a_run_with_workers_in_one_line_and_nothing_is_lost(
+    serial, project, backend, sent, code
+):
     run = subprocess.Popen(
-        phase7("--quiet", "--backend=loky", "--jobs=2"), cwd=project, env=environment(),
+        phase7("--quiet", f"--backend={backend}", "--jobs=2"), cwd=project, env=environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         # A shell in the background has its commands ignore SIGINT, and a child inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

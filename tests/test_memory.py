@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase7.config import Patching, Profile, Sampling
-from phase7.memory import LADDER, Footprint, choose_max_rows, footprint
+from phase7.config import Engine, Patching, Profile, Sampling
+from phase7.memory import (
+    LADDER,
+    Footprint,
+    bound_in_words,
+    choose_batches_at_once,
+    choose_max_rows,
+    footprint,
+)
 from phase7.models.files import find_model
 from tests import tiny
 
@@ -23,6 +30,36 @@ def test_the_chosen_rows_fit_and_the_next_number_would_not(fixed, row, free):
     if chosen < LADDER[-1]:
         following = LADDER[LADDER.index(chosen) + 1]
         assert fixed + following * row > 0.6 * free
+
+
+@given(
+    fixed=st.integers(0, 10**10),
+    row=st.integers(1, 10**8),
+    rows=st.sampled_from(LADDER),
+    processors=st.integers(1, 64),
+    free=st.integers(10**9, 10**12),
+)
+def test_batches_at_once_fit_and_one_more_would_not(fixed, row, rows, processors, free):
+    need = Footprint(fixed_bytes=fixed, bytes_per_row=row)
+    n = choose_batches_at_once([need], rows, processors, free)
+    assert 1 <= n <= processors
+    if n > 1:
+        assert need.gigabytes(n * rows) * 1e9 <= 0.6 * free * (1 + 1e-9)
+    if n < processors:
+        assert need.gigabytes((n + 1) * rows) * 1e9 > 0.6 * free * (1 - 1e-9)
+    larger = Footprint(fixed_bytes=fixed, bytes_per_row=2 * row)
+    assert choose_batches_at_once([need, larger], rows, processors, free) <= n
+
+
+def test_the_bound_counts_all_batches_at_once():
+    files = tiny.load("llama").files
+    profile = Profile(name="p", models=("m",), emotions=("anger",), engine=Engine(max_rows=512))
+    need = footprint(files, profile)
+    for n in (1, 64):
+        told = bound_in_words(profile, [files], n)
+        assert f"at most {need.gigabytes(n * 512):.1f} GB" in told
+        assert ("64 at once" in told) == (n == 64)
+    assert need.gigabytes(64 * 512) > need.gigabytes(512) + 0.1
 
 
 def test_the_most_demanding_model_decides():

@@ -40,7 +40,7 @@ LAYERS = (
     ("report",),
     ("plots",),
     ("accessor",),
-    ("provenance", "paths", "loky_workers"),
+    ("provenance", "paths", "loky_workers", "threads"),
     ("parallel",),
     ("pipeline",),
     ("cli",),

@@ -69,12 +69,17 @@ def _backend_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("where it runs")
     group.add_argument(
         "--backend",
-        choices=("serial", "loky", "dask"),
-        default="serial",
-        help="this process, several processes, or a Dask cluster (default: serial)",
+        choices=("threads", "serial", "loky", "dask"),
+        default="threads",
+        help="this process with a batch on each processor, or with one batch at a time, several"
+        " processes, or a Dask cluster (default: threads)",
     )
     group.add_argument(
-        "--jobs", type=_jobs, default=0, metavar="N", help="loky: processes (default: by processors)"
+        "--jobs",
+        type=_jobs,
+        default=0,
+        metavar="N",
+        help="threads, loky: batches at once (default: by processors and free memory)",
     )
     group.add_argument(
         "--scheduler", default="", metavar="ADDRESS", help="dask: running scheduler, tcp://HOST:8786"
@@ -84,7 +89,7 @@ def _backend_options(parser: argparse.ArgumentParser) -> None:
 def _jobs(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 4096:
-        raise argparse.ArgumentTypeError(f"expected 1 to 4096 processes, got {text}")
+        raise argparse.ArgumentTypeError(f"expected 1 to 4096 batches at once, got {text}")
     return value
 
 

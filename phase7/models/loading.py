@@ -8,6 +8,7 @@ a tokenizer that does not fit the embedding.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -51,8 +52,12 @@ class Model:
         (which does nothing at inference). None: patterns cannot be read in time.
     device : torch.device
     dtype : torch.dtype
+    is_packed : bool
+        Whether products read packed weights (:mod:`phase7.models.packed`).
     row_block : int
         A row's bits depend on no other row in batches of a multiple of so many rows.
+    pristine : PreTrainedModel
+        The transformers model, which no bridge has taken apart; its weights are the bridge's.
     buffers : Buffers
         Memory for the keys and values of one batch after the other.
     """
@@ -69,13 +74,29 @@ class Model:
     pattern_site: PatternSite | None
     device: torch.device
     dtype: torch.dtype
+    is_packed: bool
     row_block: int
+    pristine: Any
     buffers: Buffers = field(default_factory=Buffers)
 
     @property
     def name(self) -> str:
         """The model's name in results."""
         return self.files.name
+
+    def twin(self) -> Model:
+        """A model with the same weights, and hooks of its own: for another thread."""
+        own_tokenizer = copy.deepcopy(self.tokenizer)
+        with quiet():
+            twin = _bridged(self.files, _same_weights(self.pristine), own_tokenizer, self.device)
+        ours = dict(self.bridge.named_modules())
+        for name, module in twin.named_modules():  # bridges split some weights: not a second time
+            for key, weight in ours[name].named_parameters(recurse=False):
+                module.register_parameter(key, weight)
+        if self.is_packed:
+            make_lean(twin)
+            pack_products(twin)
+        return replace(self, bridge=twin, tokenizer=own_tokenizer, buffers=Buffers())
 
     def new_cache(self) -> DynamicCache:
         """An empty KV cache of the right kind for each layer.
@@ -143,8 +164,6 @@ def load_model(
     UserError
         If the device is not there, or the architecture, the weights or the tokenizer cannot be used.
     """
-    from transformer_lens.model_bridge import TransformerBridge
-
     torch_device = _device(device)
     torch_dtype: torch.dtype = getattr(torch, dtype)
     folder = str(files.folder)
@@ -163,15 +182,12 @@ def load_model(
             hf_model, report = loaded
             _check_weights(files, report)
             hf_model = hf_model.to(torch_device).eval()
-            bridge = TransformerBridge.boot_transformers(
-                folder, hf_model=hf_model, tokenizer=tokenizer, device=torch_device
-            )
-            bridge.eval()
-            row_block = ROW_BLOCK
-            if pack and can_pack(torch_device, torch_dtype):
+            pristine = _same_weights(hf_model)
+            bridge = _bridged(files, hf_model, tokenizer, torch_device)
+            packs = pack and can_pack(torch_device, torch_dtype)
+            if packs:
                 make_lean(bridge)
                 pack_products(bridge)
-                row_block = PACKED_ROWS if all_packed(bridge) else ROW_BLOCK
     except UserError:
         raise
     except Exception as error:
@@ -193,7 +209,9 @@ def load_model(
         pattern_site=_probe(bridge, files),
         device=torch_device,
         dtype=torch_dtype,
-        row_block=row_block,
+        is_packed=packs,
+        row_block=PACKED_ROWS if packs and all_packed(bridge) else ROW_BLOCK,
+        pristine=pristine,
     )
     composes = model.pattern_site is not None and _composes(model)
     return model if composes else replace(model, pattern_site=None)
@@ -212,6 +230,21 @@ def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
     """W_U, one row a token."""
     weight: Tensor = model.bridge.original_model.get_output_embeddings().weight.detach()
     return weight
+
+
+def _bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.device) -> Any:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    bridge: Any = TransformerBridge.boot_transformers(
+        str(files.folder), hf_model=hf_model, tokenizer=tokenizer, device=device
+    )
+    return bridge.eval()
+
+
+def _same_weights(hf_model: Any) -> Any:
+    """A copy of a model that holds the same weights, not copies of them."""
+    tensors = (*hf_model.parameters(), *hf_model.buffers())
+    return copy.deepcopy(hf_model, {id(tensor): tensor for tensor in tensors})
 
 
 def _check_weights(files: ModelFiles, report: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 What enters: a model's modules. What leaves: the same modules, whose float32 products on a CPU read a
 packed copy of the weight (oneDNN's blocked layout, the one that PyTorch's own compiler uses). A plain
 product lays the weight out anew at every call, which costs more than the product itself when a batch has
-few rows. The copy is made at the first use, so that modules that never run take no memory.
+few rows. The copy is made at the first use, so that modules that never run take no memory; all layers
+that hold the same weight read the same copy.
 
 A packed product's row has the same bits whatever the number of rows (two or more), of threads, and of
 the row's place; against the plain product it differs by rounding.
@@ -11,6 +12,7 @@ the row's place; against the plain product it differs by rounding.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.pytorch_utils import Conv1D
 
 _LAYERS = (torch.nn.Linear, Conv1D)
@@ -29,6 +32,10 @@ _TYPICAL_ROWS = 96
 PACKED_ROWS = 2
 
 Product = Callable[[Tensor], Tensor]
+_Source = tuple[int, int, bool]
+
+_copies: Any = WeakTensorKeyDictionary()  # weight -> what was packed, and its packed copy
+_packing = threading.Lock()
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
@@ -67,16 +74,27 @@ def _packed(layer: Any) -> Product:
     transposed = isinstance(layer, Conv1D)
     # The layer holds this function: a reference back would keep the model in memory.
     whose = weakref.ref(layer)
-    held: list[Any] = [None, None]  # which weight was packed, and its packed copy
+    held: list[Any] = [None, None]  # as in `_copies`, where looking takes longer
 
     def forward(x: Float[Tensor, "*rows n_in"]) -> Float[Tensor, "*rows n_out"]:
         layer: Any = whose()
         weight: Tensor = layer.weight
-        source = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        source = (weight.data_ptr(), 0 if weight.is_inference() else weight._version, transposed)
         if held[0] != source:
-            plain = weight.detach().t().contiguous() if transposed else weight.detach()
-            held[:] = source, torch.ops.mkldnn._reorder_linear_weight(plain, _TYPICAL_ROWS)
+            held[:] = source, _packed_copy(weight, source)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x, held[1], layer.bias, "none", [], "")
         return product
 
     return forward
+
+
+def _packed_copy(weight: Tensor, source: _Source) -> Tensor:
+    """The packed copy of a weight, made once for all layers and threads that use it."""
+    with _packing:
+        found = _copies.get(weight)
+        if found is None or found[0] != source:
+            plain = weight.detach().t().contiguous() if source[2] else weight.detach()
+            found = source, torch.ops.mkldnn._reorder_linear_weight(plain, _TYPICAL_ROWS)
+            _copies[weight] = found
+    copy: Tensor = found[1]
+    return copy

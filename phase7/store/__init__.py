@@ -88,7 +88,9 @@ class Store:
     on_damage : callable
         Told in one line when a damaged entry is set aside, and of a long wait for another process.
     made_with : callable or None
-        Says with which library versions and threads a new entry is made; kept in its header.
+        Says with which library versions a new entry is made; kept in its header.
+    while_waiting : callable
+        Called about every second of a wait for another process; what it raises ends the wait.
     origins : dict of str to int
         How many of the entries that were read say which such record (JSON; ``""`` where none).
     """
@@ -98,6 +100,7 @@ class Store:
     n_computed: dict[str, int] = field(default_factory=dict)
     on_damage: Callable[[str], None] = print
     made_with: Callable[[], Mapping[str, Any]] | None = None
+    while_waiting: Callable[[], object] = lambda: None
     origins: dict[str, int] = field(default_factory=dict)
 
     def path(self, stage: str, key: dict[str, Any]) -> Path:
@@ -135,7 +138,7 @@ class Store:
             value = _MISSING  # reported under the lock, by one process only
         if value is not _MISSING:
             return value  # type: ignore[no-any-return]
-        with work_lock(path, self.on_damage):
+        with work_lock(path, self.on_damage, self.while_waiting):
             try:
                 value = self._read(stage, key, path)  # another process may have been first
             except Damaged as error:

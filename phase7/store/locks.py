@@ -23,13 +23,16 @@ SUFFIX = ".lock"
 
 #: Another process's work on the same piece is waited for silently this long, then told.
 PATIENCE_S = 2.0
+_BREATH_S = 1.0
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 _told: set[str] = set()
 
 
 @contextlib.contextmanager
-def work_lock(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
+def work_lock(
+    path: Path, tell: Callable[[str], None], while_waiting: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Hold the lock of `path`'s work; wait for another process that holds it.
 
     Parameters
@@ -38,6 +41,8 @@ def work_lock(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
         What will be made. Its folder is made if need be; the lock file lies beside it, hidden.
     tell : callable
         Told in a line of a long wait, and once of a file system without locks.
+    while_waiting : callable
+        Called about every second of a long wait; what it raises ends it.
 
     Raises
     ------
@@ -48,7 +53,7 @@ def work_lock(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
     lock = FileLock(place, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, path, tell)
+        _acquire(lock, path, tell, while_waiting)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise unwritable(path, error) from error
@@ -76,9 +81,17 @@ def remove_if_free(place: Path) -> bool:
     return True
 
 
-def _acquire(lock: FileLock, path: Path, tell: Callable[[str], None]) -> None:
-    try:
-        lock.acquire(timeout=PATIENCE_S)
-    except Timeout:
-        tell(f"{path}: another process is computing this entry; waiting for it")
-        lock.acquire()
+def _acquire(
+    lock: FileLock, path: Path, tell: Callable[[str], None], while_waiting: Callable[[], object]
+) -> None:
+    timeout = PATIENCE_S
+    while True:
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            if timeout == PATIENCE_S:
+                tell(f"{path}: another process is computing this entry; waiting for it")
+            while_waiting()
+            timeout = _BREATH_S
+        else:
+            return

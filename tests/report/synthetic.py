@@ -98,7 +98,6 @@ PROVENANCE: dict[str, Any] = {
     "packages": {"numpy": "2.4.6", "phase7": "0.1.0", "torch": None},
     "models": {"tiny": {"fingerprint": "ab" * 32, "source": "made up", "revision": None}},
     "machine": {"architecture": "x86_64", "n_cpus": 2},
-    "threads": 2,
     "git_commit": None,
     "created_at": "2026-01-01T00:00:00+00:00",
     "self_check": {"batches": 12, "rows": 34, "failures": 0, "max_logit_gap": 0.0},

@@ -217,7 +217,6 @@ LABELS: dict[str, tuple[str, str]] = {
     ),
     "run.packages": ("パッケージの版", "Package versions"),
     "run.machine": ("計算機", "Machine"),
-    "run.threads": ("スレッド数", "Threads"),
     "run.git_commit": ("gitコミット", "Git commit"),
     "run.self_check": ("自己検査", "Self-check"),
     "run.self_check.value": (

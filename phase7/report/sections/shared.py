@@ -165,8 +165,7 @@ def _run_rows(page: Page, record: Mapping[str, Any], attrs: Mapping[Any, Any]) -
     rows.append(_item(say("run.self_check"), say("run.self_check.value", **counts)))
     rows.append(_item(say("run.packages"), _listed(record.get("packages") or {})))
     rows.append(_item(say("run.machine"), _listed(record.get("machine") or {})))
-    for key in ("threads", "git_commit"):
-        rows.append(_item(say(f"run.{key}"), plain(record.get(key))))
+    rows.append(_item(say("run.git_commit"), plain(record.get("git_commit"))))
     return rows
 
 
