@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from phase7.config import Profile
+from phase7.execution import one_thread
 from phase7.memory import footprint
 from phase7.models.files import find_model
 from phase7.provenance import machine, package_versions
@@ -81,23 +82,36 @@ def compare(task: arms.Task, n_repeats: int) -> dict[str, Any]:
     n_heads, n_rows, n_prompts = len(task.heads), len(task.heads) + 2, len(task.prompts)
     texts: list[int] = []
 
+    n_at_once = len(task.twins)
+
+    def prompts(repeat: int) -> range:
+        return range(n_at_once * repeat, n_at_once * (repeat + 1))
+
     def sweep(repeat: int) -> None:
-        tokens = arms.phase7_sweep(task, repeat)
-        texts.append(len({tuple(row) for row in tokens.tolist()}))
+        for tokens in arms.phase7_sweeps(task, prompts(repeat)):
+            texts.append(len({tuple(row) for row in tokens.tolist()}))
+
+    def one_prompt(repeat: int) -> None:
+        with one_thread():
+            arms.phase7_sweep(task, repeat)
 
     def heads(repeat: int) -> Any:
         return task.heads[(7 + 31 * repeat) % n_heads]
 
     run: dict[str, tuple[int, Callable[[int], object]]] = {
-        "a": (n_heads, sweep),
-        "a_plain": (n_heads, lambda i: arms.phase7_sweep(task, i, share_layers=False)),
+        "a": (n_at_once * n_heads, sweep),
+        "a_plain": (
+            n_at_once * n_heads,
+            lambda i: arms.phase7_sweeps(task, prompts(i), share_layers=False),
+        ),
+        "a_one": (n_heads, one_prompt),
         "b": (n_prompts, lambda i: arms.hooked_generate(task, range(n_prompts), heads(i))),
         "c": (1, lambda i: arms.hooked_generate(task, [i], heads(i))),
         "d": (n_rows, lambda i: arms.plain_generate(task, i, n_rows, greedy=False)),
         "d_greedy": (n_rows, lambda i: arms.plain_generate(task, i, n_rows, greedy=True)),
     }
     seconds: dict[str, list[float]] = {arm: [] for arm in run}
-    arms.phase7_sweep(task, n_repeats, task.heads[:8])  # warm-up
+    arms.phase7_sweeps(task, prompts(n_repeats), task.heads[:8])  # warm-up
     for repeat in range(n_repeats):
         for arm, (_, action) in run.items():
             seconds[arm].append(arms.timed(lambda a=action, r=repeat: a(r)))
@@ -124,25 +138,26 @@ def compare(task: arms.Task, n_repeats: int) -> dict[str, Any]:
 
 
 def growth(task: arms.Task, folder: Path, quick: bool) -> dict[str, list[list[float]]]:
-    """Seconds of one prompt's sweep against heads, tokens and layers, and of several prompts."""
+    """Seconds of sweeps, one on each processor, against heads, tokens, layers and prompts."""
     import dataclasses
 
+    each = range(len(task.twins))
     steps = (3,) if quick else (10, 20, 30, 60)
     counts = (9,) if quick else (30, 90, 180, 270)
     found: dict[str, list[list[float]]] = {"heads": [], "tokens": [], "prompts": [], "layers": []}
     for n in counts:
         some = task.heads[:: len(task.heads) // n][:n]
-        found["heads"].append([n, arms.timed(lambda h=some: arms.phase7_sweep(task, 0, h))])
+        found["heads"].append([n, arms.timed(lambda h=some: arms.phase7_sweeps(task, each, h))])
     for n in steps:
         longer = dataclasses.replace(task, n_tokens=n)
-        found["tokens"].append([n, arms.timed(lambda t=longer: arms.phase7_sweep(t, 0))])
-    for n in (1,) if quick else (1, 2, 4):
-        one = lambda n=n: [arms.phase7_sweep(task, i) for i in range(n)]  # noqa: E731
-        found["prompts"].append([n, arms.timed(one)])
+        found["tokens"].append([n, arms.timed(lambda t=longer: arms.phase7_sweeps(t, each))])
+    for n in (1,) if quick else (1, 2, 4, 8):
+        found["prompts"].append([n, arms.timed(lambda n=n: arms.phase7_sweeps(task, range(n)))])
     for n in (2,) if quick else (6, 12, 24):
         deep = arms.make_task(models.gpt2_of_depth(folder, n), n_tokens=task.n_tokens)
+        arms.phase7_sweeps(deep, each, deep.heads[:2])  # makes twins and packs
         some = deep.heads[:: len(deep.heads) // 72][:72] if n >= 6 else deep.heads
-        found["layers"].append([n, arms.timed(lambda t=deep, h=some: arms.phase7_sweep(t, 0, h))])
+        found["layers"].append([n, arms.timed(lambda t=deep, h=some: arms.phase7_sweeps(t, each, h))])
     return {what: [[n, round(s, 3)] for n, s in pairs] for what, pairs in found.items()}
 
 

@@ -13,6 +13,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from phase7.capture import capture
 from phase7.config import Sampling
 from phase7.donors import Donor, DonorSum
+from phase7.execution import one_thread
 from phase7.generation import generate
 from phase7.heads import Head, parse_heads
 from phase7.models.loading import Model
@@ -32,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 TEMPERATURE, TOP_P = 0.8, 0.9
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(kw_only=True, eq=False)
 class Task:
     """What every arm is given.
 
@@ -57,6 +60,11 @@ class Task:
     donor: Donor
     heads: tuple[Head, ...]
     n_tokens: int
+
+    @cached_property
+    def twins(self) -> list[Model]:
+        """One model for each processor."""
+        return [self.model, *(self.model.twin() for _ in range(torch.get_num_threads() - 1))]
 
     @property
     def sampling(self) -> Sampling:
@@ -96,10 +104,30 @@ def _cut(model: Model, name: str, n_tokens: int) -> torch.Tensor:
     return torch.tensor(rows)
 
 
+def phase7_sweeps(
+    task: Task, prompts: Sequence[int], heads: Sequence[Head] | None = None, **options: object
+) -> list[np.ndarray]:
+    """(a) Sweeps of several prompts, one on each processor at a time; returns the patched tokens of each.
+
+    As :class:`phase7.threads.Threads` does it, without the store.
+    """
+    free = list(task.twins)
+
+    def sweep(prompt: int) -> np.ndarray:
+        model = free.pop()
+        with one_thread(), torch.inference_mode():
+            tokens = phase7_sweep(dataclasses.replace(task, model=model), prompt, heads, **options)
+        free.append(model)
+        return tokens
+
+    with one_thread(), ThreadPoolExecutor(len(task.twins)) as pool:
+        return list(pool.map(sweep, prompts))
+
+
 def phase7_sweep(
     task: Task, prompt: int, heads: Sequence[Head] | None = None, **options: object
 ) -> np.ndarray:
-    """(a) All heads of one prompt as rows of one batch; returns the patched tokens."""
+    """All heads of one prompt as rows of one batch; returns the patched tokens."""
     patches = [Patch(heads=(head,), donor="emotion") for head in heads or task.heads]
     got = generate(
         task.model,
