@@ -26,7 +26,8 @@ table of promoted tokens. Entries do not depend on each other, so they can be co
 
 | | |
 | --- | --- |
-| `--backend serial` | in this process (the default) |
+| `--backend threads` | in this process, a batch on each processor (the default) |
+| `--backend serial` | in this process, one batch after the other |
 | `--backend loky --jobs N` | in N processes of this machine |
 | `--backend dask --scheduler ADDRESS` | on a running Dask cluster (`pip install 'phase7[dask]'`) |
 
@@ -40,8 +41,8 @@ computed by another.
   volume). Locks need `flock` across machines; without it an entry may be computed twice, never wrongly.
 - **The same models folder**, `store/models` or the hub cache; fetch once before (`python -m phase7 models fetch`).
 - **The same versions** of phase7 and the pinned libraries. Workers that differ are refused.
-- **The same number of threads.** The last bits of the first-token KL can depend on it, so workers take the main
-  process's number. On one machine, set `OMP_NUM_THREADS=1` and let `--jobs` fill the cores.
+- **One processor each.** A unit is computed by one thread of torch everywhere, since the last bits of the first-token
+  KL can depend on their number: start as many workers as there are processors.
 - **One number of rows.** `max_rows = 0` follows the main machine's free memory and is part of an entry's
   identity: set it in the profile, so that a run that continues elsewhere finds its entries.
 - **The same kind of processor**, if the bits are to be those of a serial run. See [reliability](reliability.md).
@@ -54,10 +55,9 @@ One scheduler, and as many workers as the cluster gives; each worker has one pro
 
 ```sh
 #!/bin/bash
-#SBATCH --job-name=phase7 --ntasks=32 --cpus-per-task=4 --mem-per-cpu=4G --time=08:00:00
-export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
+#SBATCH --job-name=phase7 --ntasks=128 --cpus-per-task=1 --mem-per-cpu=4G --time=08:00:00
 dask scheduler --scheduler-file scheduler.json --host "$(hostname)" --port 8786 &
-srun --ntasks=31 dask worker --scheduler-file scheduler.json --nworkers 1 --nthreads 1 &
+srun --ntasks=127 dask worker --scheduler-file scheduler.json --nworkers 1 --nthreads 1 &
 python -m phase7 build baseline --backend dask --scheduler "tcp://$(hostname):8786"
 scancel "$SLURM_JOB_ID"
 ```
@@ -72,14 +72,13 @@ kind: DaskCluster
 metadata: {name: phase7}
 spec:
   worker:
-    replicas: 32
+    replicas: 128
     spec:
       containers:
         - name: worker
           image: registry.example/phase7:0.1.0
           args: [dask, worker, --nworkers, "1", --nthreads, "1", --name, $(DASK_WORKER_NAME)]
-          env: [{name: OMP_NUM_THREADS, value: "4"}]
-          resources: {requests: {cpu: "4", memory: 8Gi}}
+          resources: {requests: {cpu: "1", memory: 4Gi}}
           volumeMounts: [{name: shared, mountPath: /shared}]
       volumes: [{name: shared, persistentVolumeClaim: {claimName: phase7}}]
   scheduler:
@@ -94,7 +93,7 @@ spec:
       ports: [{name: tcp-comm, port: 8786, targetPort: tcp-comm}]
 ```
 
-Then, in a pod with the claim mounted, the same number of threads and `/shared` as the working folder:
+Then, in a pod with the claim mounted, `/shared` as the working folder:
 `python -m phase7 build baseline --backend dask --scheduler tcp://phase7-scheduler:8786`. Neither recipe was run on a
 real cluster here: what the tests run is a real Dask scheduler with two worker processes on one machine."""
 
