@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from phase7.execution import Executor, Unit, one_thread
 from phase7.store import Store
 
+#: Of every thread.
+NAME = "phase7 batches"
+
 MakeExecutor = Callable[[Store, Callable[[], None]], Executor]
 
 
@@ -51,7 +54,7 @@ class Threads:
             while len(self._executors) < n_threads:
                 self._executors.append(self._executors[0].twin(self._store(), self._go_on))
             threads = [
-                threading.Thread(target=_work, args=(executor, todo, done))
+                threading.Thread(target=_work, args=(executor, todo, done), name=NAME)
                 for executor in self._executors[:n_threads]
             ]
             try:
@@ -82,11 +85,18 @@ class Threads:
 def _work(executor: Executor, todo: deque[Unit], done: queue.SimpleQueue[Unit | BaseException]) -> None:
     try:
         with one_thread():
-            while todo:
-                unit = todo.popleft()
+            for unit in _taken(todo):
                 executor.compute(unit)
                 done.put(unit)
-    except IndexError:  # another thread took the last one
-        return
     except BaseException as error:  # for whoever waits
         done.put(error)
+
+
+def _taken(todo: deque[Unit]) -> Iterator[Unit]:
+    """One unit after the other, as long as other threads leave some."""
+    while True:
+        try:
+            unit = todo.popleft()
+        except IndexError:
+            return
+        yield unit

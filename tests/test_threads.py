@@ -19,7 +19,7 @@ from phase7.metrics import MODES
 from phase7.patching import Patch
 from phase7.store import Store
 from phase7.store import locks as store_locks
-from phase7.threads import Threads
+from phase7.threads import NAME, Threads
 from phase7.tokens import encode
 from tests import tiny
 
@@ -117,7 +117,7 @@ def units(n: int) -> list[Unit]:
 
 
 def n_alive() -> int:
-    return threading.active_count()
+    return sum(thread.name == NAME for thread in threading.enumerate())
 
 
 def test_every_unit_is_computed_once_on_one_thread_of_torch(tmp_path, monkeypatch):
@@ -137,8 +137,10 @@ def test_two_units_run_at_once(tmp_path, monkeypatch):
     assert len(list(work.threads(units(2)))) == 2
 
 
-def test_an_error_ends_the_others_at_their_next_step(tmp_path, monkeypatch):
-    error = UserError(expected="a", got="b", where="c", remedy="d")
+@pytest.mark.parametrize(
+    "error", [UserError(expected="a", got="b", where="c", remedy="d"), IndexError(7), MemoryError()]
+)
+def test_an_error_ends_the_others_at_their_next_step(tmp_path, monkeypatch, error):
     begun = threading.Event()
 
     def does(unit, step):
@@ -150,11 +152,11 @@ def test_an_error_ends_the_others_at_their_next_step(tmp_path, monkeypatch):
             step()
             time.sleep(0.005)
 
-    before, work = n_alive(), Work(tmp_path, monkeypatch, does)
-    with pytest.raises(UserError) as caught:
+    work = Work(tmp_path, monkeypatch, does)
+    with pytest.raises(type(error)) as caught:
         list(work.threads(units(5)))
     assert caught.value is error
-    assert n_alive() == before
+    assert n_alive() == 0
     assert not any(work.store.has(u.kind, u.key) for u in units(5))
 
 
@@ -164,18 +166,19 @@ def test_who_stops_listening_ends_the_threads(tmp_path, monkeypatch):
             step()
             time.sleep(0.005)
 
-    before, work = n_alive(), Work(tmp_path, monkeypatch, does)
+    work = Work(tmp_path, monkeypatch, does)
     running = work.threads(units(4))
     assert next(running).key == {"n": 0}
+    assert n_alive() > 0  # liveness
     with pytest.raises(KeyboardInterrupt):
         running.throw(KeyboardInterrupt)
-    assert n_alive() == before
+    assert n_alive() == 0
 
 
 def test_a_stop_ends_the_wait_for_another_process(tmp_path, monkeypatch):
     monkeypatch.setattr(store_locks, "PATIENCE_S", 0.1)
     monkeypatch.setattr(store_locks, "_BREATH_S", 0.1)
-    before, work = n_alive(), Work(tmp_path, monkeypatch)
+    work = Work(tmp_path, monkeypatch)
     first, second = units(2)
     path = work.store.path(second.kind, second.key)
     path.parent.mkdir(parents=True)
@@ -183,7 +186,7 @@ def test_a_stop_ends_the_wait_for_another_process(tmp_path, monkeypatch):
         running = work.threads([first, second])
         assert next(running) is first
         running.close()
-    assert n_alive() == before
+    assert n_alive() == 0
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
