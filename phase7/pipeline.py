@@ -135,8 +135,8 @@ class Run:
         require_distinct("models", [files.name for files in self.files])
         require_distinct("emotions", [prompts.name for prompts in self.emotions.values()])
         self._given, self.profile = profile, bounded(profile, self.files)
-        needs = [footprint(files, self.profile) for files in self.files]
-        self._n_at_once = backend.batches_here(needs, self.profile.engine)
+        self._needs = [footprint(files, self.profile) for files in self.files]
+        self._n_at_once = backend.batches_here(self._needs, self.profile.engine)
         self.bound = bound_in_words(self.profile, self.files, self._n_at_once)
         self._scorers: list[Scorer] | None = None
         self._seconds: dict[str, float] = {}
@@ -204,7 +204,7 @@ class Run:
     def _gigabytes(self) -> float:
         """Memory that a process computing batches takes at most."""
         n_rows = self.profile.engine.max_rows
-        return max(footprint(files, self.profile).gigabytes(n_rows) for files in self.files)
+        return max(need.gigabytes(n_rows) for need in self._needs)
 
     def _emotion_prompts(self, name: str) -> PromptSet:
         path = self.profile.prompts.emotion.replace("{emotion}", name)

@@ -88,14 +88,13 @@ class Model:
         """A model with the same weights, and hooks of its own: for another thread."""
         own_tokenizer = copy.deepcopy(self.tokenizer)
         with quiet():
-            twin = _bridged(self.files, _same_weights(self.pristine), own_tokenizer, self.device)
+            twin = _bridged(
+                self.files, _same_weights(self.pristine), own_tokenizer, self.device, self.is_packed
+            )
         ours = dict(self.bridge.named_modules())
         for name, module in twin.named_modules():  # bridges split some weights: not a second time
             for key, weight in ours[name].named_parameters(recurse=False):
                 module.register_parameter(key, weight)
-        if self.is_packed:
-            make_lean(twin)
-            pack_products(twin)
         return replace(self, bridge=twin, tokenizer=own_tokenizer, buffers=Buffers())
 
     def new_cache(self) -> DynamicCache:
@@ -183,11 +182,8 @@ def load_model(
             _check_weights(files, report)
             hf_model = hf_model.to(torch_device).eval()
             pristine = _same_weights(hf_model)
-            bridge = _bridged(files, hf_model, tokenizer, torch_device)
             packs = pack and can_pack(torch_device, torch_dtype)
-            if packs:
-                make_lean(bridge)
-                pack_products(bridge)
+            bridge = _bridged(files, hf_model, tokenizer, torch_device, packs)
     except UserError:
         raise
     except Exception as error:
@@ -232,13 +228,17 @@ def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
     return weight
 
 
-def _bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.device) -> Any:
+def _bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.device, pack: bool) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
 
     bridge: Any = TransformerBridge.boot_transformers(
         str(files.folder), hf_model=hf_model, tokenizer=tokenizer, device=device
     )
-    return bridge.eval()
+    bridge.eval()
+    if pack:
+        make_lean(bridge)
+        pack_products(bridge)
+    return bridge
 
 
 def _same_weights(hf_model: Any) -> Any:

@@ -155,7 +155,7 @@ def growth(task: arms.Task, folder: Path, quick: bool) -> dict[str, list[list[fl
         found["prompts"].append([n, arms.timed(lambda n=n: arms.phase7_sweeps(task, range(n)))])
     for n in (2,) if quick else (6, 12, 24):
         deep = arms.make_task(models.gpt2_of_depth(folder, n), n_tokens=task.n_tokens)
-        arms.phase7_sweeps(deep, each, deep.heads[:2])  # makes twins and packs
+        arms.phase7_sweeps(deep, each, deep.heads[:2])  # packs
         some = deep.heads[:: len(deep.heads) // 72][:72] if n >= 6 else deep.heads
         found["layers"].append([n, arms.timed(lambda t=deep, h=some: arms.phase7_sweeps(t, each, h))])
     return {what: [[n, round(s, 3)] for n, s in pairs] for what, pairs in found.items()}

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +34,14 @@ ROOT = Path(__file__).parents[2]
 TEMPERATURE, TOP_P = 0.8, 0.9
 
 
-@dataclasses.dataclass(kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
     """What every arm is given.
 
     Attributes
     ----------
-    model : Model
-        Without end-of-text tokens.
+    twins : tuple of Model
+        One for each processor, without end-of-text tokens.
     stock : Model
         The same as the libraries load it, without packed weights: what the arms (b) to (d′) run.
     prompts : int [n_prompts, n_prompt_tokens]
@@ -54,17 +53,17 @@ class Task:
         Generated for every row.
     """
 
-    model: Model
+    twins: tuple[Model, ...]
     stock: Model
     prompts: torch.Tensor
     donor: Donor
     heads: tuple[Head, ...]
     n_tokens: int
 
-    @cached_property
-    def twins(self) -> list[Model]:
-        """One model for each processor."""
-        return [self.model, *(self.model.twin() for _ in range(torch.get_num_threads() - 1))]
+    @property
+    def model(self) -> Model:
+        """The first of the twins."""
+        return self.twins[0]
 
     @property
     def sampling(self) -> Sampling:
@@ -84,7 +83,7 @@ def make_task(
     donor = DonorSum(capture(endless, ids, all_queries=False) for ids in emotion[:6].tolist()).mean()
     heads = parse_heads("all", n_layers=model.n_layers, n_heads=model.n_heads)
     return Task(
-        model=endless,
+        twins=(endless, *(endless.twin() for _ in range(torch.get_num_threads() - 1))),
         stock=stock or endless,
         prompts=neutral[:64],
         donor=donor,
@@ -116,7 +115,7 @@ def phase7_sweeps(
     def sweep(prompt: int) -> np.ndarray:
         model = free.pop()
         with one_thread(), torch.inference_mode():
-            tokens = phase7_sweep(dataclasses.replace(task, model=model), prompt, heads, **options)
+            tokens = phase7_sweep(dataclasses.replace(task, twins=(model,)), prompt, heads, **options)
         free.append(model)
         return tokens
 

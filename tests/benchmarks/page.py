@@ -62,9 +62,17 @@ temperature {0.8} and top-p {0.9}; none stops at an end-of-text token. Times are
 *patched* row; phase7's baseline and self-check rows are paid for and not counted. phase7's arms share their noise;
 the libraries' own `generate` draws from torch's global generator, which cannot be shared.
 
-The weights of GPT-2 and Pythia-160m are random here: only their sizes are real. Random weights make
-texts agree with the baseline for longer than real ones do, which helps the sharing of layers, so the figures of
-SmolLM2, whose weights and texts are real, are the ones to go by."""
+The weights of GPT-2 and Pythia-160m are random here: only their sizes are real. How far texts agree, which is
+what the sharing of layers lives on, is another matter with random weights than with real ones (distinct texts among
+the patched ones: {_distinct(record)}), so the figures of SmolLM2, whose weights
+and texts are real, are the ones to go by."""
+
+
+def _distinct(record: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{figures['distinct_texts']:g} of {figures['n_heads']} on {name}"
+        for name, figures in record["models"].items()
+    )
 
 
 def _repeats(n: int) -> str:

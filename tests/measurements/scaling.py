@@ -70,7 +70,7 @@ def sweeps(folder: Path, width: int) -> list[dict[str, float]]:
         with counted(task.model) as rows:
             arms.phase7_sweep(task, 0, heads)
         seconds = min(arms.timed(lambda h=heads: arms.phase7_sweep(task, 0, h)) for _ in range(3))
-        n_rows = whole_blocks(len(heads) + 2)
+        n_rows = whole_blocks(len(heads) + 2, task.model.row_block)
         flops = 2 * (12 * width**2 * sum(rows) + width * 50257 * n_rows * N_TOKENS)
         found.append(
             {
@@ -118,7 +118,7 @@ def sharing() -> dict[str, Any]:
     task = arms.make_task(models.load("smollm2"), n_tokens=30)
     with counted(task.model) as rows:
         arms.phase7_sweep(task, 0)
-    n_rows = whole_blocks(len(task.heads) + 2)
+    n_rows = whole_blocks(len(task.heads) + 2, task.model.row_block)
     tenths = np.array(rows).reshape(10, -1).mean(axis=1) / (n_rows * task.n_tokens)
     return {"n_tokens": 30, "share_by_depth": [round(float(x), 3) for x in tenths]}
 
