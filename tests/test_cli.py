@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -398,3 +399,27 @@ def test_an_error_that_cannot_be_written_still_gives_its_exit_code(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Full())
     assert main(["models", "fetch"]) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_a_string_is_executed_gives_the_conventional_code(tmp_path, name):
+    """As while torch defines its dataclasses: `python -m` must not kill itself at its end."""
+    (tmp_path / "signalled.py").write_text(
+        "import phase7.cli\n"
+        "def run(argv):\n"
+        f"    exec('import os, signal; os.kill(os.getpid(), signal.{name})')\n"
+        "phase7.cli._run = run\n"
+        "phase7.cli.command()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "signalled"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 128 + getattr(signal, name)
+    assert done.stderr == (
+        "phase7: stopped; finished entries are kept, run the same command again to continue\n"
+    )

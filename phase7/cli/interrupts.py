@@ -1,7 +1,7 @@
 """SIGINT and SIGTERM as exceptions that end a command cleanly.
 
-What enters: the two signals, while a command runs. What leaves: `KeyboardInterrupt` or `Terminated` in
-the main thread, and afterwards the conventional exit code with a line that says how to continue. Some
+What enters: the two signals, while a command runs. What leaves: `Interrupted` or `Terminated` in the
+main thread, and afterwards the conventional exit code with a line that says how to continue. Some
 library code swallows exceptions (destructors, imports): the exception is raised again every few seconds
 until the command has ended, where the system has interval timers.
 """
@@ -21,6 +21,15 @@ AGAIN_AFTER_S = 3.0
 _ALARM: int | None = getattr(signal, "SIGALRM", None)  # Windows has none
 
 
+class Interrupted(KeyboardInterrupt):
+    """SIGINT arrived.
+
+    A class of its own: a plain KeyboardInterrupt that crosses `exec` of a string, as while a library
+    defines its dataclasses, makes `python -m` kill itself at its end, whoever caught it
+    (`_Py_UnhandledKeyboardInterrupt` of CPython 3.11).
+    """
+
+
 class Terminated(BaseException):
     """SIGTERM arrived."""
 
@@ -36,7 +45,7 @@ class Signals:
         if signum != _ALARM and self.code is None:
             self.code = 128 + signum
         _alarm_after(AGAIN_AFTER_S)
-        raise Terminated if self.code == 128 + signal.SIGTERM else KeyboardInterrupt
+        raise Terminated if self.code == 128 + signal.SIGTERM else Interrupted
 
     def stopped(self, code: int) -> int:
         """Say how to continue; the exit code to leave with."""
