@@ -2,9 +2,9 @@
 
 What enters: a prompt, patches, donors, sampling. What leaves: :class:`Continuations`. The prompt is
 prefilled once and fanned out; every step decodes all rows with the KV cache under the patcher's hooks
-and samples with the shared noise. The first rows are the baseline; at the end of the batch, for each
-mode used, one row per sample patches every head in the plan with the baseline's own activations, and
-must reproduce it. Layers that a patch cannot change are shared (:mod:`phase7.sharing`).
+and draws with the shared noise (:mod:`phase7.drawing`). The first rows are the baseline; at the end of
+the batch, for each mode used, one row per sample patches every head in the plan with the baseline's own
+activations, and must reproduce it. Layers that a patch cannot change are shared (:mod:`phase7.sharing`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from torch import Tensor
 
 from phase7.config import Sampling
 from phase7.donors import Donor
+from phase7.drawing import Drawing
 from phase7.errors import SelfCheckError, UserError
 from phase7.models.loading import Model
 from phase7.patching import BASELINE, Patch, Patcher
-from phase7.sampling import gumbel_noise, sample
 from phase7.shared_prefix import copy_slots, fan_out, shares_layers
 from phase7.sharing import ROW_BLOCK, Copies, Ints, SharedLayers, whole_blocks
 
@@ -110,22 +110,30 @@ def generate(
         n_prompt=len(tokens),
         use_attn_result=use_attn_result,
     )
-    loop = _DecodeLoop(model, prompt, tokens, whole, sampling, patcher)
+    loop = _DecodeLoop(model, tokens, whole, sampling, patcher)
     by_row = any(patch.heads and patch.positions == "all" for patch in whole)
-    with _attn_result(model, use_attn_result):
+    with _attn_result(model, use_attn_result), model.unembedding_apart() as unembed:
+        drawing = Drawing(
+            unembed,
+            prompt=prompt,
+            sampling=sampling,
+            n_rows=len(whole) * n_samples,
+            n_checks=len(checks) * n_samples,
+            row_block=model.row_block,
+        )
         if not by_row:
             loop.prefill_once(tokens, share_layers)
         with model.hooked(**patcher.hooks(), rows=loop.rows_entering):
             if by_row:
                 loop.prefill_by_row(tokens)
-            generated = loop.run(len(checks), each_step).reshape(len(whole), n_samples, -1)
+            generated = loop.run(drawing, each_step).reshape(len(whole), n_samples, -1)
     _compare(generated[0], generated[-len(checks) :], checks)
     return Continuations(
         baseline_tokens=generated[0],
         patched_tokens=generated[1 : 1 + len(patches)],
-        kl_first_token_nats=loop.kl_first_token[1 : 1 + len(patches)],
+        kl_first_token_nats=drawing.kl_first_token[1 : 1 + len(patches)],
         n_self_rows=len(checks) * n_samples,
-        max_self_logit_gap=loop.max_self_logit_gap,
+        max_self_logit_gap=drawing.max_self_logit_gap,
     )
 
 
@@ -135,13 +143,12 @@ class _DecodeLoop:
     def __init__(
         self,
         model: Model,
-        prompt: str,
         tokens: Sequence[int],
         patches: Sequence[Patch],
         sampling: Sampling,
         patcher: Patcher,
     ) -> None:
-        self._model, self._prompt, self._sampling, self._patcher = model, prompt, sampling, patcher
+        self._model, self._sampling, self._patcher = model, sampling, patcher
         self._patches, self._n_prompt = patches, len(tokens)
         self._n_rows = len(patches) * sampling.samples
         self._eos = sorted(model.eos_ids)
@@ -150,22 +157,19 @@ class _DecodeLoop:
         self._layout = SharedLayers([0] * self._n_rows, model.n_layers, model.row_block)
         self._can_drop = False
         self._next = np.full(self._n_rows, tokens[-1], dtype=np.int64)
-        self.kl_first_token: np.ndarray[Any, np.dtype[np.float64]] = np.empty(0)
-        self.max_self_logit_gap = 0.0
 
-    def run(self, n_checks: int, each_step: Callable[[], object]) -> np.ndarray[Any, np.dtype[np.int32]]:
+    def run(
+        self, drawing: Drawing, each_step: Callable[[], object]
+    ) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Decode to the end; int32 [n_rows, max_new_tokens], -1 from the end-of-text token on."""
         sampling = self._sampling
         generated = np.full((self._n_rows, sampling.max_new_tokens), -1, dtype=np.int32)
         alive, ended = np.arange(self._n_rows), np.empty(0, dtype=np.int64)
         for step in range(sampling.max_new_tokens):
             each_step()
-            logits = self._step(step)
+            states = self._step(step)
             slots = self._layout.slots(self._model.n_layers - 1)
-            if step == 0:
-                self.kl_first_token = _kl_from_first(logits, slots[:: sampling.samples])
-            self._watch(logits, slots, alive, n_checks)
-            drawn = self._draw(logits, slots, alive, step)
+            drawn = drawing.draw(states, slots, alive, step)
             goes_on = ~np.isin(drawn, self._eos)
             self._next[alive] = drawn
             ended = np.append(ended, alive[~goes_on])
@@ -209,7 +213,7 @@ class _DecodeLoop:
     def _ids(self, tokens: Sequence[int]) -> Tensor:
         return torch.tensor([list(tokens)], dtype=torch.long, device=self._model.device)
 
-    def _step(self, step: int) -> Float[Tensor, "slots n_vocab"]:
+    def _step(self, step: int) -> Float[Tensor, "slots d_model"]:
         first = self._n_prompt - 1 + step
         self._patcher.at(first, self._cache, self._layout)
         ids = torch.from_numpy(self._next[self._layout.origin(0)]).to(self._model.device)
@@ -217,31 +221,10 @@ class _DecodeLoop:
 
     def _forward(self, ids: Tensor, first: int) -> Tensor:
         positions = torch.arange(first, first + ids.shape[1], device=ids.device)[None]
-        logits: Tensor = self._model.bridge(
+        states: Tensor = self._model.bridge(
             ids, past_key_values=self._cache, use_cache=True, position_ids=positions
         )
-        return logits
-
-    def _draw(self, logits: Tensor, slots: Ints, alive: Ints, step: int) -> Ints:
-        sampling, noise = self._sampling, None
-        if sampling.temperature > 0:
-            noise = gumbel_noise(
-                seed=sampling.seed,
-                prompt=self._prompt,
-                n_samples=sampling.samples,
-                step=step,
-                n_vocab=logits.shape[-1],
-            ).to(logits.device)
-        drawn = sample(
-            logits,
-            noise,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            rows=torch.from_numpy(slots[alive]).to(logits.device),
-            noise_rows=torch.from_numpy(alive % sampling.samples).to(logits.device),
-        )
-        tokens: Ints = drawn.cpu().numpy()
-        return tokens
+        return states
 
     def _drop(self, ended: Ints) -> None:
         self._patcher.drop(ended)
@@ -251,26 +234,6 @@ class _DecodeLoop:
         for one in copies:
             source, target = torch.from_numpy(one.source), torch.from_numpy(one.target)
             copy_slots(self._cache.layers[one.layer], source, target)
-
-    def _watch(self, logits: Tensor, slots: Ints, alive: Ints, n_checks: int) -> None:
-        """Note how far the self-donor rows' logits lie from their baselines'."""
-        checks = alive[alive >= self._n_rows - n_checks * self._sampling.samples]
-        for check in checks:
-            base = slots[check % self._sampling.samples]
-            gap = float((logits[slots[check]] - logits[base]).abs().max())
-            self.max_self_logit_gap = max(self.max_self_logit_gap, gap)
-
-
-def _kl_from_first(logits: Tensor, slots: Ints) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """KL(first || each) in nats for the rows in `slots` of logits [slots, n_vocab], in float64."""
-    reference = torch.log_softmax(logits[slots[0]].double(), dim=-1)
-    weights = reference.exp()
-    kls = [
-        (weights * (reference - torch.log_softmax(logits[slot].double(), dim=-1))).sum()
-        for slot in slots
-    ]
-    kl: np.ndarray[Any, np.dtype[np.float64]] = torch.stack(kls).clamp(min=0).cpu().numpy()
-    return kl
 
 
 def _compare(

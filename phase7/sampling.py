@@ -48,14 +48,13 @@ def gumbel_noise(
 
 
 def sample(
-    logits: Float[Tensor, "slots n_vocab"],
+    logits: Float[Tensor, "rows n_vocab"],
     noise: Float[Tensor, "n_noise n_vocab"] | None,
     *,
     temperature: float,
     top_p: float,
-    rows: Int[Tensor, n] | None = None,
-    noise_rows: Int[Tensor, n] | None = None,
-) -> Int[Tensor, n]:
+    noise_rows: Int[Tensor, rows] | None = None,
+) -> Int[Tensor, rows]:
     """One token a row: argmax of logits/T + noise inside the nucleus.
 
     The nucleus holds every token whose probability at temperature T has less than `top_p` of the mass
@@ -64,34 +63,30 @@ def sample(
 
     Parameters
     ----------
-    logits : float [slots, n_vocab]
+    logits : float [rows, n_vocab]
     noise : float [n_noise, n_vocab] or None
         None only at temperature 0.
     temperature : float
         0 or above.
     top_p : float
         In (0, 1]; 1 keeps every token.
-    rows : int [n], optional
-        The logits each drawn token comes from; without it, each in turn.
-    noise_rows : int [n], optional
-        The noise each drawn token takes; without it, row r takes noise ``r % n_noise``.
+    noise_rows : int [rows], optional
+        The noise each row takes; without it, row r takes noise ``r % n_noise``.
     """
-    if rows is None:
-        rows = torch.arange(len(logits), device=logits.device)
     if temperature == 0 or noise is None:
-        return logits.argmax(dim=-1)[rows]
+        return logits.argmax(dim=-1)
     if noise_rows is None:
-        noise_rows = torch.arange(len(rows), device=rows.device) % len(noise)
+        noise_rows = torch.arange(len(logits), device=logits.device) % len(noise)
     return torch.cat(
         [
             _sample_piece(
-                logits.index_select(0, piece).float(),
+                piece.float(),
                 noise if len(noise) == 1 else noise.index_select(0, its_noise),
                 temperature,
                 top_p,
             )
             for piece, its_noise in zip(
-                rows.split(_ROWS_AT_ONCE), noise_rows.split(_ROWS_AT_ONCE), strict=True
+                logits.split(_ROWS_AT_ONCE), noise_rows.split(_ROWS_AT_ONCE), strict=True
             )
         ]
     )
@@ -106,7 +101,7 @@ def _sample_piece(
     """Propose the perturbed argmax; where it lies outside the nucleus, rule out all that is no
     more probable, and propose again for those rows. Overwrites `logits`."""
     # Differences from the largest logit, so that no temperature overflows them.
-    scaled = logits.sub_(logits.amax(dim=-1, keepdim=True)).mul_(1 / max(temperature, 1e-30))
+    scaled = (logits - logits.amax(dim=-1, keepdim=True)).mul_(1 / max(temperature, 1e-30))
     perturbed = scaled + noise
     tokens = _argmax(perturbed)
     if top_p >= 1:

@@ -47,6 +47,7 @@ def make(name: str, folder, extra: dict) -> object:
 @pytest.mark.parametrize("name", WORKING)
 def test_self_patching_is_exact_and_the_text_is_that_of_transformers(name, tmp_path):
     model = load_model(make(name, tmp_path / name, WORKING[name]))
+    assert model.has_plain_head == (name != "Gemma2")  # which caps its logits
     heads = parse_heads("all", n_layers=model.n_layers, n_heads=model.n_heads)
     patches = [Patch(heads=heads, mode=m, donor=d) for m in MODES for d in ("self", "zero")]
     tokens = encode(model, PROMPT, "raw")

@@ -56,6 +56,8 @@ class Model:
         Whether products read packed weights (:mod:`phase7.models.packed`).
     row_block : int
         A row's bits depend on no other row in batches of a multiple of so many rows.
+    has_plain_head : bool
+        Whether logits are the unembedding's output, without scale or cap.
     pristine : PreTrainedModel
         The transformers model, which no bridge has taken apart; its weights are the bridge's.
     buffers : Buffers
@@ -76,6 +78,7 @@ class Model:
     dtype: torch.dtype
     is_packed: bool
     row_block: int
+    has_plain_head: bool
     pristine: Any
     buffers: Buffers = field(default_factory=Buffers)
 
@@ -107,6 +110,19 @@ class Model:
             if type(layer) is not DynamicLayer:
                 _remember_values(layer)
         return cache
+
+    @contextlib.contextmanager
+    def unembedding_apart(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Let the enclosed calls end with the final states [rows, queries, d_model].
+
+        Yields the function from final states [..., d_model] to logits [..., n_vocab]. Of a model without
+        a plain head, calls return logits as ever, and the function returns what it is given.
+        """
+        if not self.has_plain_head:
+            yield lambda logits: logits
+            return
+        with _without_head(self.bridge) as head:
+            yield head
 
     @contextlib.contextmanager
     def hooked(
@@ -207,6 +223,7 @@ def load_model(
         dtype=torch_dtype,
         is_packed=packs,
         row_block=PACKED_ROWS if packs and all_packed(bridge) else ROW_BLOCK,
+        has_plain_head=_has_plain_head(bridge),
         pristine=pristine,
     )
     composes = model.pattern_site is not None and _composes(model)
@@ -351,6 +368,33 @@ def _composes(model: Model) -> bool:
         if not torch.allclose(composed, outputs[i], atol=tolerance * float(outputs[i].abs().max())):
             return False
     return True
+
+
+@contextlib.contextmanager
+def _without_head(bridge: Any) -> Iterator[Any]:
+    """Take the unembedding off for a while; yields it."""
+    hf_model = bridge.original_model
+    head = hf_model.get_output_embeddings()
+    hf_model.set_output_embeddings(torch.nn.Identity())
+    try:
+        yield head
+    finally:
+        hf_model.set_output_embeddings(head)
+
+
+@torch.inference_mode()
+def _has_plain_head(bridge: Any) -> bool:
+    """Whether the unembedding can be taken off, and gives the same logits by itself."""
+    tokens = torch.tensor([[0, 1]], device=bridge.cfg.device)
+    with quiet():
+        logits = bridge(tokens)
+        try:
+            with _without_head(bridge) as head:
+                states = bridge(tokens)
+                alone = head(states)
+        except (AttributeError, NotImplementedError, RuntimeError):
+            return False
+    return states.shape != logits.shape and torch.equal(alone, logits)
 
 
 def _attention_dropout(bridge: Any, layer: int) -> torch.nn.Module | None:
