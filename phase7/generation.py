@@ -23,7 +23,7 @@ from phase7.config import Sampling
 from phase7.donors import Donor
 from phase7.drawing import Drawing
 from phase7.errors import SelfCheckError, UserError
-from phase7.models.loading import Model
+from phase7.models.loading import Gate, Model
 from phase7.patching import BASELINE, Patch, Patcher
 from phase7.shared_prefix import copy_slots, fan_out, shares_layers
 from phase7.sharing import ROW_BLOCK, Copies, Ints, SharedLayers, whole_blocks
@@ -122,8 +122,9 @@ def generate(
             row_block=model.row_block,
         )
         if not by_row:
-            loop.prefill_once(tokens, share_layers)
-        with model.hooked(**patcher.hooks(), rows=loop.rows_entering):
+            # A head's result is computed inside its attention, whose outputs must have a row each.
+            loop.prefill_once(tokens, share_layers, share_attention=not use_attn_result)
+        with model.hooked(**patcher.hooks(), rows=loop.rows_at):
             if by_row:
                 loop.prefill_by_row(tokens)
             generated = loop.run(drawing, each_step).reshape(len(whole), n_samples, -1)
@@ -154,7 +155,7 @@ class _DecodeLoop:
         self._eos = sorted(model.eos_ids)
         self._cache = model.new_cache()
         self._n_slots = whole_blocks(self._n_rows, model.row_block)
-        self._layout = SharedLayers([0] * self._n_rows, model.n_layers, model.row_block)
+        self._layout = SharedLayers([-1] * self._n_rows, model.n_layers, model.row_block)
         self._can_drop = False
         self._next = np.full(self._n_rows, tokens[-1], dtype=np.int64)
 
@@ -183,7 +184,7 @@ class _DecodeLoop:
             self._copy(self._layout.extend(self._next))
         return generated
 
-    def prefill_once(self, tokens: Sequence[int], share_layers: bool) -> None:
+    def prefill_once(self, tokens: Sequence[int], share_layers: bool, share_attention: bool) -> None:
         """Run all tokens but the last once, without hooks; all rows then share their cache."""
         if len(tokens) == 1:
             return
@@ -193,7 +194,9 @@ class _DecodeLoop:
             n_layers = self._model.n_layers
             first = [min((h.layer for h in p.heads), default=n_layers) for p in self._patches]
             rows = np.repeat(first, self._sampling.samples)
-            self._layout = SharedLayers(rows, n_layers, self._model.row_block)
+            self._layout = SharedLayers(
+                rows, n_layers, self._model.row_block, share_attention=share_attention
+            )
         n_new = self._sampling.max_new_tokens
         fan_out(self._cache, n_slots=self._n_slots, n_new=n_new, buffers=self._model.buffers)
 
@@ -203,12 +206,18 @@ class _DecodeLoop:
             self._patcher.at(0, self._cache, self._layout)
             self._forward(self._ids(tokens[:-1]).expand(self._n_slots, -1), 0)
 
-    def rows_entering(self, layer: int) -> Tensor | None:
-        """For `Model.hooked`: which rows of the layer below enter a layer; None for all as they are."""
-        origin = self._layout.origin(layer)
-        if origin.size == self._layout.n_slots(layer - 1) and (np.diff(origin) == 1).all():
+    def rows_at(self, gate: Gate, layer: int) -> Tensor | None:
+        """For `Model.hooked`: which rows pass a gate of a layer; None for all as they are."""
+        layout = self._layout
+        if gate == "layer":
+            rows, n_before = layout.entering(layer), layout.n_slots(layer - 1)
+        elif gate == "attention":
+            rows, n_before = layout.attending(layer), layout.n_slots(layer)
+        else:
+            rows, n_before = layout.leaving(layer), layout.n_attention_slots(layer)
+        if np.array_equal(rows, np.arange(n_before)):
             return None
-        return torch.from_numpy(origin).to(self._model.device)
+        return torch.from_numpy(rows).to(self._model.device)
 
     def _ids(self, tokens: Sequence[int]) -> Tensor:
         return torch.tensor([list(tokens)], dtype=torch.long, device=self._model.device)
@@ -216,7 +225,7 @@ class _DecodeLoop:
     def _step(self, step: int) -> Float[Tensor, "slots d_model"]:
         first = self._n_prompt - 1 + step
         self._patcher.at(first, self._cache, self._layout)
-        ids = torch.from_numpy(self._next[self._layout.origin(0)]).to(self._model.device)
+        ids = torch.from_numpy(self._next[self._layout.entering(0)]).to(self._model.device)
         return self._forward(ids[:, None], first)[:, -1]
 
     def _forward(self, ids: Tensor, first: int) -> Tensor:

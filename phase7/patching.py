@@ -3,7 +3,7 @@
 What enters: patches (which heads, which recipe, which donor, which positions), donors, and the shape
 of one decode loop. What leaves: hooks for :meth:`phase7.models.loading.Model.hooked`. Every row of the
 batch has its own patch; a layer is written once, by index, for all rows. Where a row lies in a layer's
-batch is said by :class:`phase7.sharing.SharedLayers`.
+batch, and in that of its attention, is said by :class:`phase7.sharing.SharedLayers`.
 
 All recipes end in one write, at z (the head's output before W_O) of the named query head alone:
 
@@ -132,7 +132,7 @@ class Patcher:
         _check_modes(model, patches)
         self._writes = self._compile(patches, n_samples)
         self._patterns: dict[int, Tensor] = {}
-        self._first_query, self._cache, self._layout = 0, None, SharedLayers([0], model.n_layers)
+        self._first_query, self._cache, self._layout = 0, None, SharedLayers([-1], model.n_layers)
         self._composing = [i for i, ws in self._writes.items() if any(w.composes for w in ws)]
 
     def at(self, first_query: int, cache: Any, layout: SharedLayers) -> None:
@@ -209,12 +209,12 @@ class Patcher:
         pattern = self._patterns[layer]
         cached = self._cache.layers[layer]  # type: ignore[attr-defined]
         kv_heads = write.heads // (self._model.n_heads // self._model.n_kv_heads)
-        slots = self._slots(layer, write.rows)
+        slots = self._attention_slots(layer, write.rows)
         own_pattern = pattern[slots, write.heads]
         own_value = values_of(cached, slots, kv_heads)
         donor_pattern = own_pattern
         if write.table is None:
-            base = self._slots(layer, write.base)
+            base = self._attention_slots(layer, write.base)
             donor_value = values_of(cached, base, kv_heads)
             if write.mode == "pattern_v":
                 donor_pattern = pattern[base, write.heads]
@@ -230,6 +230,9 @@ class Patcher:
 
     def _slots(self, layer: int, rows: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(self._layout.slots(layer)[rows]).to(self._model.device)
+
+    def _attention_slots(self, layer: int, rows: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(self._layout.attention_slots(layer)[rows]).to(self._model.device)
 
     def _compile(self, patches: Sequence[Patch], n_samples: int) -> dict[int, list[_Write]]:
         """Group every (row, head) by layer and recipe."""

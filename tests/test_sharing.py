@@ -16,7 +16,7 @@ N_LAYERS = 4
 def runs(draw):
     """First patched layers, tokens by step, and the rows dropped after each step."""
     n_rows = draw(st.integers(1, 24))
-    first = draw(st.lists(st.integers(0, N_LAYERS), min_size=n_rows, max_size=n_rows))
+    first = draw(st.lists(st.integers(-1, N_LAYERS), min_size=n_rows, max_size=n_rows))
     n_steps = draw(st.integers(1, 5))
     tokens = draw(
         st.lists(
@@ -29,37 +29,47 @@ def runs(draw):
     return first, tokens, dropped
 
 
-@given(run=runs())
-def test_a_slot_holds_one_private_row_or_all_rows_of_one_history(run):
+@given(run=runs(), share_attention=st.booleans())
+def test_a_slot_holds_one_private_row_or_all_rows_of_one_history(run, share_attention):
     first, tokens, dropped = run
     n_rows = len(first)
-    layout = SharedLayers(first, N_LAYERS)
+    layout = SharedLayers(first, N_LAYERS, share_attention=share_attention)
     texts = [""] * n_rows
     alive = set(range(n_rows))
-    # What each slot has seen, as the cache would hold it: followed only through the copies.
+    # What each slot of an attention has seen, as the cache would hold it: followed only through the copies.
     seen = [{s: "" for s in range(whole_blocks(n_rows))} for _ in range(N_LAYERS)]
+
+    def check(slots, n_slots, is_private):
+        owners: dict[int, set] = {}
+        for row in sorted(alive):
+            assert 0 <= slots[row] < n_slots
+            who = ("private", row) if is_private(first[row]) else ("group", texts[row])
+            owners.setdefault(int(slots[row]), set()).add(who)
+        assert all(len(who) == 1 for who in owners.values())
+        assert len({who for some in owners.values() for who in some}) == len(owners)
+        assert n_slots == whole_blocks(len(owners))
+
     for step_tokens, leaving in zip(tokens, dropped, strict=True):
         for layer in range(N_LAYERS):
-            slots = layout.slots(layer)
-            owners: dict[int, set] = {}
-            for row in sorted(alive):
-                assert 0 <= slots[row] < layout.n_slots(layer)
-                who = ("private", row) if first[row] <= layer else ("group", texts[row])
-                owners.setdefault(int(slots[row]), set()).add(who)
-                assert seen[layer][int(slots[row])] == texts[row]
-            assert all(len(who) == 1 for who in owners.values())
-            distinct = {who for some in owners.values() for who in some}
-            assert len(distinct) == len(owners)
-            assert layout.n_slots(layer) == whole_blocks(len(owners))
+            slots, attention = layout.slots(layer), layout.attention_slots(layer)
+            check(slots, layout.n_slots(layer), lambda f, n=layer: f <= n)
+            within = layer - 1 if share_attention else layer
+            check(attention, layout.n_attention_slots(layer), lambda f, n=within: f <= n)
             below = layout.slots(layer - 1) if layer else np.arange(n_rows)
-            origin = layout.origin(layer)
-            assert origin.shape == (layout.n_slots(layer),)
+            entering, outputs = layout.entering(layer), layout.leaving(layer)
+            read = layout.attending(layer)
+            assert entering.shape == outputs.shape == (layout.n_slots(layer),)
+            assert read.shape == (layout.n_attention_slots(layer),)
             for row in alive:
-                continued = origin[slots[row]]
+                assert seen[layer][int(attention[row])] == texts[row]
+                assert outputs[slots[row]] == attention[row]
                 if layer:
-                    assert continued == below[row]
+                    assert entering[slots[row]] == below[row]
                 else:
-                    assert texts[continued] == texts[row]
+                    assert texts[entering[slots[row]]] == texts[row]
+                # What the attention reads is what any of its rows entered the layer with.
+                source = entering[read[attention[row]]]
+                assert source == below[row] if layer else texts[source] == texts[row]
         leaving = leaving & alive if leaving < alive else set()
         if leaving:
             alive -= leaving
@@ -73,7 +83,7 @@ def test_a_slot_holds_one_private_row_or_all_rows_of_one_history(run):
             seen[one.layer].update(zip(one.target.tolist(), held, strict=True))
         texts = [text + str(token) for text, token in zip(texts, step_tokens, strict=True)]
         for layer in range(N_LAYERS):
-            slots = layout.slots(layer)
+            slots = layout.attention_slots(layer)
             for row in alive:
                 held = seen[layer][int(slots[row])]
                 assert held == texts[row][:-1] or held == texts[row]
@@ -85,7 +95,15 @@ def test_a_layer_has_whole_blocks_of_the_size_asked():
         layout = SharedLayers([0] * 5 + [2] * 3, N_LAYERS, block)
         rows = [layout.n_slots(layer) for layer in range(N_LAYERS)]
         assert rows == [whole_blocks(n, block) for n in (6, 6, 8, 8)]
-        assert all(len(layout.origin(layer)) == rows[layer] for layer in range(N_LAYERS))
+        assert all(len(layout.entering(layer)) == rows[layer] for layer in range(N_LAYERS))
+
+
+def test_a_rows_attention_is_shared_in_its_first_patched_layer_unless_asked_not_to():
+    first = [0] * 16 + [1] * 16 + [2] * 16
+    for share, rows in ((True, [16, 32, 48, 48]), (False, [32, 48, 48, 48])):
+        layout = SharedLayers(first, N_LAYERS, share_attention=share)
+        assert [layout.n_attention_slots(layer) for layer in range(N_LAYERS)] == rows
+        assert [layout.n_slots(layer) for layer in range(N_LAYERS)] == [32, 48, 48, 48]
 
 
 def test_the_next_batch_takes_the_same_memory_where_it_is_enough():
@@ -107,8 +125,9 @@ def test_the_next_batch_takes_the_same_memory_where_it_is_enough():
 def test_rows_that_differ_nowhere_are_computed_once():
     layout = SharedLayers([N_LAYERS] * 100, N_LAYERS)
     assert [layout.n_slots(layer) for layer in range(N_LAYERS)] == [ROW_BLOCK] * N_LAYERS
-    layout = SharedLayers([0] * 100, N_LAYERS)
-    assert [layout.n_slots(layer) for layer in range(N_LAYERS)] == [whole_blocks(100)] * N_LAYERS
+    layout = SharedLayers([-1] * 100, N_LAYERS)
+    for n_slots in (layout.n_slots, layout.n_attention_slots):
+        assert [n_slots(layer) for layer in range(N_LAYERS)] == [whole_blocks(100)] * N_LAYERS
 
 
 @pytest.mark.parametrize("n_rows", [ROW_BLOCK * k for k in (1, 2, 3, 17, 28)])

@@ -29,6 +29,8 @@ from phase7.sharing import ROW_BLOCK
 
 PatternSite = Literal["hook_pattern", "attn_dropout"]
 Hook = Callable[[Tensor, Any], Tensor | None]
+#: Where rows enter a layer, its attention, and what follows from the heads' outputs on.
+Gate = Literal["layer", "attention", "outputs"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +58,8 @@ class Model:
         Whether products read packed weights (:mod:`phase7.models.packed`).
     row_block : int
         A row's bits depend on no other row in batches of a multiple of so many rows.
+    is_parallel : bool
+        Whether a layer's MLP reads the layer's input, not what its attention made of it.
     has_plain_head : bool
         Whether logits are the unembedding's output, without scale or cap.
     pristine : PreTrainedModel
@@ -78,6 +82,7 @@ class Model:
     dtype: torch.dtype
     is_packed: bool
     row_block: int
+    is_parallel: bool
     has_plain_head: bool
     pristine: Any
     buffers: Buffers = field(default_factory=Buffers)
@@ -132,7 +137,7 @@ class Model:
         pattern: dict[int, Hook] | None = None,
         value: dict[int, Hook] | None = None,
         result: dict[int, Hook] | None = None,
-        rows: Callable[[int], Tensor | None] | None = None,
+        rows: Callable[[Gate, int], Tensor | None] | None = None,
     ) -> Iterator[None]:
         """Run the enclosed calls with hooks by layer; all are removed at the end.
 
@@ -140,26 +145,44 @@ class Model:
         queries, n_heads, d_head]; `pattern` [rows, n_heads, queries, keys]; `value` [rows, queries,
         n_kv_heads, d_head]; `result` [rows, queries, n_heads, d_model].
 
-        `rows` gives, for each layer above the first, the rows of the layer below that enter it, in
-        order, or None for all of them: so layers can have different numbers of rows.
+        `rows` gives the rows that pass a gate, in order, or None for all of them: those of the layer
+        below that enter a layer (above the first), those of the layer that enter its attention, and
+        those of the attention that go on from the heads' outputs. So all of these can have different
+        numbers of rows; a parallel MLP has the attention's.
         """
         sites = {"hook_z": z, "hook_v": value, "hook_result": result}
         if self.pattern_site == "hook_pattern":
             sites["hook_pattern"] = pattern
-        named = [
+        gates = []
+        if rows is not None:
+            gates = [
+                (f"blocks.{layer}.attn.hook_z", _pass_outputs(layer, rows))
+                for layer in range(self.n_layers)
+            ]
+        named = gates + [
             (f"blocks.{layer}.attn.{site}", hook)
             for site, hooks in sites.items()
             for layer, hook in (hooks or {}).items()
         ]
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.bridge.hooks(fwd_hooks=named))
-            if rows is not None:
-                for layer in range(1, self.n_layers):
-                    stack.callback(_select_rows(self.bridge.blocks[layer], layer, rows).remove)
+            for handle in self._gates(rows) if rows is not None else ():
+                stack.callback(handle.remove)
             if self.pattern_site == "attn_dropout":
                 for layer, hook in (pattern or {}).items():
                     stack.callback(_tap_dropout(self.bridge, layer, hook).remove)
             yield
+
+    def _gates(self, rows: Callable[[Gate, int], Tensor | None]) -> Iterator[Any]:
+        """Hooks for all gates but those of the heads' outputs."""
+        for layer, block in enumerate(self.bridge.blocks):
+            if layer:
+                yield _select_rows(block, "layer", layer, rows)
+            yield _select_rows(block.attn, "attention", layer, rows)
+            if self.is_parallel:
+                yield _select_rows(block.mlp, "attention", layer, rows)
+                write = _pass_outputs(layer, rows)
+                yield block.mlp.register_forward_hook(lambda m, args, out, write=write: write(out, m))
 
 
 def load_model(
@@ -223,6 +246,7 @@ def load_model(
         dtype=torch_dtype,
         is_packed=packs,
         row_block=PACKED_ROWS if packs and all_packed(bridge) else ROW_BLOCK,
+        is_parallel=_is_parallel(bridge),
         has_plain_head=_has_plain_head(bridge),
         pristine=pristine,
     )
@@ -306,15 +330,15 @@ def _tap_dropout(bridge: Any, layer: int, hook: Hook) -> Any:
     return dropout.register_forward_pre_hook(read)
 
 
-def _select_rows(block: Any, layer: int, rows: Callable[[int], Tensor | None]) -> Any:
-    """Let a layer continue only some rows of the layer below, some of them more than once."""
+def _select_rows(module: Any, gate: Gate, layer: int, rows: Callable[[Gate, int], Tensor | None]) -> Any:
+    """Let a module read only some rows of its input, some of them more than once."""
 
     def one_mask(given: Any) -> Any:
         # Every row attends to the same keys, so one row of the mask serves any number of rows.
         return given[:1] if isinstance(given, Tensor) and given.ndim == 4 else given
 
     def select(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        index = rows(layer)
+        index = rows(gate, layer)
         args, kwargs = tuple(map(one_mask, args)), {k: one_mask(v) for k, v in kwargs.items()}
         if index is None:
             return args, kwargs
@@ -322,7 +346,17 @@ def _select_rows(block: Any, layer: int, rows: Callable[[int], Tensor | None]) -
             return (args[0].index_select(0, index), *args[1:]), kwargs
         return args, kwargs | {"hidden_states": kwargs["hidden_states"].index_select(0, index)}
 
-    return block.register_forward_pre_hook(select, with_kwargs=True)
+    return module.register_forward_pre_hook(select, with_kwargs=True)
+
+
+def _pass_outputs(layer: int, rows: Callable[[Gate, int], Tensor | None]) -> Hook:
+    """Go on with some rows of what an attention, or what is computed beside it, gives."""
+
+    def select(outputs: Tensor, hook: Any) -> Tensor | None:
+        index = rows("outputs", layer)
+        return None if index is None else outputs.index_select(0, index)
+
+    return select
 
 
 def _remember_values(layer: Any) -> None:
@@ -368,6 +402,25 @@ def _composes(model: Model) -> bool:
         if not torch.allclose(composed, outputs[i], atol=tolerance * float(outputs[i].abs().max())):
             return False
     return True
+
+
+@torch.inference_mode()
+def _is_parallel(bridge: Any) -> bool:
+    """Find by trial whether changed head outputs leave the input of the layer's MLP as it is."""
+    mlp = getattr(bridge.blocks[0], "mlp", None)
+    if mlp is None:
+        return False
+    tokens = torch.zeros((1, 2), dtype=torch.long, device=bridge.cfg.device)
+    inputs: list[Tensor] = []
+    handle = mlp.register_forward_pre_hook(lambda module, args: inputs.extend(args[:1]))
+    try:
+        with quiet():
+            bridge(tokens)
+            with bridge.hooks(fwd_hooks=[("blocks.0.attn.hook_z", lambda z, hook: z + 1)]):
+                bridge(tokens)
+    finally:
+        handle.remove()
+    return len(inputs) == 2 and torch.equal(*inputs)
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ def test_only_the_named_query_head_changes(model, donor, mode):
         model, [BASELINE, patch], n_samples=1, donors={"emotion": donor}, n_prompt=len(tokens)
     )
     cache, seen = model.new_cache(), {}
-    patcher.at(0, cache, SharedLayers([0, 0], model.n_layers))
+    patcher.at(0, cache, SharedLayers([-1, -1], model.n_layers))
     names = [
         (f"blocks.{i}.attn.hook_z", lambda z, hook, i=i: seen.__setitem__(i, z.detach().clone()))
         for i in (layer, layer + 1)

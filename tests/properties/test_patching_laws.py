@@ -87,7 +87,7 @@ def z_of(architecture: str, prompt: str, patch: Patch, donors: dict[str, Donor])
     tokens = encode(model, prompt, "raw")
     patcher = Patcher(model, [BASELINE, patch], n_samples=1, donors=donors, n_prompt=len(tokens))
     cache = model.new_cache()
-    patcher.at(0, cache, SharedLayers([0, 0], model.n_layers))
+    patcher.at(0, cache, SharedLayers([-1, -1], model.n_layers))
     seen: dict[int, torch.Tensor] = {}
 
     def note(layer):

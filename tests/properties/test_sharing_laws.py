@@ -89,13 +89,35 @@ def test_fewer_rows_are_computed(architecture):
     assert sum(rows[True]) < 0.85 * sum(rows[False])
 
 
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_the_attention_of_the_first_patched_layer_is_computed_once(architecture):
+    """And so is the MLP beside it, where it reads no output of the attention."""
+    model = tiny.load(architecture)
+    assert model.is_parallel == (architecture == "gpt_neox")
+    block = model.bridge.blocks[1]
+    rows: dict[str, list[int]] = {"attn": [], "mlp": []}
+    handles = [
+        block.attn.q.register_forward_hook(lambda m, args, out: rows["attn"].append(len(out))),
+        block.mlp.out.register_forward_hook(lambda m, args, out: rows["mlp"].append(len(out))),
+    ]
+    patches = [Patch(heads=(h,), donor="zero") for h in ALL_HEADS if h.layer == 1 for _ in range(8)]
+    try:
+        run(model, patches, Sampling(max_new_tokens=1, seed=1))
+    finally:
+        for handle in handles:
+            handle.remove()
+    attention, mlp = rows["attn"][-1], rows["mlp"][-1]
+    assert attention == model.row_block
+    assert mlp == (attention if model.is_parallel else len(patches) + 2)
+
+
 def test_sharing_a_layer_too_many_is_noticed(monkeypatch):
     """Liveness: a layout that shares one layer above a patch changes the text."""
     model = tiny.load("gpt2")
     layout = generation.SharedLayers
 
-    def wrong(first, n_layers, row_block):
-        return layout(np.minimum(np.asarray(first) + 1, n_layers), n_layers, row_block)
+    def wrong(first, n_layers, row_block, **options):
+        return layout(np.minimum(np.asarray(first) + 1, n_layers), n_layers, row_block, **options)
 
     patches = [Patch(heads=(h,), donor="zero") for h in ALL_HEADS if h.layer == 1]
     sampling = Sampling(max_new_tokens=8, seed=1)
