@@ -29,7 +29,7 @@ from phase7.shared_prefix import copy_slots, fan_out, shares_layers
 from phase7.sharing import ROW_BLOCK, Copies, Ints, SharedLayers, whole_blocks
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,7 +19,7 @@ from phase7.models.files import ModelFiles
 from phase7.prompts import PromptSet
 
 #: Must equal phase7.generation.ENGINE_VERSION; a test holds them together.
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 
 Role = Literal["emotion", "control"]
 

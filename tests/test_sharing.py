@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phase7 import shared_prefix
 from phase7.shared_prefix import Buffers
 from phase7.sharing import ROW_BLOCK, SharedLayers, whole_blocks
 
@@ -120,6 +121,22 @@ def test_the_next_batch_takes_the_same_memory_where_it_is_enough():
     ]
     assert len({tensor.data_ptr() for tensor in [first, *others]}) == 5
     assert others[-1].dtype == torch.bfloat16
+
+
+def test_generated_tokens_lie_in_memory_without_gaps_and_zeros_follow():
+    """Memory of the batch before must not reach a product: NaN times 0 is NaN."""
+    prefilled, n_slots, n_most = torch.randn(1, 2, 5, 3), 4, 19
+    memory = torch.full((n_slots, 2, n_most, 3), torch.nan)
+    own = shared_prefix._Own(prefilled, n_slots, n_most, memory)
+    written = torch.randn(n_slots, 2, n_most, 3)
+    rooms = []
+    for token in range(n_most):
+        own.write(written[:, :, token : token + 1], token)
+        rooms.append(own.tokens.shape[2])
+        assert own.tokens.is_contiguous()
+        torch.testing.assert_close(own.tokens[:, :, : token + 1], written[:, :, : token + 1])
+        assert (own.tokens[:, :, token + 1 :] == 0).all()
+    assert rooms == [8] * 8 + [16] * 8 + [19] * 3
 
 
 def test_rows_that_differ_nowhere_are_computed_once():
