@@ -4,11 +4,17 @@ What enters: the final states of one step, and which row each belongs to. What l
 with the shared noise; beside them the divergence of the first token's distribution, and how far the
 self-donor rows' logits lie from their baselines'. Logits are made for a piece of the rows at a time, so
 those of a whole batch never lie in memory together.
+
+Most rows have the same tokens so far as others, and states close to theirs. Of each such group one
+row's logits are made; the others' follow from how their states differ, in half the time and up to a
+known error (:mod:`phase7.models.rough`). Where that error could change the token, the row's own logits
+are made too: tokens are the same as without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,13 +22,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from phase7.config import Sampling
-from phase7.sampling import gumbel_noise, sample
+from phase7.models.rough import RoughUnembedding
+from phase7.sampling import gumbel_noise, sample, sample_changed
 from phase7.sharing import Ints, whole_blocks
 
 #: Rows whose logits are in memory together; whole blocks of any size of block.
 _ROWS_AT_ONCE = 96
+#: Rows with the same tokens so far from which on their differences are looked at.
+_LEAST_GROUP = 4
 
 Unembed = Callable[[Tensor], Tensor]
+
+
+@dataclass(kw_only=True, eq=False)
+class _Step:
+    """One step: where each row's state lies, what has been drawn, and logits to compare with."""
+
+    states: Float[Tensor, "slots d_model"]
+    slots: Ints  # [n_rows]
+    number: int
+    drawn: Ints  # [n_rows], -1 before
+    kept: dict[int, Tensor | None]  # row -> its logits [n_vocab], once they are made
+    noise: Float[Tensor, "n_samples n_vocab"] | None = None
+
+    def states_of(self, rows: Ints) -> Float[Tensor, "rows d_model"]:
+        index = torch.from_numpy(self.slots[rows]).to(self.states.device)
+        return self.states.index_select(0, index)
 
 
 class Drawing:
@@ -32,6 +57,9 @@ class Drawing:
     ----------
     unembed : callable
         From final states [rows, d_model] to logits [rows, n_vocab].
+    rough : RoughUnembedding or None
+        The same for differences of states. None makes the logits of every row, which changes the time
+        and not the tokens.
     prompt : str
         Identifies the noise.
     sampling : Sampling
@@ -51,6 +79,7 @@ class Drawing:
     def __init__(
         self,
         unembed: Unembed,
+        rough: RoughUnembedding | None,
         *,
         prompt: str,
         sampling: Sampling,
@@ -58,71 +87,162 @@ class Drawing:
         n_checks: int,
         row_block: int,
     ) -> None:
-        self._unembed, self._prompt, self._sampling = unembed, prompt, sampling
-        self._row_block, self._first_check = row_block, n_rows - n_checks
+        self._unembed, self._rough, self._prompt, self._sampling = unembed, rough, prompt, sampling
+        self._n_rows, self._first_check = n_rows, n_rows - n_checks
+        self._row_block, self._samples = row_block, sampling.samples
         self.kl_first_token = np.zeros(n_rows // sampling.samples)
         self.max_self_logit_gap = 0.0
 
-    def draw(self, states: Float[Tensor, "slots d_model"], slots: Ints, rows: Ints, step: int) -> Ints:
-        """The next token of each of the ascending `rows`, whose states lie in `slots` (by row)."""
-        noise: Tensor | None = None
-        base: dict[int, Tensor] = {}
-        drawn = np.empty(rows.size, dtype=np.int64)
-        for piece in _pieces(rows.size):
-            own = rows[piece]
-            logits = self._logits(states, slots[own])
-            if noise is None and self._sampling.temperature > 0:
-                noise = self._noise(step, logits)
-            base |= {int(row): logits[i] for i, row in enumerate(own) if row < self._sampling.samples}
-            if step == 0:
-                self._note_kl(logits, own, base[0])
-            self._note_gap(logits, own, base)
-            drawn[piece] = self._sample(logits, noise, own)
-        return drawn
+    def draw(
+        self,
+        states: Float[Tensor, "slots d_model"],
+        *,
+        slots: Ints,
+        rows: Ints,
+        histories: Ints,
+        step: int,
+    ) -> Ints:
+        """The next token of each of some rows; int64 [rows].
 
-    def _logits(self, states: Tensor, slots: Ints) -> Float[Tensor, "rows n_vocab"]:
-        fill = whole_blocks(slots.size, self._row_block) - slots.size
-        padded = np.append(slots, np.full(fill, slots[0]))
-        logits = self._unembed(states.index_select(0, torch.from_numpy(padded).to(states.device)))
-        return logits[: slots.size]
+        Parameters
+        ----------
+        states : float [slots, d_model]
+        slots : int64 [n_rows]
+            Where each row's state lies.
+        rows : int64 [rows]
+            Those that go on, ascending.
+        histories : int64 [n_rows]
+            Equal where the tokens so far are.
+        step : int
+            0 for the first generated token.
+        """
+        groups = self._groups(rows, histories) if step else []  # all first distributions are wanted
+        now = _Step(
+            states=states,
+            slots=slots,
+            number=step,
+            drawn=np.full(self._n_rows, -1, dtype=np.int64),
+            kept=dict.fromkeys([*range(self._samples), *(int(group[0]) for group in groups)]),
+        )
+        followers = [group[1:] for group in groups]
+        self._draw_each(now, np.setdiff1d(rows, np.concatenate([rows[:0], *followers])))
+        groups, left = self._settled(now, groups)
+        self._draw_each(now, np.sort(np.concatenate([left, self._draw_near(now, groups)])))
+        tokens: Ints = now.drawn[rows]
+        return tokens
+
+    def _groups(self, rows: Ints, histories: Ints) -> list[Ints]:
+        """Rows with the same tokens and noise, without the self-checks, which must be made in full."""
+        if self._rough is None:
+            return []
+        some = rows[rows < self._first_check]
+        keys = histories[some] * self._samples + some % self._samples
+        ordered = np.argsort(keys, kind="stable")
+        parts = np.split(some[ordered], np.flatnonzero(np.diff(keys[ordered])) + 1)
+        return [part for part in parts if part.size >= _LEAST_GROUP]
+
+    def _draw_each(self, now: _Step, rows: Ints) -> None:
+        """Draw from the rows' own logits."""
+        for own in _pieces(rows):
+            logits = self._logits(now, own)
+            now.kept |= {int(row): logits[i].clone() for i, row in enumerate(own) if row in now.kept}
+            if now.noise is None and self._sampling.temperature > 0:
+                now.noise = self._noise(now.number, logits)
+            if now.number == 0:
+                self._note_kl(now, logits, own)
+            self._note_gap(now, logits, own)
+            drawn = sample(
+                logits,
+                now.noise,
+                temperature=self._sampling.temperature,
+                top_p=self._sampling.top_p,
+                noise_rows=torch.from_numpy(own % self._samples).to(logits.device),
+            )
+            now.drawn[own] = drawn.cpu().numpy()
+
+    def _settled(self, now: _Step, groups: Sequence[Ints]) -> tuple[list[Ints], Ints]:
+        """The groups whose first row drew what it proposed first, and all other rows of the others.
+
+        Where the nucleus held no first proposal of one row, it hardly holds those of rows like it, and
+        their own logits are needed.
+        """
+        sampling, rest = self._sampling, [np.empty(0, dtype=np.int64)]
+        if now.noise is None or sampling.top_p >= 1:
+            return list(groups), rest[0]
+        settled = []
+        for group in groups:
+            first, logits = int(group[0]), now.kept[int(group[0])]
+            assert logits is not None
+            noise = now.noise[first % self._samples]
+            proposed = torch.add(noise, logits, alpha=1 / sampling.temperature).argmax()
+            if int(proposed) == now.drawn[first]:
+                settled.append(group)
+            else:
+                rest.append(group[1:])
+        return settled, np.concatenate(rest)
+
+    def _draw_near(self, now: _Step, groups: Sequence[Ints]) -> Ints:
+        """Draw for all but the first row of each group from their differences to it.
+
+        Returns the rows whose token is not certain.
+        """
+        if self._rough is None or not groups:
+            return np.empty(0, dtype=np.int64)
+        near = np.concatenate([group[1:] for group in groups])
+        leaders = np.repeat([group[0] for group in groups], [group.size - 1 for group in groups])
+        left: list[Ints] = [near[:0]]
+        for own, leader in zip(_pieces(near), _pieces(leaders), strict=True):
+            changes, error = self._rough.changes(now.states_of(own), now.states_of(leader))
+            for first in np.unique(leader):
+                places = np.flatnonzero(leader == first)
+                some, logits = slice(places[0], places[-1] + 1), now.kept[int(first)]
+                assert logits is not None
+                drawn, certain = sample_changed(
+                    logits,
+                    changes[some],
+                    error[some],
+                    None if now.noise is None else now.noise[first % self._samples],
+                    temperature=self._sampling.temperature,
+                    top_p=self._sampling.top_p,
+                )
+                is_certain = certain.cpu().numpy()
+                now.drawn[own[some]] = drawn.cpu().numpy()
+                left.append(own[some][~is_certain])
+        return np.sort(np.concatenate(left))
+
+    def _logits(self, now: _Step, rows: Ints) -> Float[Tensor, "rows n_vocab"]:
+        fill = whole_blocks(rows.size, self._row_block) - rows.size
+        padded = np.append(rows, np.full(fill, rows[0]))
+        return self._unembed(now.states_of(padded))[: rows.size]
 
     def _noise(self, step: int, logits: Tensor) -> Float[Tensor, "n_samples n_vocab"]:
-        sampling = self._sampling
         return gumbel_noise(
-            seed=sampling.seed,
+            seed=self._sampling.seed,
             prompt=self._prompt,
-            n_samples=sampling.samples,
+            n_samples=self._samples,
             step=step,
             n_vocab=logits.shape[-1],
         ).to(logits.device)
 
-    def _sample(self, logits: Tensor, noise: Tensor | None, rows: Ints) -> Ints:
-        drawn = sample(
-            logits,
-            noise,
-            temperature=self._sampling.temperature,
-            top_p=self._sampling.top_p,
-            noise_rows=torch.from_numpy(rows % self._sampling.samples).to(logits.device),
-        )
-        tokens: Ints = drawn.cpu().numpy()
-        return tokens
-
-    def _note_kl(self, logits: Tensor, rows: Ints, base: Float[Tensor, n_vocab]) -> None:
-        """KL(base || each) in nats for the rows of the first sample, in float64."""
+    def _note_kl(self, now: _Step, logits: Tensor, rows: Ints) -> None:
+        """KL(baseline || each) in nats for the rows of the first sample, in float64."""
+        base = now.kept[0]
+        assert base is not None  # row 0 is in the first piece
         reference = torch.log_softmax(base.double(), dim=-1)
         weights = reference.exp()
-        for place in np.flatnonzero(rows % self._sampling.samples == 0):
+        for place in np.flatnonzero(rows % self._samples == 0):
             log_p = torch.log_softmax(logits[place].double(), dim=-1)
             kl = float((weights * (reference - log_p)).sum().clamp(min=0))
-            self.kl_first_token[rows[place] // self._sampling.samples] = kl
+            self.kl_first_token[rows[place] // self._samples] = kl
 
-    def _note_gap(self, logits: Tensor, rows: Ints, base: dict[int, Tensor]) -> None:
+    def _note_gap(self, now: _Step, logits: Tensor, rows: Ints) -> None:
         for place in np.flatnonzero(rows >= self._first_check):
-            own_base = base.get(int(rows[place]) % self._sampling.samples)
-            if own_base is not None:  # None once the baseline has ended
-                gap = float((logits[place] - own_base).abs().max())
+            base = now.kept[int(rows[place]) % self._samples]
+            if base is not None:  # None once the baseline has ended
+                gap = float((logits[place] - base).abs().max())
                 self.max_self_logit_gap = max(self.max_self_logit_gap, gap)
 
 
-def _pieces(n_rows: int) -> Iterator[slice]:
-    return (slice(i, min(i + _ROWS_AT_ONCE, n_rows)) for i in range(0, n_rows, _ROWS_AT_ONCE))
+def _pieces(rows: Ints) -> Iterator[Ints]:
+    for start in range(0, rows.size, _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]

@@ -75,6 +75,7 @@ def generate(
     sampling: Sampling,
     use_attn_result: bool = False,
     share_layers: bool = True,
+    rough_logits: bool = True,
     each_step: Callable[[], object] = lambda: None,
 ) -> Continuations:
     """Generate the baseline and every patch of one prompt.
@@ -92,6 +93,9 @@ def generate(
     share_layers : bool
         Compute the layers below a patch once for all rows with the same tokens so far. False
         computes every row in every layer, which changes the time and not the tokens.
+    rough_logits : bool
+        Draw from rough logits where their error cannot matter, if the model has them. False makes every
+        row's own, which changes the time and not the tokens.
     each_step : callable
         Called before every generated token; what it raises ends the batch.
 
@@ -115,6 +119,7 @@ def generate(
     with _attn_result(model, use_attn_result), model.unembedding_apart() as unembed:
         drawing = Drawing(
             unembed,
+            model.rough if rough_logits else None,
             prompt=prompt,
             sampling=sampling,
             n_rows=len(whole) * n_samples,
@@ -170,7 +175,9 @@ class _DecodeLoop:
             each_step()
             states = self._step(step)
             slots = self._layout.slots(self._model.n_layers - 1)
-            drawn = drawing.draw(states, slots, alive, step)
+            drawn = drawing.draw(
+                states, slots=slots, rows=alive, histories=self._layout.histories, step=step
+            )
             goes_on = ~np.isin(drawn, self._eos)
             self._next[alive] = drawn
             ended = np.append(ended, alive[~goes_on])

@@ -65,8 +65,10 @@ def footprint(files: ModelFiles, profile: Profile) -> Footprint:
     weights = sum(path.stat().st_size for path in files.folder.glob("*.safetensors"))
     half = (config.get("dtype") or config.get("torch_dtype")) in ("float16", "bfloat16")
     weights *= 2 if half and profile.engine.dtype == "float32" else 1
-    # Loading holds the weights twice for a moment, and running holds packed copies of most of them.
-    return Footprint(fixed_bytes=_PROCESS_BYTES + 2 * weights, bytes_per_row=floats * _FLOAT)
+    # Loading holds the weights twice for a moment, and running holds packed copies of most of them,
+    # and one of the unembedding with 16 bits a number.
+    fixed = _PROCESS_BYTES + 2 * weights + 2 * n_vocab * width
+    return Footprint(fixed_bytes=fixed, bytes_per_row=floats * _FLOAT)
 
 
 def choose_max_rows(footprints: Iterable[Footprint], free_bytes: int | None = None) -> int:

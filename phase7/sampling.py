@@ -13,7 +13,7 @@ import json
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 #: Rows sampled at once: bounds memory, and keeps a piece's numbers in the processor's cache.
@@ -92,6 +92,80 @@ def sample(
     )
 
 
+def sample_changed(
+    logits: Float[Tensor, n_vocab],
+    changes: Float[Tensor, "rows n_vocab"],
+    error: Float[Tensor, rows],
+    noise: Float[Tensor, n_vocab] | None,
+    *,
+    temperature: float,
+    top_p: float,
+) -> tuple[Int[Tensor, rows], Bool[Tensor, rows]]:
+    """One token a row from logits that are known up to an error, and whether the error matters.
+
+    Parameters
+    ----------
+    logits : float [n_vocab]
+        Of a row that all these rows lie close to.
+    changes : float [rows, n_vocab]
+        Added to it; a constant by row does not matter.
+    error : float [rows]
+        The largest error of any token's logit.
+    noise : float [n_vocab] or None
+    temperature, top_p : float
+        As for :func:`sample`.
+
+    Returns
+    -------
+    tokens : int [rows]
+    certain : bool [rows]
+        Where True, :func:`sample` gives this token for all logits within the error.
+    """
+    greedy = temperature == 0 or noise is None
+    scale = 1.0 if greedy else 1 / max(temperature, 1e-30)
+    reference = (logits.float() - logits.max()).mul_(scale)
+    # Float32 arithmetic on the scaled logits is part of the error.
+    error = error * scale + (1e-5 + 2.0**-20 * reference.amin().abs())
+    pieces = [
+        _sample_changed_piece(
+            torch.add(reference, piece, alpha=scale),
+            its_error,
+            None if greedy else noise,
+            1.0 if greedy else top_p,
+        )
+        for piece, its_error in zip(
+            changes.split(_ROWS_AT_ONCE), error.split(_ROWS_AT_ONCE), strict=True
+        )
+    ]
+    tokens, certain = zip(*pieces, strict=True)
+    return torch.cat(tokens), torch.cat(certain)
+
+
+def _sample_changed_piece(
+    scaled: Float[Tensor, "rows n_vocab"],
+    error: Float[Tensor, rows],
+    noise: Float[Tensor, n_vocab] | None,
+    top_p: float,
+) -> tuple[Int[Tensor, rows], Bool[Tensor, rows]]:
+    """The perturbed argmax; certain if its lead exceeds both errors and the nucleus surely holds it."""
+    tokens, lead = _argmax_and_lead(scaled if noise is None else scaled + noise)
+    certain = lead > 2 * error
+    if top_p >= 1:
+        return tokens, certain
+    probability = torch.softmax(scaled, dim=-1)
+    chosen = probability.gather(1, tokens[:, None])[:, 0]
+    # Probabilities are off by a factor of at most exp(2 * error).
+    inside = chosen * (-2 * error).exp() > 1 - top_p + _ROUNDING
+    (rows,) = torch.nonzero(certain & ~inside, as_tuple=True)
+    if len(rows):
+        candidates, its_error = scaled.index_select(0, rows), error[rows, None]
+        lowest = candidates.gather(1, tokens[rows, None]) - 2 * its_error
+        above = candidates.sub_(lowest).clamp_(min=0).sign_()
+        mass = (probability.index_select(0, rows) * above).sum(dim=-1) - chosen[rows]
+        inside[rows] = mass * (2 * its_error[:, 0]).exp() < top_p - _ROUNDING
+    return tokens, certain & inside
+
+
 def _sample_piece(
     logits: Float[Tensor, "rows n_vocab"],
     noise: Float[Tensor, "rows n_vocab"],
@@ -126,15 +200,44 @@ def _sample_piece(
 
 def _argmax(values: Float[Tensor, "rows n"]) -> Int[Tensor, rows]:
     """The first largest value of each row: first the block that holds it, by a fast reduction."""
-    n_rows, n = values.shape
-    n_whole = n // _BLOCK * _BLOCK
-    if n_whole == 0 or n_rows == 0:
+    if values.shape[0] == 0 or values.shape[1] < _BLOCK:
         return values.argmax(dim=-1)
-    best = values[:, :n_whole].unflatten(1, (-1, _BLOCK)).amax(dim=-1)
-    if n_whole < n:
-        best = torch.cat([best, values[:, n_whole:].amax(dim=-1, keepdim=True)], dim=1)
-    first = best.argmax(dim=-1, keepdim=True) * _BLOCK
-    places = (first + torch.arange(_BLOCK, device=values.device)).clamp_(max=n - 1)
+    places = _places_of_block(values, _block_maxima(values).argmax(dim=-1, keepdim=True))
     within = values.gather(1, places).argmax(dim=-1, keepdim=True)
     found: Tensor = places.gather(1, within)[:, 0]
     return found
+
+
+def _argmax_and_lead(
+    values: Float[Tensor, "rows n"],
+) -> tuple[Int[Tensor, rows], Float[Tensor, rows]]:
+    """A largest value of each row, and by how much it leads the next, or less."""
+    if values.shape[1] < 2 * _BLOCK:
+        two = values.topk(2, dim=-1)
+        return two.indices[:, 0], two.values[:, 0] - two.values[:, 1]
+    blocks = _block_maxima(values).topk(2, dim=-1)
+    places = _places_of_block(values, blocks.indices[:, :1])
+    # Where the last block repeats the row's last value, a lead of it is not seen.
+    within = values.gather(1, places).topk(2, dim=-1)
+    second = torch.maximum(blocks.values[:, 1], within.values[:, 1])
+    found: Tensor = places.gather(1, within.indices[:, :1])[:, 0]
+    return found, within.values[:, 0] - second
+
+
+def _block_maxima(values: Float[Tensor, "rows n"]) -> Float[Tensor, "rows blocks"]:
+    n = values.shape[1]
+    n_whole = n // _BLOCK * _BLOCK
+    best = values[:, :n_whole].unflatten(1, (-1, _BLOCK)).amax(dim=-1)
+    if n_whole < n:
+        best = torch.cat([best, values[:, n_whole:].amax(dim=-1, keepdim=True)], dim=1)
+    maxima: Tensor = best
+    return maxima
+
+
+def _places_of_block(
+    values: Float[Tensor, "rows n"], block: Int[Tensor, "rows 1"]
+) -> Int[Tensor, "rows in_block"]:
+    """Where the values of each row's block lie; the row's end is repeated beyond it."""
+    places = block * _BLOCK + torch.arange(_BLOCK, device=values.device)
+    clamped: Tensor = places.clamp_(max=values.shape[1] - 1)
+    return clamped

@@ -76,6 +76,11 @@ class SharedLayers:
         self._alive = np.ones(self.n_rows, dtype=bool)
         self._place()
 
+    @property
+    def histories(self) -> Ints:
+        """A number for each row (int64 [n_rows]), the same for rows with the same tokens so far."""
+        return self._history
+
     def slots(self, layer: int) -> Ints:
         """The slot that computes each row in `layer` (int64 [n_rows]); -1 for a dropped row."""
         slots: Ints = self._slot[_outputs(layer)]

@@ -24,6 +24,7 @@ from phase7.models.files import ModelFiles
 from phase7.models.lean import make_lean
 from phase7.models.packed import PACKED_ROWS, all_packed, can_pack, pack_products
 from phase7.models.quiet import quiet
+from phase7.models.rough import RoughUnembedding, multiplies_bfloat16
 from phase7.shared_prefix import Buffers
 from phase7.sharing import ROW_BLOCK
 
@@ -62,6 +63,8 @@ class Model:
         Whether a layer's MLP reads the layer's input, not what its attention made of it.
     has_plain_head : bool
         Whether logits are the unembedding's output, without scale or cap.
+    rough : RoughUnembedding or None
+        The unembedding in bfloat16, for differences; None where it would not be faster.
     pristine : PreTrainedModel
         The transformers model, which no bridge has taken apart; its weights are the bridge's.
     buffers : Buffers
@@ -84,6 +87,7 @@ class Model:
     row_block: int
     is_parallel: bool
     has_plain_head: bool
+    rough: RoughUnembedding | None
     pristine: Any
     buffers: Buffers = field(default_factory=Buffers)
 
@@ -248,8 +252,11 @@ def load_model(
         row_block=PACKED_ROWS if packs and all_packed(bridge) else ROW_BLOCK,
         is_parallel=_is_parallel(bridge),
         has_plain_head=_has_plain_head(bridge),
+        rough=None,
         pristine=pristine,
     )
+    if packs and model.has_plain_head and multiplies_bfloat16(torch_device):
+        model = replace(model, rough=RoughUnembedding(unembedding_weight(model)))
     composes = model.pattern_site is not None and _composes(model)
     return model if composes else replace(model, pattern_site=None)
 

@@ -1,15 +1,22 @@
-"""Laws of drawing: how many rows' logits are made at once changes nothing."""
+"""Laws of drawing: neither how many rows' logits are made at once nor rough logits change a token."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from phase7 import drawing
 from phase7.config import Sampling
 from phase7.drawing import Drawing
+from phase7.models.loading import unembedding_weight
+from phase7.models.rough import RoughUnembedding
 from phase7.patching import Patch
+from phase7.sampling import gumbel_noise, sample, sample_changed
 from tests import tiny
 from tests.properties.test_sharing_laws import ALL_HEADS, run
 
@@ -42,12 +49,19 @@ def test_logits_are_made_for_a_piece_of_whole_blocks_at_a_time(row_block):
     n_rows = drawing._ROWS_AT_ONCE + 3
     drawn = Drawing(
         unembed,
+        None,
         prompt="p",
         sampling=Sampling(temperature=0.0),
         n_rows=n_rows,
         n_checks=1,
         row_block=row_block,
-    ).draw(torch.randn(n_rows, 8), np.arange(n_rows), np.arange(n_rows), 0)
+    ).draw(
+        torch.randn(n_rows, 8),
+        slots=np.arange(n_rows),
+        rows=np.arange(n_rows),
+        histories=np.zeros(n_rows, dtype=np.int64),
+        step=0,
+    )
     assert made == [drawing._ROWS_AT_ONCE, 4 if row_block == 2 else 16]
     assert drawn.shape == (n_rows,)
 
@@ -56,7 +70,128 @@ def test_a_self_check_row_that_differs_widens_the_gap():
     """Liveness of the reported gap, and of the divergence beside it."""
     states = torch.zeros(4, 8)
     states[3, 5] = 0.25
-    one = Drawing(lambda x: x, prompt="p", sampling=Sampling(), n_rows=4, n_checks=1, row_block=2)
-    one.draw(states, np.arange(4), np.arange(4), 0)
+    one = Drawing(lambda x: x, None, prompt="p", sampling=Sampling(), n_rows=4, n_checks=1, row_block=2)
+    one.draw(
+        states, slots=np.arange(4), rows=np.arange(4), histories=np.zeros(4, dtype=np.int64), step=0
+    )
     assert one.max_self_logit_gap == 0.25
     assert one.kl_first_token[:3].tolist() == [0, 0, 0] and one.kl_first_token[3] > 0
+
+
+def rough_model(architecture: str):
+    """A tiny model with rough logits, also where the processor would not have them."""
+    model = tiny.load(architecture)
+    return dataclasses.replace(model, rough=RoughUnembedding(unembedding_weight(model)))
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    architecture=st.sampled_from(tiny.ARCHITECTURES),
+    samples=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    temperature=st.sampled_from([0.0, 0.3, 0.8, 1.5]),
+    top_p=st.sampled_from([0.3, 0.9, 1.0]),
+    donor=st.sampled_from(["emotion", "zero"]),
+)
+def test_rough_logits_change_no_token(architecture, samples, seed, temperature, top_p, donor):
+    patches = [
+        Patch(heads=(h,), donor=donor, positions=p) for h in ALL_HEADS for p in ("last", "generated")
+    ]
+    sampling = Sampling(
+        max_new_tokens=8, seed=seed, samples=samples, temperature=temperature, top_p=top_p
+    )
+    model = rough_model(architecture)
+    rough, full = (run(model, patches, sampling, rough_logits=r) for r in (True, False))
+    np.testing.assert_array_equal(rough.baseline_tokens, full.baseline_tokens)
+    np.testing.assert_array_equal(rough.patched_tokens, full.patched_tokens)
+    np.testing.assert_array_equal(rough.kl_first_token_nats, full.kl_first_token_nats)
+    assert rough.max_self_logit_gap == full.max_self_logit_gap == 0.0
+
+
+def test_rough_logits_settle_most_rows_close_to_another(monkeypatch):
+    """Liveness of the law above: rows are drawn without logits of their own."""
+    looked_at, left = [], []
+    near = drawing.Drawing._draw_near
+
+    def count(self, now, groups):
+        rest = near(self, now, groups)
+        looked_at.append(sum(group.size - 1 for group in groups))
+        left.append(rest.size)
+        return rest
+
+    monkeypatch.setattr(drawing.Drawing, "_draw_near", count)
+    patches = [Patch(heads=(h,), donor="emotion", positions="last") for h in ALL_HEADS for _ in range(3)]
+    run(rough_model("gpt2"), patches, Sampling(max_new_tokens=8, seed=1))
+    assert sum(looked_at) > 40
+    assert sum(left) < 0.7 * sum(looked_at)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    width=st.sampled_from([8, 64, 300]),
+    size=st.floats(1e-4, 10.0),
+    offset=st.floats(0.0, 5.0),
+)
+def test_the_bound_of_the_error_holds(seed, width, size, offset):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    weight = draw(90, width) * torch.exp(draw(90, 1)) + offset
+    references = draw(7, width) * 5
+    states = references + size * draw(7, width) * torch.exp(2 * draw(1, width))
+    changes, error = RoughUnembedding(weight).changes(states, references)
+    plain = states @ weight.T - references @ weight.T - changes.float()
+    exact = (states.double() - references.double()) @ weight.double().T - changes.double()
+    for off in (plain.double(), exact):
+        spread = (off.amax(dim=1) - off.amin(dim=1)) / 2  # the best constant of each row
+        assert (spread <= error).all()
+    assert (error > 0).all()
+    # And it is of use: smaller than the changes that it is an error of, if those are not tiny.
+    if size >= 1:
+        assert error.median() < 0.3 * changes.float().abs().amax(dim=1).median()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    n_vocab=st.sampled_from([3, 40, 700, 5000]),
+    spread=st.sampled_from([0.5, 3.0, 10.0]),
+    error=st.sampled_from([0.001, 0.05, 0.3]),
+    temperature=st.sampled_from([0.0, 0.8, 1.3]),
+    top_p=st.sampled_from([0.2, 0.9, 1.0]),
+)
+def test_a_certain_token_is_drawn_from_all_logits_within_the_error(
+    seed, n_vocab, spread, error, temperature, top_p
+):
+    generator = torch.Generator().manual_seed(seed)
+    logits = spread * torch.randn(n_vocab, generator=generator)
+    changes = (0.2 * torch.randn(20, n_vocab, generator=generator)).bfloat16()
+    errors = torch.full((20,), error)
+    noise = gumbel_noise(seed=seed, prompt="p", n_samples=1, step=1, n_vocab=n_vocab)
+    how = {"temperature": temperature, "top_p": top_p}
+    tokens, certain = sample_changed(logits, changes, errors, noise[0], **how)
+    centre = logits + changes.float()
+    signs = torch.sign(torch.randn(20, n_vocab, generator=generator))
+    worst = -torch.ones(20, n_vocab)
+    worst[torch.arange(20), tokens] = 1
+    for shift in (0 * signs, signs, -signs, worst, -worst):
+        drawn = sample(centre + error * shift + 2.5, noise, **how)
+        assert torch.equal(drawn[certain], tokens[certain])
+
+
+def test_most_tokens_are_certain_when_the_error_is_small_and_none_when_it_is_large():
+    generator = torch.Generator().manual_seed(0)
+    logits, changes = torch.randn(2000, generator=generator) * 3, torch.zeros(200, 2000).bfloat16()
+    shares = []
+    for error in (1e-3, 0.1, 50.0):
+        n_certain = 0
+        for step in range(30):
+            noise = gumbel_noise(seed=1, prompt="p", n_samples=1, step=step, n_vocab=2000)[0]
+            errors = torch.full((200,), error)
+            certain = sample_changed(logits, changes, errors, noise, temperature=0.8, top_p=0.9)[1]
+            n_certain += int(certain.sum())
+        shares.append(n_certain / 6000)
+    assert shares[0] > 0.8 > shares[1] > shares[2] == 0

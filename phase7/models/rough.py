@@ -1,0 +1,89 @@
+"""Differences between rows' logits at half the price, with a bound on their error.
+
+What enters: an unembedding's weight. What leaves: a product that says how the logits of a final state
+differ from those of a reference, from bfloat16 copies of the difference and of the weight. Rounding then
+is relative to the *difference* of two states, not to the states: rows that lie close to their reference
+get logits that are nearly exact. The bound is the Cauchy-Schwarz inequality over what was rounded off,
+and also covers the rounding of the float32 products that it stands in for (the usual
+n * u * |x| * |w|: Higham 2002, section 3.1).
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from phase7.models.packed import can_pack
+
+_UNIT_FLOAT = 2.0**-24  # unit roundoff of float32
+_UNIT_BFLOAT = 2.0**-8  # and of bfloat16
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 by itself; elsewhere it is slower than float32."""
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+class RoughUnembedding:
+    """The product, for any number of threads. The copy is made at the first use.
+
+    Parameters
+    ----------
+    weight : float32 [n_vocab, d_model]
+    """
+
+    def __init__(self, weight: Float[Tensor, "n_vocab d_model"]) -> None:
+        self._weight, self._making = weight, threading.Lock()
+        self._copy: Tensor | None = None
+        self._norm = self._centred_norm = self._lost_norm = 0.0
+
+    def changes(
+        self, states: Float[Tensor, "rows d_model"], references: Float[Tensor, "rows d_model"]
+    ) -> tuple[Float[Tensor, "rows n_vocab"], Float[Tensor, rows]]:
+        """What to add to the references' logits, up to a constant by row, and its largest error.
+
+        Returns
+        -------
+        changes : bfloat16 [rows, n_vocab]
+        error : float32 [rows]
+            For a constant c of each row, ``abs(logits - (reference logits + changes + c))`` is at most
+            this for every token, where both logits are float32 products.
+        """
+        copy = self._copied()
+        change = states - references
+        rounded = change.bfloat16()
+        if self._is_packed:
+            changes = torch.ops.mkldnn._linear_pointwise(rounded, copy, None, "none", [], "")
+        else:
+            changes = torch.nn.functional.linear(rounded, copy)
+        lost = (change - rounded.float()).norm(dim=1)
+        size = change.norm(dim=1)
+        rounding = (states.shape[1] + 8) * _UNIT_FLOAT * self._norm
+        error = (
+            lost * self._centred_norm
+            + (size + lost) * self._lost_norm
+            + torch.maximum(changes.amax(dim=1), -changes.amin(dim=1)).float() * (_UNIT_BFLOAT * 1.01)
+            + (states.norm(dim=1) + references.norm(dim=1) + 4 * size) * rounding
+        )
+        return changes, error * 1.001  # the norms themselves are rounded
+
+    @property
+    def _is_packed(self) -> bool:
+        return can_pack(self._weight.device, self._weight.dtype)
+
+    def _copied(self) -> Tensor:
+        with self._making:
+            if self._copy is None:
+                # A constant by row changes no probability: without the mean, the rows are shorter.
+                centred = self._weight - self._weight.mean(dim=0)
+                copy = centred.bfloat16()
+                self._norm = float(self._weight.norm(dim=1).max())
+                self._centred_norm = float(centred.norm(dim=1).max())
+                self._lost_norm = float((centred - copy.float()).norm(dim=1).max())
+                if self._is_packed:
+                    copy = torch.ops.mkldnn._reorder_linear_weight(copy, 96)
+                self._copy = copy
+            return self._copy
