@@ -23,7 +23,8 @@ from phase7.config import Sampling
 from phase7.donors import Donor
 from phase7.drawing import Drawing
 from phase7.errors import SelfCheckError, UserError
-from phase7.models.loading import Gate, Model
+from phase7.models.gates import Gate
+from phase7.models.loading import Model
 from phase7.patching import BASELINE, Patch, Patcher
 from phase7.shared_prefix import copy_slots, fan_out, shares_layers
 from phase7.sharing import ROW_BLOCK, Copies, Ints, SharedLayers, whole_blocks

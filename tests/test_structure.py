@@ -27,7 +27,7 @@ LAYERS = (
     ("tokens", "capture", "memory"),
     ("donors",),
     ("sampling",),
-    ("patching", "lens"),
+    ("patching", "lens", "drawing"),
     ("generation",),
     ("scoring",),
     ("plan",),

@@ -21,17 +21,17 @@ from transformers.cache_utils import DynamicLayer
 
 from phase7.errors import UserError
 from phase7.models.files import ModelFiles
+from phase7.models.gates import Rows, input_gates, output_gates
 from phase7.models.lean import make_lean
 from phase7.models.packed import PACKED_ROWS, all_packed, can_pack, pack_products
 from phase7.models.quiet import quiet
 from phase7.models.rough import RoughUnembedding, multiplies_bfloat16
+from phase7.models.trials import has_plain_head, is_parallel, without_head
 from phase7.shared_prefix import Buffers
 from phase7.sharing import ROW_BLOCK
 
 PatternSite = Literal["hook_pattern", "attn_dropout"]
 Hook = Callable[[Tensor, Any], Tensor | None]
-#: Where rows enter a layer, its attention, and what follows from the heads' outputs on.
-Gate = Literal["layer", "attention", "outputs"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,7 +130,7 @@ class Model:
         if not self.has_plain_head:
             yield lambda logits: logits
             return
-        with _without_head(self.bridge) as head:
+        with without_head(self.bridge) as head:
             yield head
 
     @contextlib.contextmanager
@@ -141,7 +141,7 @@ class Model:
         pattern: dict[int, Hook] | None = None,
         value: dict[int, Hook] | None = None,
         result: dict[int, Hook] | None = None,
-        rows: Callable[[Gate, int], Tensor | None] | None = None,
+        rows: Rows | None = None,
     ) -> Iterator[None]:
         """Run the enclosed calls with hooks by layer; all are removed at the end.
 
@@ -157,36 +157,22 @@ class Model:
         sites = {"hook_z": z, "hook_v": value, "hook_result": result}
         if self.pattern_site == "hook_pattern":
             sites["hook_pattern"] = pattern
-        gates = []
-        if rows is not None:
-            gates = [
-                (f"blocks.{layer}.attn.hook_z", _pass_outputs(layer, rows))
-                for layer in range(self.n_layers)
-            ]
-        named = gates + [
+        named = [
             (f"blocks.{layer}.attn.{site}", hook)
             for site, hooks in sites.items()
             for layer, hook in (hooks or {}).items()
         ]
+        if rows is not None:
+            named = [*output_gates(self.n_layers, rows), *named]
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.bridge.hooks(fwd_hooks=named))
-            for handle in self._gates(rows) if rows is not None else ():
-                stack.callback(handle.remove)
+            if rows is not None:
+                for handle in input_gates(self.bridge, self.is_parallel, rows):
+                    stack.callback(handle.remove)
             if self.pattern_site == "attn_dropout":
                 for layer, hook in (pattern or {}).items():
                     stack.callback(_tap_dropout(self.bridge, layer, hook).remove)
             yield
-
-    def _gates(self, rows: Callable[[Gate, int], Tensor | None]) -> Iterator[Any]:
-        """Hooks for all gates but those of the heads' outputs."""
-        for layer, block in enumerate(self.bridge.blocks):
-            if layer:
-                yield _select_rows(block, "layer", layer, rows)
-            yield _select_rows(block.attn, "attention", layer, rows)
-            if self.is_parallel:
-                yield _select_rows(block.mlp, "attention", layer, rows)
-                write = _pass_outputs(layer, rows)
-                yield block.mlp.register_forward_hook(lambda m, args, out, write=write: write(out, m))
 
 
 def load_model(
@@ -250,8 +236,8 @@ def load_model(
         dtype=torch_dtype,
         is_packed=packs,
         row_block=PACKED_ROWS if packs and all_packed(bridge) else ROW_BLOCK,
-        is_parallel=_is_parallel(bridge),
-        has_plain_head=_has_plain_head(bridge),
+        is_parallel=is_parallel(bridge),
+        has_plain_head=has_plain_head(bridge),
         rough=None,
         pristine=pristine,
     )
@@ -337,35 +323,6 @@ def _tap_dropout(bridge: Any, layer: int, hook: Hook) -> Any:
     return dropout.register_forward_pre_hook(read)
 
 
-def _select_rows(module: Any, gate: Gate, layer: int, rows: Callable[[Gate, int], Tensor | None]) -> Any:
-    """Let a module read only some rows of its input, some of them more than once."""
-
-    def one_mask(given: Any) -> Any:
-        # Every row attends to the same keys, so one row of the mask serves any number of rows.
-        return given[:1] if isinstance(given, Tensor) and given.ndim == 4 else given
-
-    def select(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        index = rows(gate, layer)
-        args, kwargs = tuple(map(one_mask, args)), {k: one_mask(v) for k, v in kwargs.items()}
-        if index is None:
-            return args, kwargs
-        if args:
-            return (args[0].index_select(0, index), *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": kwargs["hidden_states"].index_select(0, index)}
-
-    return module.register_forward_pre_hook(select, with_kwargs=True)
-
-
-def _pass_outputs(layer: int, rows: Callable[[Gate, int], Tensor | None]) -> Hook:
-    """Go on with some rows of what an attention, or what is computed beside it, gives."""
-
-    def select(outputs: Tensor, hook: Any) -> Tensor | None:
-        index = rows("outputs", layer)
-        return None if index is None else outputs.index_select(0, index)
-
-    return select
-
-
 def _remember_values(layer: Any) -> None:
     update = layer.update
 
@@ -409,52 +366,6 @@ def _composes(model: Model) -> bool:
         if not torch.allclose(composed, outputs[i], atol=tolerance * float(outputs[i].abs().max())):
             return False
     return True
-
-
-@torch.inference_mode()
-def _is_parallel(bridge: Any) -> bool:
-    """Find by trial whether changed head outputs leave the input of the layer's MLP as it is."""
-    mlp = getattr(bridge.blocks[0], "mlp", None)
-    if mlp is None:
-        return False
-    tokens = torch.zeros((1, 2), dtype=torch.long, device=bridge.cfg.device)
-    inputs: list[Tensor] = []
-    handle = mlp.register_forward_pre_hook(lambda module, args: inputs.extend(args[:1]))
-    try:
-        with quiet():
-            bridge(tokens)
-            with bridge.hooks(fwd_hooks=[("blocks.0.attn.hook_z", lambda z, hook: z + 1)]):
-                bridge(tokens)
-    finally:
-        handle.remove()
-    return len(inputs) == 2 and torch.equal(*inputs)
-
-
-@contextlib.contextmanager
-def _without_head(bridge: Any) -> Iterator[Any]:
-    """Take the unembedding off for a while; yields it."""
-    hf_model = bridge.original_model
-    head = hf_model.get_output_embeddings()
-    hf_model.set_output_embeddings(torch.nn.Identity())
-    try:
-        yield head
-    finally:
-        hf_model.set_output_embeddings(head)
-
-
-@torch.inference_mode()
-def _has_plain_head(bridge: Any) -> bool:
-    """Whether the unembedding can be taken off, and gives the same logits by itself."""
-    tokens = torch.tensor([[0, 1]], device=bridge.cfg.device)
-    with quiet():
-        logits = bridge(tokens)
-        try:
-            with _without_head(bridge) as head:
-                states = bridge(tokens)
-                alone = head(states)
-        except (AttributeError, NotImplementedError, RuntimeError):
-            return False
-    return states.shape != logits.shape and torch.equal(alone, logits)
 
 
 def _attention_dropout(bridge: Any, layer: int) -> torch.nn.Module | None:

@@ -23,6 +23,7 @@ import torch
 from phase7.config import Profile
 from phase7.execution import one_thread
 from phase7.memory import footprint
+from phase7.metrics import MODES
 from phase7.models.files import find_model
 from phase7.provenance import machine, package_versions
 from phase7.store import write_text
@@ -79,7 +80,9 @@ def measure(folder: Path, *, quick: bool, n_repeats: int) -> dict[str, Any]:
 
 def compare(task: arms.Task, n_repeats: int) -> dict[str, Any]:
     """All arms in turn, repeated; milliseconds per generated token of one row."""
-    n_heads, n_rows, n_prompts = len(task.heads), len(task.heads) + 2, len(task.prompts)
+    n_heads, n_prompts = len(task.heads), len(task.prompts)
+    n_patches = task.n_patches
+    n_rows = n_patches + 1 + len(task.modes)  # the baseline and the self-checks too
     texts: list[int] = []
 
     n_at_once = len(task.twins)
@@ -99,12 +102,12 @@ def compare(task: arms.Task, n_repeats: int) -> dict[str, Any]:
         return task.heads[(7 + 31 * repeat) % n_heads]
 
     run: dict[str, tuple[int, Callable[[int], object]]] = {
-        "a": (n_at_once * n_heads, sweep),
+        "a": (n_at_once * n_patches, sweep),
         "a_plain": (
-            n_at_once * n_heads,
-            lambda i: arms.phase7_sweeps(task, prompts(i), share_layers=False),
+            n_at_once * n_patches,
+            lambda i: arms.phase7_sweeps(task, prompts(i), share_layers=False, rough_logits=False),
         ),
-        "a_one": (n_heads, one_prompt),
+        "a_one": (n_patches, one_prompt),
         "b": (n_prompts, lambda i: arms.hooked_generate(task, range(n_prompts), heads(i))),
         "c": (1, lambda i: arms.hooked_generate(task, [i], heads(i))),
         "d": (n_rows, lambda i: arms.plain_generate(task, i, n_rows, greedy=False)),
@@ -125,6 +128,8 @@ def compare(task: arms.Task, n_repeats: int) -> dict[str, Any]:
     }
     return {
         "n_heads": n_heads,
+        "n_modes": len(task.modes),
+        "n_patches": n_patches,
         "n_layers": task.model.n_layers,
         "ms_per_token": {arm: round(statistics.median(v), 4) for arm, v in ms.items()} | gemm,
         "ms_per_token_all": {arm: [round(x, 4) for x in v] for arm, v in ms.items()},
@@ -174,15 +179,14 @@ def peak_memory_gb(model: str) -> tuple[float, float]:
 
 def _print_peak(model: str) -> None:
     task = arms.make_task(models.load(model), n_tokens=30)
-    modes = ("result", "v_only", "pattern_v")
     patches = [
-        arms.Patch(heads=(head,), mode=mode, donor="emotion") for mode in modes for head in task.heads
+        arms.Patch(heads=(head,), mode=mode, donor="emotion") for mode in MODES for head in task.heads
     ]
     arms.generate(
         task.model,
         "prompt 0",
         task.prompts[0].tolist(),
-        patches[: N_ROWS - 1 - len(modes)],
+        patches[: N_ROWS - 1 - len(MODES)],
         donors={"emotion": task.donor},
         sampling=task.sampling,
     )

@@ -21,17 +21,20 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from phase7.capture import capture
-from phase7.config import Sampling
+from phase7.config import Mode, Sampling
 from phase7.donors import Donor, DonorSum
 from phase7.execution import one_thread
 from phase7.generation import generate
 from phase7.heads import Head, parse_heads
+from phase7.metrics import MODES
 from phase7.models.loading import Model
 from phase7.models.packed import pack_products
 from phase7.patching import Patch
 
 ROOT = Path(__file__).parents[2]
 TEMPERATURE, TOP_P = 0.8, 0.9
+#: Of a batch: the most that a run chooses by itself.
+MOST_ROWS = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +51,9 @@ class Task:
         Token ids, all of one length, so that no arm pays for padding.
     donor : Donor
     heads : tuple of Head
-        Patched one at a time.
+        Patched one at a time, in each of the modes.
+    modes : tuple of str
+        As many as :data:`MOST_ROWS` hold.
     n_tokens : int
         Generated for every row.
     """
@@ -58,7 +63,13 @@ class Task:
     prompts: torch.Tensor
     donor: Donor
     heads: tuple[Head, ...]
+    modes: tuple[Mode, ...]
     n_tokens: int
+
+    @property
+    def n_patches(self) -> int:
+        """Patched rows of one prompt's batch."""
+        return len(self.heads) * len(self.modes)
 
     @property
     def model(self) -> Model:
@@ -82,7 +93,9 @@ def make_task(
     neutral, emotion = (_cut(model, name, n_prompt_tokens) for name in ("neutral", "gratitude"))
     donor = DonorSum(capture(endless, ids, all_queries=False) for ids in emotion[:6].tolist()).mean()
     heads = parse_heads("all", n_layers=model.n_layers, n_heads=model.n_heads)
+    n_modes = sum((len(heads) + 1) * n < MOST_ROWS for n in range(1, len(MODES) + 1))
     return Task(
+        modes=MODES[: max(1, n_modes)],
         twins=(endless, *(endless.twin() for _ in range(torch.get_num_threads() - 1))),
         stock=stock or endless,
         prompts=neutral[:64],
@@ -126,8 +139,12 @@ def phase7_sweeps(
 def phase7_sweep(
     task: Task, prompt: int, heads: Sequence[Head] | None = None, **options: object
 ) -> np.ndarray:
-    """All heads of one prompt as rows of one batch; returns the patched tokens."""
-    patches = [Patch(heads=(head,), donor="emotion") for head in heads or task.heads]
+    """All heads and modes of one prompt as rows of one batch; returns the patched tokens."""
+    patches = [
+        Patch(heads=(head,), mode=mode, donor="emotion")
+        for mode in MODES
+        for head in heads or task.heads
+    ]
     got = generate(
         task.model,
         f"prompt {prompt}",

@@ -13,8 +13,9 @@ COMMON_NOISE = ROOT / "docs" / "measurements" / "common_noise.json"
 PAGE = ROOT / "docs" / "performance.md"
 
 ARMS = {
-    "a": "phase7: all heads of a prompt as rows of one batch",
-    "a_plain": "phase7 without shared layers",
+    "a": "phase7: all heads and modes of a prompt as rows of one batch, a batch on each processor",
+    "a_one": "phase7 with one prompt, on one processor",
+    "a_plain": "phase7 without shared layers and rough logits",
     "b": "transformer-lens, head after head: hooks around `generate` with KV cache, 64 prompts at once",
     "c": "transformer-lens, one prompt and one head at a time",
     "d": "transformers' `generate`, as many rows, *no patch*, the same sampling",
@@ -51,16 +52,17 @@ tox -e bench          # or: python -m tests.benchmarks
 on {record["threads"]} threads of {machine["processor"] or machine["architecture"]} ({machine["n_cpus"]} processors, \
 torch {packages["torch"]}, transformers {packages["transformers"]}, transformer-lens \
 {packages["transformer-lens"]}). Times are disturbed by whatever else a machine does; ratios are taken repeat by
-repeat, {_repeats(record["n_repeats"])}{record.get("note", "")}
+repeat, {_repeats(record["n_repeats"])}
 
 ## What is compared
 
-A sweep patches every head of a model alone and generates {record["n_tokens"]} tokens for each. All arms have the same \
-model in
-memory, the same prompts (cut to 20 tokens, so that no arm pays for padding), heads, number of tokens,
+A sweep patches every head of a model alone, in as many of the three modes as a batch of 512 rows holds, and \
+generates
+{record["n_tokens"]} tokens for each. All arms have the same model in memory, the same prompts (cut to 20 tokens, so that no arm pays for padding), heads, number of tokens,
 temperature {0.8} and top-p {0.9}; none stops at an end-of-text token. Times are per generated token of one
 *patched* row; phase7's baseline and self-check rows are paid for and not counted. phase7's arms share their noise;
-the libraries' own `generate` draws from torch's global generator, which cannot be shared.
+the libraries' own `generate` draws from torch's global generator, which cannot be shared. Arms (b) to (d′) use all
+processors within each operation, as the libraries do.
 
 The weights of GPT-2 and Pythia-160m are random here: only their sizes are real. How far texts agree, which is
 what the sharing of layers lives on, is another matter with random weights than with real ones (distinct texts among
@@ -70,7 +72,7 @@ and texts are real, are the ones to go by."""
 
 def _distinct(record: dict[str, Any]) -> str:
     return ", ".join(
-        f"{figures['distinct_texts']:g} of {figures['n_heads']} on {name}"
+        f"{figures['distinct_texts']:g} of {figures['n_patches']} on {name}"
         for name, figures in record["models"].items()
     )
 
@@ -84,14 +86,19 @@ def _model(name: str, figures: dict[str, Any]) -> str:
     lines = [
         f"## {name}",
         "",
-        f"{figures['n_heads']} heads in {figures['n_layers']} layers;"
-        f" {figures['distinct_texts']:g} distinct texts among a prompt's {figures['n_heads']} patched ones.",
+        f"{figures['n_heads']} heads in {figures['n_layers']} layers, {_modes(figures['n_modes'])};"
+        f" {figures['distinct_texts']:g} distinct texts among a prompt's {figures['n_patches']} patched ones.",
         "",
         "| arm | | ms per token | × phase7 | wanted |",
         "| --- | --- | ---: | ---: | ---: |",
     ]
     for arm, what in ARMS.items():
-        label = {"d_greedy": "d′", "a_plain": "a, plain", "e_packed": "e, packed"}.get(arm, arm)
+        label = {
+            "d_greedy": "d′",
+            "a_one": "a, one",
+            "a_plain": "a, plain",
+            "e_packed": "e, packed",
+        }.get(arm, arm)
         times = f"{ratio[arm]:.2f}" if arm in ratio else f"{ms[arm] / ms['a']:.2f}"
         wanted = _verdict(ratio[arm], WANTED[arm]) if arm in WANTED else ""
         lines.append(f"| {label} | {what} | {ms[arm]:.2f} | {times} | {wanted} |")
@@ -103,6 +110,10 @@ def _model(name: str, figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _modes(n: int) -> str:
+    return "one mode" if n == 1 else f"{n} modes"
+
+
 def _verdict(reached: float, wanted: float) -> str:
     return f"≥ {wanted:g}: {'reached' if reached >= wanted else '*not reached*'}"
 
@@ -110,18 +121,24 @@ def _verdict(reached: float, wanted: float) -> str:
 def _growth(record: dict[str, Any]) -> str:
     growth = record["growth"]
     titles = {
-        "heads": "heads patched (SmolLM2, one prompt, spread over all layers)",
-        "tokens": "tokens generated (SmolLM2, all heads, one prompt)",
+        "heads": "heads patched (SmolLM2, spread over all layers)",
+        "tokens": "tokens generated (SmolLM2, all heads)",
         "prompts": "prompts (SmolLM2, all heads)",
         "layers": "layers (GPT-2's width, random weights, 72 heads spread over all layers)",
     }
-    lines = ["## How the cost grows", "", "Seconds of a sweep.", ""]
+    lines = [
+        "## How the cost grows",
+        "",
+        "Seconds of a sweep, of one prompt on each processor where prompts are not counted.",
+        "",
+    ]
     for what, title in titles.items():
         lines += [*_table(title, growth[what]), ""]
     lines.append(
-        "A batch has a price of its own, about that of 16 rows, because the weights must be read at every"
-        " step; beyond it cost is proportional to rows. More tokens cost a little more each, since texts part"
-        " from the baseline and share fewer layers. Prompts are batches of their own: proportional."
+        "A batch has a price of its own, because the weights must be read at every step; beyond it cost is"
+        " proportional to rows. More tokens cost a little more each, since texts part from the baseline and"
+        " share fewer layers. Prompts are batches of their own, one on each processor at a time: one prompt"
+        " alone leaves the others idle."
     )
     return "\n".join(lines)
 
@@ -168,17 +185,22 @@ def _rest(record: dict[str, Any]) -> str:
 
 - **The prompt is prefilled once** and its keys and values are stored once for all rows; attention over them is
   one product for the batch.
-- **Layers below a patch are shared.** A row patched in layer L has, below L, the activations of every
-  other row with the same tokens so far, so each layer computes one row for each distinct history among the rows
-  not yet patched there, and one for each row that is (`phase7/sharing.py`). Under common noise most
-  texts agree with the baseline for long.
+- **What a patch cannot change is shared.** A row patched in layer L has, up to the heads' outputs in L, the
+  activations of every other row with the same tokens so far, so each layer computes one row for each distinct
+  history among the rows not yet patched there, and one for each row that is (`phase7/sharing.py`). Under common
+  noise most texts agree with the baseline for long.
 - **Weights are packed once.** A plain product on a CPU lays its weight out anew at every call; phase7's
   products read a copy that is laid out for the processor (`phase7/models/packed.py`). The arms (b) to (d′) run the
   libraries as they are.
+- **Logits of rows close together are made of their differences**, in bfloat16 on processors that have it, with a
+  bound on the error; a row whose token that error could change gets logits of its own, so the tokens are the same
+  (`phase7/drawing.py`, `phase7/models/rough.py`).
+- **A batch on each processor**, each on one thread, so that none waits for another (`phase7/threads.py`).
 - **Finished rows are dropped.**
 - **Top-p without a sort**, noise drawn once for each (prompt, sample, step), distinct texts scored once.
 
-What holds to the bit: with float32 on the processors tested, shared layers, dropped rows, the number of rows and
-their order change no bit of any row's logits, because a packed product's row depends on nothing else and every other
-product has whole blocks of 16 rows (`tests/properties/test_packed_laws.py`; `tests/properties/test_sharing_laws.py` compares with the plain engine). What holds to rounding only: other
-processors, thread counts, devices and dtypes against one another."""
+What holds to the bit: with float32 on the processors tested, shared layers, dropped rows, the number of rows, of
+batches at once, and their order change no bit of any row's logits, because a packed product's row depends on nothing else and every other
+product has whole blocks of 16 rows (`tests/properties/test_packed_laws.py`; `tests/properties/test_sharing_laws.py` compares with the plain engine). Rough logits change no token
+(`tests/properties/test_drawing_laws.py`). What holds to rounding only: other processors, devices and dtypes against
+one another."""

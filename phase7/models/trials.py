@@ -1,0 +1,61 @@
+"""What is found out about a model by running it.
+
+What enters: a bridge. What leaves: answers that its configuration does not give.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phase7.models.quiet import quiet
+
+
+@torch.inference_mode()
+def is_parallel(bridge: Any) -> bool:
+    """Find by trial whether changed head outputs leave the input of the layer's MLP as it is."""
+    mlp = getattr(bridge.blocks[0], "mlp", None)
+    if mlp is None:
+        return False
+    tokens = torch.zeros((1, 2), dtype=torch.long, device=bridge.cfg.device)
+    inputs: list[Tensor] = []
+    handle = mlp.register_forward_pre_hook(lambda module, args: inputs.extend(args[:1]))
+    try:
+        with quiet():
+            bridge(tokens)
+            with bridge.hooks(fwd_hooks=[("blocks.0.attn.hook_z", lambda z, hook: z + 1)]):
+                bridge(tokens)
+    finally:
+        handle.remove()
+    return len(inputs) == 2 and torch.equal(*inputs)
+
+
+@contextlib.contextmanager
+def without_head(bridge: Any) -> Iterator[Any]:
+    """Take the unembedding off for a while; yields it."""
+    hf_model = bridge.original_model
+    head = hf_model.get_output_embeddings()
+    hf_model.set_output_embeddings(torch.nn.Identity())
+    try:
+        yield head
+    finally:
+        hf_model.set_output_embeddings(head)
+
+
+@torch.inference_mode()
+def has_plain_head(bridge: Any) -> bool:
+    """Whether the unembedding can be taken off, and gives the same logits by itself."""
+    tokens = torch.tensor([[0, 1]], device=bridge.cfg.device)
+    with quiet():
+        logits = bridge(tokens)
+        try:
+            with without_head(bridge) as head:
+                states = bridge(tokens)
+                alone = head(states)
+        except (AttributeError, NotImplementedError, RuntimeError):
+            return False
+    return states.shape != logits.shape and torch.equal(alone, logits)
