@@ -142,7 +142,7 @@ def phase7_sweep(
     """All heads and modes of one prompt as rows of one batch; returns the patched tokens."""
     patches = [
         Patch(heads=(head,), mode=mode, donor="emotion")
-        for mode in MODES
+        for mode in task.modes
         for head in heads or task.heads
     ]
     got = generate(
