@@ -21,6 +21,9 @@ from phase7.models.packed import can_pack
 _UNIT_FLOAT = 2.0**-24  # unit roundoff of float32
 _UNIT_BFLOAT = 2.0**-8  # and of bfloat16
 
+#: Rows of the weight copied at once: bounds the memory that copying takes.
+_ROWS_AT_ONCE = 4096
+
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the processor multiplies bfloat16 by itself; elsewhere it is slower than float32."""
@@ -78,12 +81,20 @@ class RoughUnembedding:
         with self._making:
             if self._copy is None:
                 # A constant by row changes no probability: without the mean, the rows are shorter.
-                centred = self._weight - self._weight.mean(dim=0)
-                copy = centred.bfloat16()
-                self._norm = float(self._weight.norm(dim=1).max())
-                self._centred_norm = float(centred.norm(dim=1).max())
-                self._lost_norm = float((centred - copy.float()).norm(dim=1).max())
+                mean, copy = self._weight.mean(dim=0), self._weight.bfloat16()
+                for weight, place in zip(
+                    self._weight.split(_ROWS_AT_ONCE), copy.split(_ROWS_AT_ONCE), strict=True
+                ):
+                    centred = weight - mean
+                    place.copy_(centred)
+                    self._norm = max(self._norm, _longest(weight))
+                    self._centred_norm = max(self._centred_norm, _longest(centred))
+                    self._lost_norm = max(self._lost_norm, _longest(centred - place.float()))
                 if self._is_packed:
                     copy = torch.ops.mkldnn._reorder_linear_weight(copy, 96)
                 self._copy = copy
             return self._copy
+
+
+def _longest(rows: Float[Tensor, "rows d_model"]) -> float:
+    return float(rows.norm(dim=1).max())

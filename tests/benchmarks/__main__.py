@@ -143,9 +143,10 @@ def compare(task: arms.Task, n_repeats: int) -> dict[str, Any]:
 
 
 def growth(task: arms.Task, folder: Path, quick: bool) -> dict[str, list[list[float]]]:
-    """Seconds of sweeps, one on each processor, against heads, tokens, layers and prompts."""
+    """Seconds of sweeps in one mode, one on each processor, against heads, tokens, layers and prompts."""
     import dataclasses
 
+    task = dataclasses.replace(task, modes=MODES[:1])
     each = range(len(task.twins))
     steps = (3,) if quick else (10, 20, 30, 60)
     counts = (9,) if quick else (30, 90, 180, 270)
@@ -160,6 +161,7 @@ def growth(task: arms.Task, folder: Path, quick: bool) -> dict[str, list[list[fl
         found["prompts"].append([n, arms.timed(lambda n=n: arms.phase7_sweeps(task, range(n)))])
     for n in (2,) if quick else (6, 12, 24):
         deep = arms.make_task(models.gpt2_of_depth(folder, n), n_tokens=task.n_tokens)
+        deep = dataclasses.replace(deep, modes=task.modes)
         arms.phase7_sweeps(deep, each, deep.heads[:2])  # packs
         some = deep.heads[:: len(deep.heads) // 72][:72] if n >= 6 else deep.heads
         found["layers"].append([n, arms.timed(lambda t=deep, h=some: arms.phase7_sweeps(t, each, h))])

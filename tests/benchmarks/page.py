@@ -52,7 +52,7 @@ tox -e bench          # or: python -m tests.benchmarks
 on {record["threads"]} threads of {machine["processor"] or machine["architecture"]} ({machine["n_cpus"]} processors, \
 torch {packages["torch"]}, transformers {packages["transformers"]}, transformer-lens \
 {packages["transformer-lens"]}). Times are disturbed by whatever else a machine does; ratios are taken repeat by
-repeat, {_repeats(record["n_repeats"])}
+repeat, {_repeats(record["n_repeats"])}{record.get("note", "")}
 
 ## What is compared
 
@@ -129,7 +129,7 @@ def _growth(record: dict[str, Any]) -> str:
     lines = [
         "## How the cost grows",
         "",
-        "Seconds of a sweep, of one prompt on each processor where prompts are not counted.",
+        "Seconds of a sweep in one mode, of one prompt on each processor where prompts are not counted.",
         "",
     ]
     for what, title in titles.items():
