@@ -101,6 +101,7 @@ def test_threads_give_the_serial_runs_bits(serial, project):
     assert provenance["backend"] == {"name": "threads", "n_batches_at_once": 3}
 
 
+@pytest.mark.slow
 def test_loky_gives_the_serial_runs_bits(serial, project):
     done = command(project, "--backend=loky", "--jobs=2")
     assert done.returncode == 0, done.stderr

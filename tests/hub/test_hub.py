@@ -91,6 +91,7 @@ def test_patch_downloads_the_pin_scores_with_the_hub_and_then_works_offline(hub,
     assert repeated["baseline"]["texts"] == result["baseline"]["texts"]
 
 
+@pytest.mark.slow
 def test_refusals_are_one_line_each(hub, project, tmp_path_factory):
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("bad")
     good = next(r.folder for r in hub.repositories.values() if r.folder.name == "gpt2")
