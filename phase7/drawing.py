@@ -49,6 +49,12 @@ class _Step:
         index = torch.from_numpy(self.slots[rows]).to(self.states.device)
         return self.states.index_select(0, index)
 
+    def logits_of(self, row: int) -> Float[Tensor, n_vocab]:
+        """Of a row whose logits are kept and have been made."""
+        logits = self.kept[int(row)]
+        assert logits is not None
+        return logits
+
 
 class Drawing:
     """Draws the tokens of one batch, step after step.
@@ -151,14 +157,18 @@ class Drawing:
             if now.number == 0:
                 self._note_kl(now, logits, own)
             self._note_gap(now, logits, own)
-            drawn = sample(
-                logits,
-                now.noise,
-                temperature=self._sampling.temperature,
-                top_p=self._sampling.top_p,
-                noise_rows=torch.from_numpy(own % self._samples).to(logits.device),
-            )
-            now.drawn[own] = drawn.cpu().numpy()
+            now.drawn[own] = self._sample(now, logits, own, self._sampling.top_p)
+
+    def _sample(self, now: _Step, logits: Tensor, rows: Ints, top_p: float) -> Ints:
+        drawn = sample(
+            logits,
+            now.noise,
+            temperature=self._sampling.temperature,
+            top_p=top_p,
+            noise_rows=torch.from_numpy(rows % self._samples).to(logits.device),
+        )
+        tokens: Ints = drawn.cpu().numpy()
+        return tokens
 
     def _settled(self, now: _Step, groups: Sequence[Ints]) -> tuple[list[Ints], Ints]:
         """The groups whose first row drew what it proposed first, and all other rows of the others.
@@ -166,20 +176,14 @@ class Drawing:
         Where the nucleus held no first proposal of one row, it hardly holds those of rows like it, and
         their own logits are needed.
         """
-        sampling, rest = self._sampling, [np.empty(0, dtype=np.int64)]
-        if now.noise is None or sampling.top_p >= 1:
-            return list(groups), rest[0]
-        settled = []
-        for group in groups:
-            first, logits = int(group[0]), now.kept[int(group[0])]
-            assert logits is not None
-            noise = now.noise[first % self._samples]
-            proposed = torch.add(noise, logits, alpha=1 / sampling.temperature).argmax()
-            if int(proposed) == now.drawn[first]:
-                settled.append(group)
-            else:
-                rest.append(group[1:])
-        return settled, np.concatenate(rest)
+        if not groups:
+            return [], np.empty(0, dtype=np.int64)
+        first = np.array([group[0] for group in groups])
+        logits = torch.stack([now.logits_of(row) for row in first])
+        is_settled = self._sample(now, logits, first, top_p=1.0) == now.drawn[first]
+        settled = [group for group, is_it in zip(groups, is_settled, strict=True) if is_it]
+        rest = [group[1:] for group, is_it in zip(groups, is_settled, strict=True) if not is_it]
+        return settled, np.concatenate([first[:0], *rest])
 
     def _draw_near(self, now: _Step, groups: Sequence[Ints]) -> Ints:
         """Draw for all but the first row of each group from their differences to it.
@@ -195,10 +199,9 @@ class Drawing:
             changes, error = self._rough.changes(now.states_of(own), now.states_of(leader))
             for first in np.unique(leader):
                 places = np.flatnonzero(leader == first)
-                some, logits = slice(places[0], places[-1] + 1), now.kept[int(first)]
-                assert logits is not None
+                some = slice(places[0], places[-1] + 1)
                 drawn, certain = sample_changed(
-                    logits,
+                    now.logits_of(first),
                     changes[some],
                     error[some],
                     None if now.noise is None else now.noise[first % self._samples],
@@ -208,7 +211,7 @@ class Drawing:
                 is_certain = certain.cpu().numpy()
                 now.drawn[own[some]] = drawn.cpu().numpy()
                 left.append(own[some][~is_certain])
-        return np.sort(np.concatenate(left))
+        return np.concatenate(left)
 
     def _logits(self, now: _Step, rows: Ints) -> Float[Tensor, "rows n_vocab"]:
         fill = whole_blocks(rows.size, self._row_block) - rows.size
@@ -226,9 +229,7 @@ class Drawing:
 
     def _note_kl(self, now: _Step, logits: Tensor, rows: Ints) -> None:
         """KL(baseline || each) in nats for the rows of the first sample, in float64."""
-        base = now.kept[0]
-        assert base is not None  # row 0 is in the first piece
-        reference = torch.log_softmax(base.double(), dim=-1)
+        reference = torch.log_softmax(now.logits_of(0).double(), dim=-1)  # row 0 is in the first piece
         weights = reference.exp()
         for place in np.flatnonzero(rows % self._samples == 0):
             log_p = torch.log_softmax(logits[place].double(), dim=-1)

@@ -27,7 +27,8 @@ from phase7.config import Mode, Positions
 from phase7.donors import Donor
 from phase7.errors import UserError
 from phase7.heads import Head, format_heads
-from phase7.models.loading import Hook, Model, output_weight
+from phase7.models.gates import Hook
+from phase7.models.loading import Model, output_weight
 from phase7.shared_prefix import values_of
 from phase7.sharing import SharedLayers
 

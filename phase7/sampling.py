@@ -173,7 +173,7 @@ def _sample_piece(
     top_p: float,
 ) -> Int[Tensor, rows]:
     """Propose the perturbed argmax; where it lies outside the nucleus, rule out all that is no
-    more probable, and propose again for those rows. Overwrites `logits`."""
+    more probable, and propose again for those rows."""
     # Differences from the largest logit, so that no temperature overflows them.
     scaled = (logits - logits.amax(dim=-1, keepdim=True)).mul_(1 / max(temperature, 1e-30))
     perturbed = scaled + noise

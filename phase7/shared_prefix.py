@@ -63,19 +63,13 @@ def fan_out(cache: Cache, *, n_slots: int, n_new: int, buffers: Buffers) -> None
     for number, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
             own = [
-                _Own(
-                    held, n_slots, n_new, buffers.take(number, name, _shape(held, n_slots, n_new), held)
-                )
+                _Own(buffers.take(number, name, (n_slots, held.shape[1], n_new, held.shape[3]), held))
                 for name, held in (("keys", layer.keys), ("values", layer.values))
                 if held is not None  # None only before the prefill
             ]
             layers[number] = SharedPrefixLayer(layer, *own)
         else:
             layer.batch_repeat_interleave(n_slots)
-
-
-def _shape(prefilled: Tensor, n_slots: int, n_new: int) -> tuple[int, ...]:
-    return n_slots, prefilled.shape[1], n_new, prefilled.shape[3]
 
 
 def copy_slots(layer: Any, source: Int[Tensor, N], target: Int[Tensor, N]) -> None:
@@ -97,28 +91,32 @@ def values_of(layer: Any, slots: Int[Tensor, N], kv_heads: Int[Tensor, N]) -> Fl
 class _Own:
     """Keys or values of the generated tokens by slot, in memory without gaps.
 
+    Parameters
+    ----------
+    memory : float [slots, kv_heads, n, d]
+        Enough for all n tokens; what it holds does not matter.
+
     Attributes
     ----------
     tokens : float [slots, kv_heads, room, d]
         Room for a multiple of :data:`_CHUNK` tokens, or for all; zeros where none has been written.
     """
 
-    def __init__(self, prefilled: Tensor, n_slots: int, n_most: int, memory: Tensor) -> None:
-        self._kv_heads, self._d = prefilled.shape[1], prefilled.shape[3]
-        self._n_slots, self._n_most, self._memory = n_slots, n_most, memory.view(-1)
-        self.tokens = memory[:, :, :0]
+    def __init__(self, memory: Tensor) -> None:
+        self._memory, self.tokens = memory, memory[:, :, :0]
 
     def write(self, new: Tensor, start: int) -> None:
         """Write the tokens from `start` on of the first slots, and make room for them if need be."""
         end = start + new.shape[2]
         if end > self.tokens.shape[2]:
-            self._make_room(min(whole_blocks(end, _CHUNK), self._n_most), start)
+            self._make_room(min(whole_blocks(end, _CHUNK), self._memory.shape[2]), start)
         self.tokens[: new.shape[0], :, start:end] = new
 
     def _make_room(self, room: int, n_held: int) -> None:
         held = self.tokens[:, :, :n_held].clone()
-        shape = (self._n_slots, self._kv_heads, room, self._d)
-        self.tokens = self._memory[: math.prod(shape)].view(shape)
+        n_slots, kv_heads, _, d = self._memory.shape
+        shape = (n_slots, kv_heads, room, d)
+        self.tokens = self._memory.view(-1)[: math.prod(shape)].view(shape)
         self.tokens[:, :, :n_held] = held
         self.tokens[:, :, n_held:] = 0
 

@@ -128,11 +128,12 @@ class SharedLayers:
             return []
         self._n_histories = n_histories
         splits = [self._split(stage) for stage in range(self._n_stages)]
-        kept = [
-            Copies(layer=layer, source=splits[_attention(layer)][0], target=splits[_attention(layer)][1])
-            for layer in range(self.n_layers)
+        attentions = (splits[_attention(layer)] for layer in range(self.n_layers))
+        return [
+            Copies(layer=layer, source=source, target=target)
+            for layer, (source, target) in enumerate(attentions)
+            if source.size
         ]
-        return [copies for copies in kept if copies.source.size]
 
     def drop(self, rows: Ints) -> list[Copies]:
         """Drop rows that are finished; the others move together, so each layer's slots are copied.

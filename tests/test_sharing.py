@@ -125,9 +125,9 @@ def test_the_next_batch_takes_the_same_memory_where_it_is_enough():
 
 def test_generated_tokens_lie_in_memory_without_gaps_and_zeros_follow():
     """Memory of the batch before must not reach a product: NaN times 0 is NaN."""
-    prefilled, n_slots, n_most = torch.randn(1, 2, 5, 3), 4, 19
+    n_slots, n_most = 4, 19
     memory = torch.full((n_slots, 2, n_most, 3), torch.nan)
-    own = shared_prefix._Own(prefilled, n_slots, n_most, memory)
+    own = shared_prefix._Own(memory)
     written = torch.randn(n_slots, 2, n_most, 3)
     rooms = []
     for token in range(n_most):

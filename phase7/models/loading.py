@@ -21,7 +21,7 @@ from transformers.cache_utils import DynamicLayer
 
 from phase7.errors import UserError
 from phase7.models.files import ModelFiles
-from phase7.models.gates import Rows, input_gates, output_gates
+from phase7.models.gates import Hook, Rows, input_gates, output_gates
 from phase7.models.lean import make_lean
 from phase7.models.packed import PACKED_ROWS, all_packed, can_pack, pack_products
 from phase7.models.quiet import quiet
@@ -31,7 +31,6 @@ from phase7.shared_prefix import Buffers
 from phase7.sharing import ROW_BLOCK
 
 PatternSite = Literal["hook_pattern", "attn_dropout"]
-Hook = Callable[[Tensor, Any], Tensor | None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

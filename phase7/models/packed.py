@@ -49,6 +49,20 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
+def pack_weight(weight: Float[Tensor, "n_out n_in"]) -> Tensor:
+    """A copy of a weight laid out for :func:`packed_product`."""
+    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_ROWS)
+    return copy
+
+
+def packed_product(
+    x: Float[Tensor, "*rows n_in"], copy: Tensor, bias: Float[Tensor, n_out] | None = None
+) -> Float[Tensor, "*rows n_out"]:
+    """Multiply with a weight that has been packed."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, copy, bias, "none", [], "")
+    return product
+
+
 def all_packed(modules: torch.nn.Module) -> bool:
     """Whether packed products and look-ups are all that the modules do with matrices of weights."""
     others = (m for m in modules.modules() if type(m) not in (*_LAYERS, torch.nn.Embedding))
@@ -82,8 +96,7 @@ def _packed(layer: Any) -> Product:
         source = (weight.data_ptr(), 0 if weight.is_inference() else weight._version, transposed)
         if held[0] != source:
             held[:] = source, _packed_copy(weight, source)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, held[1], layer.bias, "none", [], "")
-        return product
+        return packed_product(x, held[1], layer.bias)
 
     return forward
 
@@ -94,7 +107,7 @@ def _packed_copy(weight: Tensor, source: _Source) -> Tensor:
         found = _copies.get(weight)
         if found is None or found[0] != source:
             plain = weight.detach().t().contiguous() if source[2] else weight.detach()
-            found = source, torch.ops.mkldnn._reorder_linear_weight(plain, _TYPICAL_ROWS)
+            found = source, pack_weight(plain)
             _copies[weight] = found
     copy: Tensor = found[1]
     return copy

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from phase7.models.packed import can_pack
+from phase7.models.packed import can_pack, pack_weight, packed_product
 
 _UNIT_FLOAT = 2.0**-24  # unit roundoff of float32
 _UNIT_BFLOAT = 2.0**-8  # and of bfloat16
@@ -40,6 +40,7 @@ class RoughUnembedding:
 
     def __init__(self, weight: Float[Tensor, "n_vocab d_model"]) -> None:
         self._weight, self._making = weight, threading.Lock()
+        self._is_packed = can_pack(weight.device, weight.dtype)
         self._copy: Tensor | None = None
         self._norm = self._centred_norm = self._lost_norm = 0.0
 
@@ -59,7 +60,7 @@ class RoughUnembedding:
         change = states - references
         rounded = change.bfloat16()
         if self._is_packed:
-            changes = torch.ops.mkldnn._linear_pointwise(rounded, copy, None, "none", [], "")
+            changes = packed_product(rounded, copy)
         else:
             changes = torch.nn.functional.linear(rounded, copy)
         lost = (change - rounded.float()).norm(dim=1)
@@ -72,10 +73,6 @@ class RoughUnembedding:
             + (states.norm(dim=1) + references.norm(dim=1) + 4 * size) * rounding
         )
         return changes, error * 1.001  # the norms themselves are rounded
-
-    @property
-    def _is_packed(self) -> bool:
-        return can_pack(self._weight.device, self._weight.dtype)
 
     def _copied(self) -> Tensor:
         with self._making:
@@ -90,9 +87,7 @@ class RoughUnembedding:
                     self._norm = max(self._norm, _longest(weight))
                     self._centred_norm = max(self._centred_norm, _longest(centred))
                     self._lost_norm = max(self._lost_norm, _longest(centred - place.float()))
-                if self._is_packed:
-                    copy = torch.ops.mkldnn._reorder_linear_weight(copy, 96)
-                self._copy = copy
+                self._copy = pack_weight(copy) if self._is_packed else copy
             return self._copy
 
 

@@ -26,6 +26,7 @@ from phase7.donors import Donor, DonorSum
 from phase7.execution import one_thread
 from phase7.generation import generate
 from phase7.heads import Head, parse_heads
+from phase7.memory import LADDER
 from phase7.metrics import MODES
 from phase7.models.loading import Model
 from phase7.models.packed import pack_products
@@ -34,7 +35,7 @@ from phase7.patching import Patch
 ROOT = Path(__file__).parents[2]
 TEMPERATURE, TOP_P = 0.8, 0.9
 #: Of a batch: the most that a run chooses by itself.
-MOST_ROWS = 512
+MOST_ROWS = LADDER[-1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
