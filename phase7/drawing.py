@@ -13,7 +13,7 @@ are made too: tokens are the same as without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,15 @@ from torch import Tensor
 
 from phase7.config import Sampling
 from phase7.models.rough import RoughUnembedding
-from phase7.sampling import gumbel_noise, sample, sample_changed
+from phase7.sampling import ExactLogits, gumbel_noise, sample, sample_changed
 from phase7.sharing import Ints, whole_blocks
 
 #: Rows whose logits are in memory together; whole blocks of any size of block.
 _ROWS_AT_ONCE = 96
 #: Rows with the same tokens so far from which on their differences are looked at.
 _LEAST_GROUP = 4
+#: Of a logit divided by the temperature: with larger errors, too many tokens are not certain.
+_LARGEST_ERROR = 0.3
 
 Unembed = Callable[[Tensor], Tensor]
 
@@ -122,30 +124,47 @@ class Drawing:
         step : int
             0 for the first generated token.
         """
-        groups = self._groups(rows, histories) if step else []  # all first distributions are wanted
         now = _Step(
             states=states,
             slots=slots,
             number=step,
             drawn=np.full(self._n_rows, -1, dtype=np.int64),
-            kept=dict.fromkeys([*range(self._samples), *(int(group[0]) for group in groups)]),
+            kept={},
         )
-        followers = [group[1:] for group in groups]
-        self._draw_each(now, np.setdiff1d(rows, np.concatenate([rows[:0], *followers])))
-        groups, left = self._settled(now, groups)
-        self._draw_each(now, np.sort(np.concatenate([left, self._draw_near(now, groups)])))
+        near, references = self._near(now, rows, histories)
+        now.kept = dict.fromkeys([*range(self._samples), *references.tolist()])
+        self._draw_each(now, np.setdiff1d(rows, near))
+        self._draw_each(now, np.sort(self._draw_near(now, near, references)))
         tokens: Ints = now.drawn[rows]
         return tokens
 
-    def _groups(self, rows: Ints, histories: Ints) -> list[Ints]:
-        """Rows with the same tokens and noise, without the self-checks, which must be made in full."""
-        if self._rough is None:
-            return []
+    def _near(self, now: _Step, rows: Ints, histories: Ints) -> tuple[Ints, Ints]:
+        """Rows that are worth drawing from their difference to another, and those others.
+
+        The other is the first of the rows with the same tokens, if they are many, or else the baseline;
+        both have the same noise. Never the self-checks, nor the first step, whose logits are all wanted.
+        """
+        none: Ints = rows[:0]
+        if self._rough is None or now.number == 0:
+            return none, none
         some = rows[rows < self._first_check]
-        keys = histories[some] * self._samples + some % self._samples
-        ordered = np.argsort(keys, kind="stable")
-        parts = np.split(some[ordered], np.flatnonzero(np.diff(keys[ordered])) + 1)
-        return [part for part in parts if part.size >= _LEAST_GROUP]
+        references = np.where(np.isin(some % self._samples, some), some % self._samples, some)
+        _, group, sizes = np.unique(
+            histories[some] * self._samples + some % self._samples,
+            return_inverse=True,
+            return_counts=True,
+        )
+        firsts = np.full(sizes.size, self._n_rows, dtype=np.int64)
+        np.minimum.at(firsts, group, some)
+        references = np.where(sizes[group] >= _LEAST_GROUP, firsts[group], references)
+        is_other = references != some
+        some, references = some[is_other], references[is_other]
+        if not some.size:
+            return none, none
+        error = self._rough.least_error(now.states_of(some), now.states_of(references))
+        close = (error < _LARGEST_ERROR * (self._sampling.temperature or 1.0)).cpu().numpy()
+        order = np.argsort(references[close], kind="stable")
+        return some[close][order], references[close][order]
 
     def _draw_each(self, now: _Step, rows: Ints) -> None:
         """Draw from the rows' own logits."""
@@ -157,56 +176,40 @@ class Drawing:
             if now.number == 0:
                 self._note_kl(now, logits, own)
             self._note_gap(now, logits, own)
-            now.drawn[own] = self._sample(now, logits, own, self._sampling.top_p)
+            now.drawn[own] = self._sample(now, logits, own)
 
-    def _sample(self, now: _Step, logits: Tensor, rows: Ints, top_p: float) -> Ints:
+    def _sample(self, now: _Step, logits: Tensor, rows: Ints) -> Ints:
         drawn = sample(
             logits,
             now.noise,
             temperature=self._sampling.temperature,
-            top_p=top_p,
+            top_p=self._sampling.top_p,
             noise_rows=torch.from_numpy(rows % self._samples).to(logits.device),
         )
         tokens: Ints = drawn.cpu().numpy()
         return tokens
 
-    def _settled(self, now: _Step, groups: Sequence[Ints]) -> tuple[list[Ints], Ints]:
-        """The groups whose first row drew what it proposed first, and all other rows of the others.
-
-        Where the nucleus held no first proposal of one row, it hardly holds those of rows like it, and
-        their own logits are needed.
-        """
-        if not groups:
-            return [], np.empty(0, dtype=np.int64)
-        first = np.array([group[0] for group in groups])
-        logits = torch.stack([now.logits_of(row) for row in first])
-        is_settled = self._sample(now, logits, first, top_p=1.0) == now.drawn[first]
-        settled = [group for group, is_it in zip(groups, is_settled, strict=True) if is_it]
-        rest = [group[1:] for group, is_it in zip(groups, is_settled, strict=True) if not is_it]
-        return settled, np.concatenate([first[:0], *rest])
-
-    def _draw_near(self, now: _Step, groups: Sequence[Ints]) -> Ints:
-        """Draw for all but the first row of each group from their differences to it.
+    def _draw_near(self, now: _Step, rows: Ints, references: Ints) -> Ints:
+        """Draw rows from their differences to others, whose logits are kept; ordered by the latter.
 
         Returns the rows whose token is not certain.
         """
-        if self._rough is None or not groups:
-            return np.empty(0, dtype=np.int64)
-        near = np.concatenate([group[1:] for group in groups])
-        leaders = np.repeat([group[0] for group in groups], [group.size - 1 for group in groups])
-        left: list[Ints] = [near[:0]]
-        for own, leader in zip(_pieces(near), _pieces(leaders), strict=True):
-            changes, error = self._rough.changes(now.states_of(own), now.states_of(leader))
-            for first in np.unique(leader):
-                places = np.flatnonzero(leader == first)
+        left: list[Ints] = [rows[:0]]
+        for own, others in zip(_pieces(rows), _pieces(references), strict=True):
+            assert self._rough is not None
+            states = now.states_of(own)
+            changes, error = self._rough.changes(states, now.states_of(others))
+            for other in np.unique(others):
+                places = np.flatnonzero(others == other)
                 some = slice(places[0], places[-1] + 1)
                 drawn, certain = sample_changed(
-                    now.logits_of(first),
+                    now.logits_of(other),
                     changes[some],
                     error[some],
-                    None if now.noise is None else now.noise[first % self._samples],
+                    None if now.noise is None else now.noise[other % self._samples],
                     temperature=self._sampling.temperature,
                     top_p=self._sampling.top_p,
+                    exact=_exact_logits(self._rough, states[some]),
                 )
                 is_certain = certain.cpu().numpy()
                 now.drawn[own[some]] = drawn.cpu().numpy()
@@ -247,3 +250,7 @@ class Drawing:
 def _pieces(rows: Ints) -> Iterator[Ints]:
     for start in range(0, rows.size, _ROWS_AT_ONCE):
         yield rows[start : start + _ROWS_AT_ONCE]
+
+
+def _exact_logits(rough: RoughUnembedding, states: Tensor) -> ExactLogits:
+    return lambda rows, tokens: rough.logits_of(states.index_select(0, rows), tokens)

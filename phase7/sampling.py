@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,6 +26,10 @@ _BLOCK = 256
 _ROUNDING = 1e-3
 #: Times -1, below every perturbed logit.
 _RULED_OUT = 3e38
+#: Tokens of a row, on average, that are worth comparing one by one.
+_MOST_CANDIDATES = 32
+
+ExactLogits = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def gumbel_noise(
@@ -100,6 +106,7 @@ def sample_changed(
     *,
     temperature: float,
     top_p: float,
+    exact: ExactLogits,
 ) -> tuple[Int[Tensor, rows], Bool[Tensor, rows]]:
     """One token a row from logits that are known up to an error, and whether the error matters.
 
@@ -114,6 +121,8 @@ def sample_changed(
     noise : float [n_vocab] or None
     temperature, top_p : float
         As for :func:`sample`.
+    exact : callable
+        From rows and tokens (int64 [pairs] each) to these tokens' logits and their largest errors.
 
     Returns
     -------
@@ -125,45 +134,127 @@ def sample_changed(
     scale = 1.0 if greedy else 1 / max(temperature, 1e-30)
     reference = (logits.float() - logits.max()).mul_(scale)
     # Float32 arithmetic on the scaled logits is part of the error.
-    error = error * scale + (1e-5 + 2.0**-20 * reference.amin().abs())
-    pieces = [
-        _sample_changed_piece(
-            torch.add(reference, piece, alpha=scale),
-            its_error,
-            None if greedy else noise,
-            1.0 if greedy else top_p,
+    slack = float(1e-5 + 2.0**-20 * reference.amin().abs())
+    tokens = torch.zeros(len(changes), dtype=torch.int64, device=changes.device)
+    certain = torch.zeros(len(changes), dtype=torch.bool, device=changes.device)
+    for rows in torch.arange(len(changes), device=changes.device).split(_ROWS_AT_ONCE):
+        piece = slice(int(rows[0]), int(rows[-1]) + 1)
+        scaled = torch.add(reference, changes[piece], alpha=scale)
+        near = _Near(
+            rows=rows,
+            perturbed=scaled if greedy or noise is None else scaled + noise,
+            probability=None if greedy or top_p >= 1 else torch.softmax(scaled, dim=-1),
+            error=error[piece] * scale + slack,
         )
-        for piece, its_error in zip(
-            changes.split(_ROWS_AT_ONCE), error.split(_ROWS_AT_ONCE), strict=True
-        )
-    ]
-    tokens, certain = zip(*pieces, strict=True)
-    return torch.cat(tokens), torch.cat(certain)
+        while len(near.rows):
+            proposed, sure = _surely_first(near, None if greedy else noise, scale, slack, exact)
+            inside, outside = _surely_in_nucleus(near, proposed, top_p)
+            tokens[near.rows], certain[near.rows] = proposed, sure & inside
+            near = near.without_less_probable(proposed, sure & outside)
+    return tokens, certain
 
 
-def _sample_changed_piece(
-    scaled: Float[Tensor, "rows n_vocab"],
-    error: Float[Tensor, rows],
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Near:
+    """Rows that are still to be drawn, and what is known of them."""
+
+    rows: Int[Tensor, rows]
+    perturbed: Float[Tensor, "rows n_vocab"]
+    probability: Float[Tensor, "rows n_vocab"] | None  # None where every token may be drawn
+    error: Float[Tensor, rows]  # of a scaled logit, up to a constant by row
+
+    def without_less_probable(self, proposed: Int[Tensor, rows], among: Bool[Tensor, rows]) -> _Near:
+        """Some of the rows, each without the tokens that are no more probable than its proposal."""
+        (some,) = torch.nonzero(among, as_tuple=True)
+        if not len(some) or self.probability is None:
+            return _Near(
+                rows=self.rows[:0], perturbed=self.perturbed[:0], probability=None, error=self.error[:0]
+            )
+        probability = self.probability.index_select(0, some)
+        above = (probability - probability.gather(1, proposed[some, None])).clamp_(min=0).sign_()
+        return _Near(
+            rows=self.rows[some],
+            perturbed=self.perturbed.index_select(0, some).add_(above.sub_(1).mul_(_RULED_OUT)),
+            probability=probability,
+            error=self.error[some],
+        )
+
+
+def _surely_first(
+    near: _Near,
     noise: Float[Tensor, n_vocab] | None,
-    top_p: float,
+    scale: float,
+    slack: float,
+    exact: ExactLogits,
 ) -> tuple[Int[Tensor, rows], Bool[Tensor, rows]]:
-    """The perturbed argmax; certain if its lead exceeds both errors and the nucleus surely holds it."""
-    tokens, lead = _argmax_and_lead(scaled if noise is None else scaled + noise)
-    certain = lead > 2 * error
-    if top_p >= 1:
-        return tokens, certain
-    probability = torch.softmax(scaled, dim=-1)
-    chosen = probability.gather(1, tokens[:, None])[:, 0]
-    # Probabilities are off by a factor of at most exp(2 * error).
-    inside = chosen * (-2 * error).exp() > 1 - top_p + _ROUNDING
-    (rows,) = torch.nonzero(certain & ~inside, as_tuple=True)
+    """The perturbed argmax, and whether it is surely that of the true logits.
+
+    Where the lead is within the errors, the tokens that it may be are compared by their exact logits.
+    """
+    tokens, best, lead = _argmax_and_lead(near.perturbed)
+    sure = lead > 2 * near.error
+    (rows,) = torch.nonzero(~sure, as_tuple=True)
+    if not len(rows):
+        return tokens, sure
+    least = (best - 2 * near.error)[rows, None]
+    of_row, token = torch.nonzero(near.perturbed.index_select(0, rows) >= least, as_tuple=True)
+    if len(token) > _MOST_CANDIDATES * len(rows):
+        return tokens, sure
+    logit, its_error = exact(near.rows[rows[of_row]], token)
+    value = logit * scale if noise is None else logit * scale + noise[token]
+    # A row's candidates side by side.
+    counts = torch.bincount(of_row, minlength=len(rows))
+    place = torch.arange(len(token), device=token.device) - (counts.cumsum(0) - counts)[of_row]
+    width = max(2, int(counts.max()))
+    values = torch.full((len(rows), width), -torch.inf, dtype=value.dtype, device=value.device)
+    candidates = torch.zeros((len(rows), width), dtype=torch.int64, device=value.device)
+    errors = torch.zeros_like(values)
+    values[of_row, place], candidates[of_row, place] = value, token
+    errors[of_row, place] = its_error * scale + slack
+    two = values.topk(2, dim=1)
+    tokens[rows] = candidates.gather(1, two.indices[:, :1])[:, 0]
+    sure[rows] = two.values[:, 0] - two.values[:, 1] > 2 * errors.amax(dim=1)
+    return tokens, sure
+
+
+def _surely_in_nucleus(
+    near: _Near, tokens: Int[Tensor, rows], top_p: float
+) -> tuple[Bool[Tensor, rows], Bool[Tensor, rows]]:
+    """Whether the nucleus surely holds each row's token, and whether it surely does not.
+
+    A mass of m is at most a factor of exp(2 * error) off in m / (1 - m); which tokens lie above another
+    is known where they differ by more than twice the error.
+    """
+    if near.probability is None:
+        everything = torch.ones_like(tokens, dtype=torch.bool)
+        return everything, ~everything
+    chosen = near.probability.gather(1, tokens[:, None])[:, 0]
+    factor = (2 * near.error).exp()
+    most = 1 - chosen
+    if bool((_with_odds(most, factor) >= top_p - _ROUNDING).any()):
+        most = torch.minimum(most, _mass_above(near.probability, chosen / factor) - chosen)
+    inside = _with_odds(most, factor) < top_p - _ROUNDING
+    outside = torch.zeros_like(inside)
+    (rows,) = torch.nonzero(~inside, as_tuple=True)
     if len(rows):
-        candidates, its_error = scaled.index_select(0, rows), error[rows, None]
-        lowest = candidates.gather(1, tokens[rows, None]) - 2 * its_error
-        above = candidates.sub_(lowest).clamp_(min=0).sign_()
-        mass = (probability.index_select(0, rows) * above).sum(dim=-1) - chosen[rows]
-        inside[rows] = mass * (2 * its_error[:, 0]).exp() < top_p - _ROUNDING
-    return tokens, certain & inside
+        least = _mass_above(near.probability.index_select(0, rows), (chosen * factor)[rows])
+        outside[rows] = _with_odds(least, 1 / factor[rows]) > top_p + _ROUNDING
+    return inside, outside
+
+
+def _with_odds(mass: Float[Tensor, rows], factor: Float[Tensor, rows]) -> Float[Tensor, rows]:
+    """A mass m whose m / (1 - m) is multiplied by a factor."""
+    return mass * factor / (mass * factor + (1 - mass))
+
+
+def _mass_above(
+    probability: Float[Tensor, "rows n_vocab"], least: Float[Tensor, rows]
+) -> Float[Tensor, rows]:
+    """The mass of each row's tokens whose probability is above a value."""
+    least = least.clamp(min=1e-30)  # all tokens below hold nothing together
+    relative = probability / least[:, None]
+    mass: Tensor = torch.threshold_(relative, 1.0, 0.0).sum(dim=-1) * least
+    return mass
 
 
 def _sample_piece(
@@ -210,18 +301,18 @@ def _argmax(values: Float[Tensor, "rows n"]) -> Int[Tensor, rows]:
 
 def _argmax_and_lead(
     values: Float[Tensor, "rows n"],
-) -> tuple[Int[Tensor, rows], Float[Tensor, rows]]:
-    """A largest value of each row, and by how much it leads the next, or less."""
+) -> tuple[Int[Tensor, rows], Float[Tensor, rows], Float[Tensor, rows]]:
+    """A largest value of each row: where, what, and by how much it leads the next, or less."""
     if values.shape[1] < 2 * _BLOCK:
         two = values.topk(2, dim=-1)
-        return two.indices[:, 0], two.values[:, 0] - two.values[:, 1]
+        return two.indices[:, 0], two.values[:, 0], two.values[:, 0] - two.values[:, 1]
     blocks = _block_maxima(values).topk(2, dim=-1)
     places = _places_of_block(values, blocks.indices[:, :1])
     # Where the last block repeats the row's last value, a lead of it is not seen.
     within = values.gather(1, places).topk(2, dim=-1)
-    second = torch.maximum(blocks.values[:, 1], within.values[:, 1])
+    best, second = within.values[:, 0], torch.maximum(blocks.values[:, 1], within.values[:, 1])
     found: Tensor = places.gather(1, within.indices[:, :1])[:, 0]
-    return found, within.values[:, 0] - second
+    return found, best, best - second
 
 
 def _block_maxima(values: Float[Tensor, "rows n"]) -> Float[Tensor, "rows blocks"]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from phase7.models.packed import can_pack, pack_weight, packed_product
@@ -44,6 +44,20 @@ class RoughUnembedding:
         self._copy: Tensor | None = None
         self._norm = self._centred_norm = self._lost_norm = 0.0
 
+    def least_error(
+        self, states: Float[Tensor, "rows d_model"], references: Float[Tensor, "rows d_model"]
+    ) -> Float[Tensor, rows]:
+        """The part of the error of :meth:`changes` that is known before the product; float32 [rows]."""
+        self._copied()
+        change = states - references
+        lost, size = (change - change.bfloat16().float()).norm(dim=1), change.norm(dim=1)
+        error: Tensor = (
+            lost * self._centred_norm
+            + (size + lost) * self._lost_norm
+            + (states.norm(dim=1) + references.norm(dim=1) + 4 * size) * self._rounding(states)
+        )
+        return error * 1.001  # the norms themselves are rounded
+
     def changes(
         self, states: Float[Tensor, "rows d_model"], references: Float[Tensor, "rows d_model"]
     ) -> tuple[Float[Tensor, "rows n_vocab"], Float[Tensor, rows]]:
@@ -56,23 +70,26 @@ class RoughUnembedding:
             For a constant c of each row, ``abs(logits - (reference logits + changes + c))`` is at most
             this for every token, where both logits are float32 products.
         """
-        copy = self._copied()
-        change = states - references
-        rounded = change.bfloat16()
+        copy, rounded = self._copied(), (states - references).bfloat16()
         if self._is_packed:
             changes = packed_product(rounded, copy)
         else:
             changes = torch.nn.functional.linear(rounded, copy)
-        lost = (change - rounded.float()).norm(dim=1)
-        size = change.norm(dim=1)
-        rounding = (states.shape[1] + 8) * _UNIT_FLOAT * self._norm
-        error = (
-            lost * self._centred_norm
-            + (size + lost) * self._lost_norm
-            + torch.maximum(changes.amax(dim=1), -changes.amin(dim=1)).float() * (_UNIT_BFLOAT * 1.01)
-            + (states.norm(dim=1) + references.norm(dim=1) + 4 * size) * rounding
-        )
-        return changes, error * 1.001  # the norms themselves are rounded
+        last = _largest_size(changes) * (_UNIT_BFLOAT * 1.01)  # of rounding the product itself
+        return changes, self.least_error(states, references) + last
+
+    def logits_of(
+        self, states: Float[Tensor, "pairs d_model"], tokens: Int[Tensor, pairs]
+    ) -> tuple[Float[Tensor, pairs], Float[Tensor, pairs]]:
+        """One token's logit for each state, and how far a float32 product may lie from it; float64."""
+        rows = self._weight.index_select(0, tokens).double()
+        logits = torch.linalg.vecdot(states.double(), rows)
+        self._copied()
+        return logits, states.norm(dim=1).double() * (self._rounding(states) * 1.001)
+
+    def _rounding(self, states: Float[Tensor, "rows d_model"]) -> float:
+        """Of a float32 product, for states of length 1."""
+        return (states.shape[1] + 8) * _UNIT_FLOAT * self._norm
 
     def _copied(self) -> Tensor:
         with self._making:
@@ -93,3 +110,9 @@ class RoughUnembedding:
 
 def _longest(rows: Float[Tensor, "rows d_model"]) -> float:
     return float(rows.norm(dim=1).max())
+
+
+def _largest_size(values: Float[Tensor, "rows n"]) -> Float[Tensor, rows]:
+    """The largest absolute value of bfloat16 rows: their bits without the sign are ordered alike."""
+    largest = (values.view(torch.int16) & 0x7FFF).amax(dim=1)
+    return largest.view(torch.bfloat16).float()

@@ -113,9 +113,9 @@ def test_rough_logits_settle_most_rows_close_to_another(monkeypatch):
     looked_at, left = [], []
     near = drawing.Drawing._draw_near
 
-    def count(self, now, groups):
-        rest = near(self, now, groups)
-        looked_at.append(sum(group.size - 1 for group in groups))
+    def count(self, now, rows, references):
+        rest = near(self, now, rows, references)
+        looked_at.append(rows.size)
         left.append(rest.size)
         return rest
 
@@ -172,26 +172,82 @@ def test_a_certain_token_is_drawn_from_all_logits_within_the_error(
     errors = torch.full((20,), error)
     noise = gumbel_noise(seed=seed, prompt="p", n_samples=1, step=1, n_vocab=n_vocab)
     how = {"temperature": temperature, "top_p": top_p}
-    tokens, certain = sample_changed(logits, changes, errors, noise[0], **how)
     centre = logits + changes.float()
     signs = torch.sign(torch.randn(20, n_vocab, generator=generator))
+    drawn = sample(centre, noise, **how)
     worst = -torch.ones(20, n_vocab)
-    worst[torch.arange(20), tokens] = 1
+    worst[torch.arange(20), drawn] = 1
     for shift in (0 * signs, signs, -signs, worst, -worst):
-        drawn = sample(centre + error * shift + 2.5, noise, **how)
-        assert torch.equal(drawn[certain], tokens[certain])
+        true = centre + error * shift + 2.5
+        tokens, certain = sample_changed(logits, changes, errors, noise[0], exact=exactly(true), **how)
+        assert torch.equal(sample(true, noise, **how)[certain], tokens[certain])
+
+
+def exactly(logits):
+    """For `sample_changed`: the logits that are asked for, to the rounding of float32."""
+    return lambda rows, tokens: (
+        logits[rows, tokens].double(),
+        torch.full((len(rows),), 1e-5, dtype=torch.float64),
+    )
+
+
+def test_candidates_within_the_error_are_compared_by_their_exact_logits():
+    logits, noise = torch.tensor([2.0, 1.99, 0.0, -1.0] * 200), torch.zeros(800)
+    noise[2:] = -9
+    changes, errors = torch.zeros(2, 800).bfloat16(), torch.tensor([0.1, 0.1])
+    true = logits.repeat(2, 1)
+    true[1, 1] = 2.02
+    asked = []
+
+    def exact(rows, tokens):
+        asked.append((rows.tolist(), tokens.tolist()))
+        return exactly(true)(rows, tokens)
+
+    how = {"temperature": 1.0, "top_p": 1.0}
+    tokens, certain = sample_changed(logits, changes, errors, noise, exact=exact, **how)
+    assert (tokens.tolist(), certain.tolist()) == ([0, 1], [True, True])
+    assert asked == [([0, 0, 1, 1], [0, 1, 0, 1])]
+    far = sample_changed(logits, changes, 0 * errors, noise, exact=exact, **how)
+    assert (far[0].tolist(), len(asked)) == ([0, 0], 1)
+    off = lambda rows, tokens: (true[rows, tokens].double(), torch.full((len(rows),), 0.05).double())  # noqa: E731
+    assert not sample_changed(logits, changes, errors, noise, exact=off, **how)[1].any()
+
+
+def test_what_lies_outside_the_nucleus_is_proposed_again():
+    """The first proposal has the largest noise and hardly any mass above it is left."""
+    logits, noise = torch.full((600,), -30.0), torch.zeros(600)
+    logits[:3], noise[7] = torch.tensor([1.0, 0.5, 0.0]), 90.0
+    changes, errors = torch.zeros(1, 600).bfloat16(), torch.tensor([0.01])
+    tokens, certain = sample_changed(
+        logits, changes, errors, noise, temperature=1.0, top_p=0.9, exact=exactly(logits[None])
+    )
+    assert (tokens.tolist(), certain.tolist()) == ([0], [True])
+
+
+def test_the_exact_logits_are_those_of_the_weight_within_their_error():
+    generator = torch.Generator().manual_seed(0)
+    weight, states = torch.randn(90, 64, generator=generator), torch.randn(5, 64, generator=generator)
+    tokens = torch.tensor([3, 88, 3, 0, 41])
+    logits, error = RoughUnembedding(weight).logits_of(states, tokens)
+    expected = (states.double() @ weight.double().T)[torch.arange(5), tokens]
+    torch.testing.assert_close(logits, expected, rtol=1e-12, atol=1e-12)
+    plain = (states @ weight.T)[torch.arange(5), tokens]
+    assert ((plain - logits).abs() <= error).all() and (error < 1e-2).all()
 
 
 def test_most_tokens_are_certain_when_the_error_is_small_and_none_when_it_is_large():
     generator = torch.Generator().manual_seed(0)
     logits, changes = torch.randn(2000, generator=generator) * 3, torch.zeros(200, 2000).bfloat16()
+    nothing = lambda rows, tokens: (torch.zeros(len(rows)), torch.full((len(rows),), 1e9))  # noqa: E731
     shares = []
     for error in (1e-3, 0.1, 50.0):
         n_certain = 0
         for step in range(30):
             noise = gumbel_noise(seed=1, prompt="p", n_samples=1, step=step, n_vocab=2000)[0]
             errors = torch.full((200,), error)
-            certain = sample_changed(logits, changes, errors, noise, temperature=0.8, top_p=0.9)[1]
+            certain = sample_changed(
+                logits, changes, errors, noise, temperature=0.8, top_p=0.9, exact=nothing
+            )[1]
             n_certain += int(certain.sum())
         shares.append(n_certain / 6000)
     assert shares[0] > 0.8 > shares[1] > shares[2] == 0
