@@ -192,8 +192,9 @@ def _rest(record: dict[str, Any]) -> str:
 - **Weights are packed once.** A plain product on a CPU lays its weight out anew at every call; phase7's
   products read a copy that is laid out for the processor (`phase7/models/packed.py`). The arms (b) to (d′) run the
   libraries as they are.
-- **Logits of rows close together are made of their differences**, in bfloat16 on processors that have it, with a
-  bound on the error; a row whose token that error could change gets logits of its own, so the tokens are the same
+- **Most rows' logits are made of their difference to another row's**, in bfloat16 on processors that have it, with a
+  bound on the error; tokens whose order that error could change are compared by their exact logits, and a row that is
+  still not certain gets logits of its own, so the tokens are the same
   (`phase7/drawing.py`, `phase7/models/rough.py`).
 - **A batch on each processor**, each on one thread, so that none waits for another (`phase7/threads.py`).
 - **Finished rows are dropped.**
