@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from phase7.execution import one_thread
 from phase7.models.loading import Model
 from phase7.provenance import machine, package_versions
 from phase7.sharing import whole_blocks
@@ -58,18 +60,23 @@ def main() -> None:
 
 
 def sweeps(folder: Path, width: int) -> list[dict[str, float]]:
-    """Two sweeps of a GPT-2 of this width with random weights: few heads, and all."""
+    """Two sweeps of a GPT-2 of this width with random weights: few heads, and all.
+
+    On one thread, as every batch is computed, and with every row's own logits in full, so that the FLOP
+    counted are those done.
+    """
     torch.manual_seed(0)
     path = folder / str(width)
     GPT2LMHeadModel(GPT2Config(n_embd=width, n_head=width // 64)).save_pretrained(path)
     tiny.tokenizer().save_pretrained(path)
     task = arms.make_task(models.load(str(path)), n_tokens=N_TOKENS)
-    arms.phase7_sweep(task, 1, task.heads[:8])  # warm-up
     found = []
     for heads in (task.heads[::4], task.heads):
-        with counted(task.model) as rows:
-            arms.phase7_sweep(task, 0, heads)
-        seconds = min(arms.timed(lambda h=heads: arms.phase7_sweep(task, 0, h)) for _ in range(3))
+        sweep = partial(arms.phase7_sweep, task, 0, heads, rough_logits=False)
+        with one_thread():
+            with counted(task.model) as rows:
+                sweep()
+            seconds = min(arms.timed(sweep) for _ in range(3))
         n_rows = whole_blocks(len(heads) + 2, task.model.row_block)
         flops = 2 * (12 * width**2 * sum(rows) + width * 50257 * n_rows * N_TOKENS)
         found.append(
@@ -79,6 +86,7 @@ def sweeps(folder: Path, width: int) -> list[dict[str, float]]:
                 "seconds": round(seconds, 3),
                 "gflop": round(flops / 1e9, 2),
                 "layer_steps": 12 * N_TOKENS,
+                "row_steps": (len(heads) + 2) * N_TOKENS,
             }
         )
     return found
@@ -101,14 +109,16 @@ def counted(model: Model) -> Iterator[list[int]]:
 
 
 def fit(points: list[dict[str, float]]) -> dict[str, float]:
-    """seconds = FLOP / rate + layer steps * overhead, by least squares of relative errors."""
+    """seconds = FLOP / rate + costs of a layer's step and of a row's; least squares of relative errors."""
     seconds = np.array([p["seconds"] for p in points])
-    design = np.array([[p["gflop"], p["layer_steps"]] for p in points]) / seconds[:, None]
-    (per_gflop, overhead), *_ = np.linalg.lstsq(design, np.ones(len(points)))
-    predicted = design @ np.array([per_gflop, overhead])
+    costs = [[p["gflop"], p["layer_steps"], p["row_steps"]] for p in points]
+    design = np.array(costs) / seconds[:, None]
+    (per_gflop, per_layer, per_row), *_ = np.linalg.lstsq(design, np.ones(len(points)))
+    predicted = design @ np.array([per_gflop, per_layer, per_row])
     return {
         "gflop_per_s": round(1 / float(per_gflop), 1),
-        "overhead_ms_per_layer_step": round(1000 * float(overhead), 3),
+        "overhead_ms_per_layer_step": round(1000 * float(per_layer), 3),
+        "ms_per_row_step": round(1000 * float(per_row), 3),
         "largest_relative_error": round(float(np.abs(predicted - 1).max()), 3),
     }
 

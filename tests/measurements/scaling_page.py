@@ -118,14 +118,15 @@ def _measured(record: dict[str, Any]) -> str:
 {machine["n_cpus"]} processors, {record["threads"]} threads, torch {record["packages"]["torch"]}.
 
 Sweeps of GPT-2's shape in several widths (12 layers, random weights, {record["sweeps"][0]["layer_steps"] // 12} tokens, one \
-prompt), with the FLOP of the rows that each layer really computed:
+prompt, one thread, float32 logits for all rows), with the FLOP of the rows that each layer really computed:
 
 | width | heads | GFLOP | seconds |
 | ---: | ---: | ---: | ---: |
 {rows}
 
 They fit seconds = FLOP / ({fit["gflop_per_s"]:.0f} GFLOP/s) + {fit["overhead_ms_per_layer_step"]:.2f} ms for each layer \
-and step, with a largest error of {100 * fit["largest_relative_error"]:.0f} %.
+and step + {fit["ms_per_row_step"]:.2f} ms for each row and step (sampling, and whatever else is \
+no product); the largest error is {100 * fit["largest_relative_error"]:.0f} %.
 
 Share of the rows that SmolLM2's layers computed in a sweep of all heads, by tenths of its depth: {shares}.
 
@@ -166,7 +167,8 @@ Assumptions:
 
 - Shapes are those of the published configurations; layers below a patch are shared as measured on SmolLM2 above.
 - A step takes the longer of its FLOP and of reading the weights once in bfloat16, plus \
-{OVERHEAD_MS_PER_LAYER_STEP} ms for each layer.
+{OVERHEAD_MS_PER_LAYER_STEP} ms for each layer. Sampling is left out: \
+{MAX_ROWS} rows' float32 logits are 0.26 GB, some passes over which take such a device less than a millisecond.
 - Devices, assumed ({devices}). The rates are about a third of published peaks.
 - A worker loads the model at {LOADING_GB_PER_S:.0f} GB/s, then takes batch after batch (list scheduling).
 - phase7 holds a whole model on one device and does not split it. Llama-3-70B in bfloat16 therefore needs a device \
