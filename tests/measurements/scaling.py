@@ -77,8 +77,9 @@ def sweeps(folder: Path, width: int) -> list[dict[str, float]]:
             with counted(task.model) as rows:
                 sweep()
             seconds = min(arms.timed(sweep) for _ in range(3))
-        n_rows = whole_blocks(len(heads) + 2, task.model.row_block)
-        flops = 2 * (12 * width**2 * sum(rows) + width * 50257 * n_rows * N_TOKENS)
+        n_rows = len(heads) + 2  # the baseline and the self-check too
+        in_blocks = whole_blocks(n_rows, task.model.row_block)
+        flops = 2 * (12 * width**2 * sum(rows) + width * 50257 * in_blocks * N_TOKENS)
         found.append(
             {
                 "width": width,
@@ -86,7 +87,7 @@ def sweeps(folder: Path, width: int) -> list[dict[str, float]]:
                 "seconds": round(seconds, 3),
                 "gflop": round(flops / 1e9, 2),
                 "layer_steps": 12 * N_TOKENS,
-                "row_steps": (len(heads) + 2) * N_TOKENS,
+                "row_steps": n_rows * N_TOKENS,
             }
         )
     return found
@@ -113,13 +114,13 @@ def fit(points: list[dict[str, float]]) -> dict[str, float]:
     seconds = np.array([p["seconds"] for p in points])
     costs = [[p["gflop"], p["layer_steps"], p["row_steps"]] for p in points]
     design = np.array(costs) / seconds[:, None]
-    (per_gflop, per_layer, per_row), *_ = np.linalg.lstsq(design, np.ones(len(points)))
-    predicted = design @ np.array([per_gflop, per_layer, per_row])
+    solution, *_ = np.linalg.lstsq(design, np.ones(len(points)))
+    per_gflop, per_layer, per_row = solution.tolist()
     return {
-        "gflop_per_s": round(1 / float(per_gflop), 1),
-        "overhead_ms_per_layer_step": round(1000 * float(per_layer), 3),
-        "ms_per_row_step": round(1000 * float(per_row), 3),
-        "largest_relative_error": round(float(np.abs(predicted - 1).max()), 3),
+        "gflop_per_s": round(1 / per_gflop, 1),
+        "overhead_ms_per_layer_step": round(1000 * per_layer, 3),
+        "ms_per_row_step": round(1000 * per_row, 3),
+        "largest_relative_error": round(float(np.abs(design @ solution - 1).max()), 3),
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.measurements.scaling_model import (
+    LLAMAS,
     LOADING_GB_PER_S,
     MAX_ROWS,
     N_MODES,
@@ -153,6 +154,7 @@ def _simulated(record: dict[str, Any]) -> str:
         f" {c['device']['tb_per_s']:.1f} TB/s read"
         for c in record["clusters"]
     )
+    logits_gb = MAX_ROWS * 4 * max(shape["vocab"] for shape in LLAMAS.values()) / 1e9
     return f"""## What a sweep of Llama-3 would take
 
 A simulation, not a measurement: nothing here was run on such devices. A sweep is all heads × {N_MODES} modes × \
@@ -168,7 +170,7 @@ Assumptions:
 - Shapes are those of the published configurations; layers below a patch are shared as measured on SmolLM2 above.
 - A step takes the longer of its FLOP and of reading the weights once in bfloat16, plus \
 {OVERHEAD_MS_PER_LAYER_STEP} ms for each layer. Sampling is left out: \
-{MAX_ROWS} rows' float32 logits are 0.26 GB, some passes over which take such a device less than a millisecond.
+{MAX_ROWS} rows' float32 logits are {logits_gb:.2f} GB, some passes over which take such a device less than a millisecond.
 - Devices, assumed ({devices}). The rates are about a third of published peaks.
 - A worker loads the model at {LOADING_GB_PER_S:.0f} GB/s, then takes batch after batch (list scheduling).
 - phase7 holds a whole model on one device and does not split it. Llama-3-70B in bfloat16 therefore needs a device \
