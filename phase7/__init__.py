@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phase7.effects import open_effects
+    from phase7.effects.file import open_effects
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "open_effects"]
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
     if name == "open_effects":
         from importlib import import_module
 
-        from phase7.effects import open_effects
+        from phase7.effects.file import open_effects
 
         import_module("phase7.accessor")
         return open_effects

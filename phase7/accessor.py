@@ -5,7 +5,7 @@ this module registers both accessors; using :func:`phase7.open_effects` imports 
 alone does not, so that the command line stays quick: who opens files with xarray itself writes
 ``import phase7.accessor`` once.
 
-The functions behind the methods are in :mod:`phase7.analysis`. In the examples, `tree` is what
+The functions behind the methods are in :mod:`phase7.findings.tables`. In the examples, `tree` is what
 :func:`phase7.open_effects` returned.
 """
 
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 import xarray as xr
 
-from phase7 import analysis, remeasure
+from phase7.findings import remeasure
+from phase7.findings import tables as analysis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ class DatasetAccessor:
         Returns
         -------
         pandas.DataFrame
-            As :func:`phase7.analysis.top_heads` describes it.
+            As :func:`phase7.findings.tables.top_heads` describes it.
 
         Raises
         ------
@@ -136,7 +137,7 @@ class DatasetAccessor:
         Returns
         -------
         xarray.Dataset
-            As :func:`phase7.analysis.compare` describes it.
+            As :func:`phase7.findings.tables.compare` describes it.
 
         Raises
         ------
@@ -171,7 +172,7 @@ class DatasetAccessor:
         Returns
         -------
         pandas.DataFrame
-            As :func:`phase7.analysis.layer_effects` describes it.
+            As :func:`phase7.findings.tables.layer_effects` describes it.
 
         Examples
         --------
@@ -191,7 +192,7 @@ class DatasetAccessor:
         Returns
         -------
         pandas.DataFrame
-            As :func:`phase7.analysis.to_dataframe` describes it; ``.to_parquet(path)`` stores it.
+            As :func:`phase7.findings.tables.to_dataframe` describes it; ``.to_parquet(path)`` stores it.
 
         Raises
         ------
@@ -290,7 +291,7 @@ class DataTreeAccessor:
         Returns
         -------
         pandas.DataFrame
-            As :func:`phase7.analysis.pairwise_agreement` describes it.
+            As :func:`phase7.findings.tables.pairwise_agreement` describes it.
 
         Examples
         --------
@@ -315,7 +316,7 @@ class DataTreeAccessor:
         Returns
         -------
         xarray.Dataset
-            As :func:`phase7.remeasure.measure` describes it.
+            As :func:`phase7.findings.remeasure.measure` describes it.
 
         Raises
         ------

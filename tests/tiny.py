@@ -25,8 +25,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from phase7.engine.model.bridge import Model, load_model
 from phase7.models.files import find_model
-from phase7.models.loading import Model, load_model
 
 ARCHITECTURES = ("gpt2", "gpt_neox", "gpt_neo", "llama")
 N_LAYERS, N_HEADS, N_VOCAB, N_CONTEXT = 3, 4, 320, 96

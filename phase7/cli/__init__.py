@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from phase7.cli.interrupts import Terminated, handled_signals, ignore_signals
 from phase7.cli.terminal import complain
-from phase7.errors import Phase7Error, UserError
+from phase7.vocabulary.errors import Phase7Error, UserError
 
 __all__ = ["command", "main"]
 

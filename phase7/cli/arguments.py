@@ -120,8 +120,7 @@ def _add_build(subparsers: Any) -> None:
 
 
 def _add_patch(subparsers: Any) -> None:
-    from phase7.config import CONTROL_KINDS, DONOR_KINDS, POSITIONS
-    from phase7.metrics import MODES
+    from phase7.vocabulary.modes import CONTROL_KINDS, DONOR_KINDS, MODES, POSITIONS
 
     parser = subparsers.add_parser(
         "patch",
@@ -197,7 +196,7 @@ def _add_store(subparsers: Any) -> None:
 
 
 def _add_train(subparsers: Any) -> None:
-    from phase7.scoring.embedded import command
+    from phase7.scoring.training import command
 
     parser = subparsers.add_parser(
         "train-scorers",

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from phase7.cli.terminal import log_to_stderr, say, tell
-from phase7.errors import UserError
+from phase7.vocabulary.errors import UserError
 
 
 def build(args: argparse.Namespace) -> int:
-    from phase7.config import load_profile
-    from phase7.paths import build_paths, require_apart
+    from phase7.experiment.profile import load_profile
+    from phase7.run.paths import build_paths, require_apart
 
     root = Path()
     profile = load_profile(args.profile, root)
@@ -37,7 +37,7 @@ def build(args: argparse.Namespace) -> int:
 
 
 def patch(args: argparse.Namespace) -> int:
-    from phase7.paths import Paths
+    from phase7.run.paths import Paths
 
     profile = _patch_profile(args)
     output: Path = args.output
@@ -64,17 +64,10 @@ def patch(args: argparse.Namespace) -> int:
 
 def _patch_profile(args: argparse.Namespace) -> Any:
     """The profile that the flags of `patch` amount to."""
-    from phase7.config import (
-        Confirm,
-        Engine,
-        Patching,
-        Profile,
-        PromptFiles,
-        Sampling,
-    )
-    from phase7.data_files import find_data
-    from phase7.metrics import MODES
-    from phase7.prompts import load_prompts
+    from phase7.experiment.data_files import find_data
+    from phase7.experiment.profile import Confirm, Engine, Patching, Profile, PromptFiles, Sampling
+    from phase7.experiment.prompts import load_prompts
+    from phase7.vocabulary.modes import MODES
 
     emotion = load_prompts(find_data(args.emotion_prompts, Path())).name
     modes: Any = MODES if args.patch_mode == "all" else (args.patch_mode,)
@@ -112,8 +105,8 @@ def _patch_profile(args: argparse.Namespace) -> Any:
 
 
 def _run(args: argparse.Namespace, profile: Any, paths: Any) -> Any:
-    from phase7.parallel import Backend
-    from phase7.pipeline import Run
+    from phase7.run.pipeline import Run
+    from phase7.run.workers import Backend
 
     return Run(
         profile,
@@ -160,10 +153,10 @@ def _print_plan(run: Any) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    from phase7.effects import open_effects
-    from phase7.paths import require_apart
+    from phase7.effects.file import open_effects
     from phase7.plots import write_plots
     from phase7.report import report_files, write_reports
+    from phase7.run.paths import require_apart
 
     require_apart(report_files(args.output, args.format), [args.effects])
     tree = open_effects(args.effects)

@@ -1,5 +1,5 @@
-"""Models: where their files come from, what identifies them, and how they are loaded.
+"""Where models come from: names, folders, fingerprints and downloads. No torch at import.
 
-`registry` knows the names, `files` finds or fetches a folder and fingerprints it (without torch),
-`wheel` makes SmolLM2 from its PyPI wheel, `loading` puts a folder behind a `TransformerBridge`.
+`registry` knows the names, `files` finds or fetches a folder and fingerprints it, `wheel` makes
+SmolLM2 from its PyPI wheel.
 """

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phase7.errors import UserError
 from phase7.models import wheel
 from phase7.models.registry import REGISTRY, ModelSpec
-from phase7.names import plain_name
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.names import plain_name
 
 #: What is fetched from a hub repository: configuration, tokenizer, safetensors; never code or pickles.
 HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]

@@ -19,11 +19,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from phase7.errors import UserError
 from phase7.models.registry import ModelSpec
 from phase7.store.locks import work_lock
 from phase7.store.sums import Damaged, check_folder, write_folder_sums
 from phase7.store.writing import remove_abandoned, sync_folder, temporary_folder
+from phase7.vocabulary.errors import UserError
 
 #: Raise it when the conversion changes what it writes.
 CONVERSION_VERSION = 1

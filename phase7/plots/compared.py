@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 
+from phase7.findings.across_groups import Pair, Role, by_layer, measured_roles, pairs
+from phase7.findings.group import Group
 from phase7.plots.style import SERIES, UNTESTED
-from phase7.report.compared import Pair, Role, by_layer, measured_roles, pairs
-from phase7.report.view import Group
 
 _TITLES: dict[Role, str] = {
     "sentiment_positive": "sentiment_positive",

@@ -18,12 +18,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from phase7.analysis import effect_grid, level, primary_mode
-from phase7.errors import UserError
-from phase7.metrics import METRICS, MODES
+from phase7.findings.figures import heatmap_cells
+from phase7.findings.group import Cell, Floats, Group
+from phase7.findings.tables import effect_grid, level, primary_mode
 from phase7.plots.style import HATCH, UNTESTED
-from phase7.report.figures import heatmap_cells
-from phase7.report.view import Cell, Floats, Group
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import MODES
 
 
 def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from phase7.metrics import METRICS
+from phase7.findings.figures import control_interval, interval_labels
+from phase7.findings.group import Cell, Group
 from phase7.plots.style import CONTROL, EMOTION, NET
-from phase7.report.figures import control_interval, interval_labels
-from phase7.report.view import Cell, Group
+from phase7.vocabulary.metrics import METRICS
 
 
 def intervals(group: Group) -> Canvas:

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
+from phase7.findings.facts import by_length
+from phase7.findings.group import Group
 from phase7.plots.style import EMOTION, NET
-from phase7.report.claims import by_length
-from phase7.report.view import Group
 
 
 def lengths(group: Group) -> Canvas:

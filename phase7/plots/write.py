@@ -14,13 +14,13 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
+from phase7.findings.figures import GROUPS_STEM, Figure, figures, largest_value
+from phase7.findings.group import Group, groups
 from phase7.plots.compared import compared
 from phase7.plots.heatmaps import heatmaps
 from phase7.plots.intervals import intervals
 from phase7.plots.lengths import lengths
 from phase7.plots.style import DPI, STYLE
-from phase7.report.figures import GROUPS_STEM, Figure, figures, largest_value
-from phase7.report.view import Group, groups
 
 
 def write_plots(tree: xr.DataTree, out_dir: Path) -> list[Path]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+from phase7.findings.figures import Figure
+from phase7.findings.group import Cell, Group
 from phase7.report.escape import code, escape
-from phase7.report.figures import Figure
 from phase7.report.language import Language
 from phase7.report.numbers import Numbers
 from phase7.report.tables import Row, Table
-from phase7.report.view import Cell, Group
 
 
 @dataclass(frozen=True, kw_only=True)

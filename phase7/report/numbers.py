@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MINUS = "−"
+from phase7.findings.group import DUST
 
-#: Below this a difference is rounding noise of the sum behind it: the scores were equal.
-DUST = 1e-12
+MINUS = "−"
 
 
 @dataclass(frozen=True, kw_only=True)

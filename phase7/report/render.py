@@ -11,21 +11,12 @@ from typing import Literal
 
 import xarray as xr
 
+from phase7.findings.figures import GROUPS_STEM, Figure, figures
+from phase7.findings.group import groups, root_record
 from phase7.report.chapter import Chapter, FigureFolder, Medium, Page
-from phase7.report.figures import GROUPS_STEM, Figure, figures
 from phase7.report.language import Language
-from phase7.report.sections import (
-    comparison,
-    discussion,
-    heads,
-    lengths,
-    modes,
-    settings,
-    shared,
-    texts,
-)
+from phase7.report.sections import comparison, discussion, heads, lengths, modes, settings, shared, texts
 from phase7.report.sections import groups as compared_groups
-from phase7.report.view import groups, root_record
 
 #: Sections 1 to 7; the discussion comes last because it cites the tables of the others.
 SECTIONS = (settings, comparison, modes, heads, texts, lengths, discussion)

@@ -11,11 +11,11 @@ from typing import Literal
 
 import xarray as xr
 
-from phase7.errors import UserError
 from phase7.report.html import render_html
 from phase7.report.language import Lang
 from phase7.report.render import render_report
 from phase7.store import write_text
+from phase7.vocabulary.errors import UserError
 
 Format = Literal["md", "html", "both"]
 FORMATS: tuple[Format, ...] = ("md", "html", "both")

@@ -1,7 +1,7 @@
 """The one interface of scorers, and scoring of many texts.
 
 What enters: scorers and texts. What leaves: a float64 array [n_texts, 35] in the order of
-:data:`phase7.metrics.METRICS`; a metric that no scorer measures is NaN.
+:data:`phase7.vocabulary.metrics.METRICS`; a metric that no scorer measures is NaN.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from phase7.metrics import METRICS
+from phase7.vocabulary.metrics import METRICS
 
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 

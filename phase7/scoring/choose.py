@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from phase7.data_files import find_data
-from phase7.errors import UserError
-from phase7.metrics import METRICS
+from phase7.experiment.data_files import find_data
 from phase7.scoring.base import Scorer
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import METRICS
 
 NAMES = ("embedded", "keywords", "vader", "hub")
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from phase7.errors import UserError
-from phase7.metrics import GOEMOTIONS, POLITENESS, SENTIMENT
 from phase7.scoring.base import Scores
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import GOEMOTIONS, POLITENESS, SENTIMENT
 
 _BATCH = 16
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from phase7.errors import UserError
-from phase7.metrics import KEYWORDS
 from phase7.scoring.base import Scores
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import KEYWORDS
 
 
 class KeywordScorer:

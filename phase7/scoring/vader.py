@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from phase7.metrics import SENTIMENT
 from phase7.scoring.base import Scores
+from phase7.vocabulary.metrics import SENTIMENT
 
 _KEYS = {"sentiment_positive": "pos", "sentiment_negative": "neg", "sentiment_neutral": "neu"}
 

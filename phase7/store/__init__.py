@@ -27,7 +27,6 @@ from typing import Any, TypeVar
 
 import joblib
 
-from phase7.errors import UserError
 from phase7.store.form import check_form, write_form
 from phase7.store.locks import SUFFIX, remove_if_free, work_lock
 from phase7.store.sums import UNSEALED, Damaged, check_folder, check_sealed
@@ -39,6 +38,7 @@ from phase7.store.writing import (
     write_bytes,
     write_text,
 )
+from phase7.vocabulary.errors import UserError
 
 __all__ = [
     "VERSION",

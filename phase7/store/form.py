@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from phase7.errors import UserError
 from phase7.store.writing import write_text
+from phase7.vocabulary.errors import UserError
 
 #: Raise it when older versions would misread or spoil the folder.
 FORM = 1

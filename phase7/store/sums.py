@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from phase7.data_files import read_whole
+from phase7.store.reading import read_whole
 from phase7.store.writing import is_temporary, write_text
 
 #: Holds the SHA-256 of every other file of a model's folder.

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from phase7.errors import UserError
+from phase7.vocabulary.errors import UserError
 
 #: A temporary file of another machine, or of a version that did not name its process, is taken for left
 #: behind when nothing was written to it for this long.

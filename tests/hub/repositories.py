@@ -28,9 +28,9 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from phase7.metrics import GOEMOTIONS_LABELS
 from phase7.models.registry import REGISTRY
 from phase7.scoring.hub import DEFAULT_REPOSITORIES
+from phase7.vocabulary.metrics import GOEMOTIONS_LABELS
 from tests import tiny
 from tests.hub.server import Hub, Repository
 

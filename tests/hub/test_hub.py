@@ -162,9 +162,9 @@ def test_baseline_at_reduced_size_gives_nine_groups_and_one_report(hub, home, pr
 def test_a_full_disk_while_converting_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     import errno
 
-    from phase7.errors import UserError
     from phase7.models import wheel
     from phase7.models.files import find_model
+    from phase7.vocabulary.errors import UserError
 
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

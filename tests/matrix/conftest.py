@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from phase7.errors import UserError
+from phase7.engine.model.bridge import Model, load_model
 from phase7.models.files import find_model
-from phase7.models.loading import Model, load_model
+from phase7.vocabulary.errors import UserError
 from tests import tiny
 from tests.hub import repositories
 

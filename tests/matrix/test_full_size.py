@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from phase7.capture import capture
-from phase7.config import Sampling
-from phase7.donors import DonorSum
-from phase7.generation import generate
-from phase7.heads import Head, parse_heads
-from phase7.metrics import MODES
-from phase7.patching import BASELINE, Patch, Patcher
-from phase7.sharing import SharedLayers
-from phase7.tokens import encode
+from phase7.engine.decode.loop import generate
+from phase7.engine.decode.rows import SharedLayers
+from phase7.engine.model.tokens import encode
+from phase7.engine.patch.capture import capture
+from phase7.engine.patch.donors import DonorSum
+from phase7.engine.patch.patching import BASELINE, Patch, Patcher
+from phase7.experiment.profile import Sampling
+from phase7.vocabulary.heads import Head, parse_heads
+from phase7.vocabulary.modes import MODES
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def test_grouped_queries_are_counted_apart(model):
 
 
 def test_use_attn_result_is_result_at_z_to_rounding_or_refused(model, donor):
-    from phase7.errors import UserError
+    from phase7.vocabulary.errors import UserError
 
     patches = [Patch(heads=all_heads(model)[::7], donor="emotion")]
     at_z = run(model, patches, donors={"emotion": donor})

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import xarray as xr
 
-from phase7.config import Confirm, Patching, Profile, Sampling, Statistics, Sweep
-from phase7.effects import open_effects
-from phase7.heads import format_heads
-from phase7.paths import Paths
-from phase7.pipeline import Run
+from phase7.effects.file import open_effects
+from phase7.experiment.profile import Confirm, Patching, Profile, Sampling, Statistics, Sweep
+from phase7.run.paths import Paths
+from phase7.run.pipeline import Run
+from phase7.vocabulary.heads import format_heads
 from tests.planted import model
 
 KEYWORDS = Path(__file__).parents[2] / "data" / "keywords.toml"

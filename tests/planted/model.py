@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from phase7.heads import Head
+from phase7.vocabulary.heads import Head
 
 N_LAYERS, N_HEADS, D_HEAD = 3, 4, 16
 D_MODEL = N_HEADS * D_HEAD

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phase7.heads import format_heads
-from phase7.metrics import MODES
+from phase7.vocabulary.heads import format_heads
+from phase7.vocabulary.modes import MODES
 from tests.planted import model
 from tests.planted.experiment import run
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7 import drawing
-from phase7.config import Sampling
-from phase7.drawing import Drawing
-from phase7.models.loading import unembedding_weight
-from phase7.models.rough import RoughUnembedding
-from phase7.patching import Patch
-from phase7.sampling import gumbel_noise, sample, sample_changed
+from phase7.engine.decode import drawing
+from phase7.engine.decode.drawing import Drawing
+from phase7.engine.decode.sampling import gumbel_noise, sample, sample_changed
+from phase7.engine.model.bridge import unembedding_weight
+from phase7.engine.model.rough import RoughUnembedding
+from phase7.engine.patch.patching import Patch
+from phase7.experiment.profile import Sampling
 from tests import tiny
 from tests.properties.test_sharing_laws import ALL_HEADS, run
 

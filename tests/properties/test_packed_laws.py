@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
-from phase7.config import Sampling
-from phase7.generation import generate
-from phase7.heads import Head
-from phase7.models.loading import load_model
-from phase7.models.packed import PACKED_ROWS, all_packed, can_pack, pack_products
-from phase7.patching import Patch
-from phase7.sharing import ROW_BLOCK
-from phase7.tokens import encode
+from phase7.engine.decode.loop import generate
+from phase7.engine.model.blocks import ROW_BLOCK
+from phase7.engine.model.bridge import load_model
+from phase7.engine.model.packed import PACKED_ROWS, all_packed, can_pack, pack_products
+from phase7.engine.model.tokens import encode
+from phase7.engine.patch.patching import Patch
+from phase7.experiment.profile import Sampling
+from phase7.vocabulary.heads import Head
 from tests import tiny
 
 pytestmark = pytest.mark.skipif(

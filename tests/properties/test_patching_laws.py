@@ -11,15 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7.capture import capture
-from phase7.config import POSITIONS, Sampling
-from phase7.donors import Donor, DonorSum, single
-from phase7.generation import generate
-from phase7.heads import Head, parse_heads
-from phase7.metrics import MODES
-from phase7.patching import BASELINE, Patch, Patcher
-from phase7.sharing import SharedLayers
-from phase7.tokens import decode, encode
+from phase7.engine.decode.loop import generate
+from phase7.engine.decode.rows import SharedLayers
+from phase7.engine.model.tokens import decode, encode
+from phase7.engine.patch.capture import capture
+from phase7.engine.patch.donors import Donor, DonorSum, single
+from phase7.engine.patch.patching import BASELINE, Patch, Patcher
+from phase7.experiment.profile import Sampling
+from phase7.vocabulary.heads import Head, parse_heads
+from phase7.vocabulary.modes import MODES, POSITIONS
 from tests import tiny
 
 ALL_HEADS = parse_heads("all", n_layers=tiny.N_LAYERS, n_heads=tiny.N_HEADS)
@@ -235,7 +235,7 @@ def test_use_attn_result_is_result_at_z_up_to_rounding(architecture):
 
 
 def test_use_attn_result_is_refused_where_the_architecture_lacks_it():
-    from phase7.errors import UserError
+    from phase7.vocabulary.errors import UserError
 
     with pytest.raises(UserError, match=r"mode result at hook_z is the same patch"):
         run("gpt_neo", RECIPIENT, [Patch(heads=ALL_HEADS[:1], donor="zero")], use_attn_result=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from phase7.sampling import gumbel_noise, sample
+from phase7.engine.decode.sampling import gumbel_noise, sample
 
 LAW = settings(max_examples=80, deadline=None, derandomize=True)
 IDENTITY = {"seed": 7, "prompt": "The kettle is on", "step": 3}

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7 import generation
-from phase7.capture import capture
-from phase7.config import Sampling
-from phase7.donors import Donor, DonorSum
-from phase7.generation import generate
-from phase7.heads import parse_heads
-from phase7.metrics import MODES
+from phase7.engine.decode import loop as generation
+from phase7.engine.decode.loop import generate
+from phase7.engine.model.bridge import load_model
+from phase7.engine.model.tokens import encode
+from phase7.engine.patch.capture import capture
+from phase7.engine.patch.donors import Donor, DonorSum
+from phase7.engine.patch.patching import Patch
+from phase7.experiment.profile import Sampling
 from phase7.models.files import find_model
-from phase7.models.loading import load_model
-from phase7.patching import Patch
-from phase7.tokens import encode
+from phase7.vocabulary.heads import parse_heads
+from phase7.vocabulary.modes import MODES
 from tests import tiny
 
 ALL_HEADS = parse_heads("all", n_layers=tiny.N_LAYERS, n_heads=tiny.N_HEADS)

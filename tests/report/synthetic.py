@@ -1,4 +1,4 @@
-"""An effects tree made of random numbers, as :mod:`phase7.effects` would write it.
+"""An effects tree made of random numbers, as :mod:`phase7.effects.datasets` would write it.
 
 Scores are drawn per prompt, and the statistics computed from them by :mod:`phase7.statistics`, so
 that tables, tests and texts agree. Heads named in `planted` raise the emotion's metrics; others do
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from phase7 import attributes
-from phase7.metrics import METRICS, MODES
+from phase7.effects import attributes
 from phase7.statistics import benjamini_hochberg, paired_summary, synergy
+from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import MODES
 
 COUNTS = tuple(METRICS.index(f"{e}_keywords") for e in ("gratitude", "anger", "apology"))
 LENGTHS = (1, 5, 10, 30)

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phase7.metrics import METRICS
+from phase7.findings.figures import figures, interval_labels
+from phase7.findings.group import groups
 from phase7.plots import draw, write_plots
 from phase7.report import render_report
-from phase7.report.figures import figures, interval_labels
-from phase7.report.view import groups
 from phase7.statistics import paired_summary
+from phase7.vocabulary.metrics import METRICS
 from tests.report.synthetic import Spec, tree
 
 SPEC = Spec(planted=("1:2",), seed=3)

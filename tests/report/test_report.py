@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from phase7.errors import UserError
-from phase7.metrics import GOEMOTIONS, METRICS
+from phase7.findings.facts import AtLength, Floor, circuit, length_reason, silence
+from phase7.findings.group import groups
 from phase7.report import render_report
-from phase7.report.claims import AtLength, Floor, circuit, length_reason, silence
 from phase7.report.differences import first_difference
 from phase7.report.escape import code, escape
 from phase7.report.language import PHRASES
 from phase7.report.numbers import Numbers
 from phase7.report.tables import Row, Table
-from phase7.report.view import groups
 from phase7.statistics import minimum_p
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import GOEMOTIONS, METRICS
 from tests.report.synthetic import LENGTHS, NASTY, Spec, tree
 
 REPOSITORY = Path(__file__).parents[2]

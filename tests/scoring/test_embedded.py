@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phase7.errors import UserError
-from phase7.metrics import GOEMOTIONS, GOEMOTIONS_LABELS, POLITENESS, SENTIMENT
-from phase7.scoring.embedded.figures import card_tables
 from phase7.scoring.embedded.scorer import EmbeddedScorer
 from phase7.scoring.embedded.weights import FOLDER, load_record
+from phase7.scoring.training.figures import card_tables
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import GOEMOTIONS, GOEMOTIONS_LABELS, POLITENESS, SENTIMENT
 
 CARD = Path(__file__).parents[2] / "docs" / "scorers.md"
 
@@ -246,7 +246,7 @@ def test_record_meets_the_promised_quality() -> None:
 
 
 def test_generated_texts_agree_as_recorded(scorer: EmbeddedScorer) -> None:
-    from phase7.scoring.embedded.evaluate import differences, evaluate_generated
+    from phase7.scoring.training.evaluate import differences, evaluate_generated
 
     measured = evaluate_generated(scorer)
     assert measured["n"] >= 36
@@ -275,7 +275,7 @@ def test_speed_on_one_core() -> None:
     """At least 3,000 texts per second, in a process whose libraries have one thread each."""
     code = (
         "from phase7.scoring.embedded.scorer import EmbeddedScorer\n"
-        "from phase7.scoring.embedded.evaluate import measure_speed\n"
+        "from phase7.scoring.training.evaluate import measure_speed\n"
         f"texts = {list(KNOWN.values())!r}\n"
         "mixed = [f'{a} {i}' for i, a in enumerate(texts * 125)]\n"
         "print(measure_speed(EmbeddedScorer(), mixed))\n"

@@ -10,25 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phase7.errors import UserError
-from phase7.metrics import GOEMOTIONS_LABELS
-from phase7.scoring.embedded import command
-from phase7.scoring.embedded.calibration import (
+from phase7.scoring.embedded.features import character_ngrams, count_matrix, word_ngrams
+from phase7.scoring.embedded.network import TOKEN_LIMIT, network_logits
+from phase7.scoring.embedded.sentiment import CLASSES, emotion_sentiment
+from phase7.scoring.embedded.strategies import FEATURE_NAMES, WORD_LISTS, strategy_features
+from phase7.scoring.embedded.text import hash_word, spelled, tokenize
+from phase7.scoring.embedded.weights import load_model
+from phase7.scoring.training import command
+from phase7.scoring.training.calibration import (
     auroc,
     f1_per_label,
     fit_platt,
     fit_thresholds,
     macro_recall,
 )
-from phase7.scoring.embedded.corpora import read_corpora
-from phase7.scoring.embedded.evaluate import differences
-from phase7.scoring.embedded.features import character_ngrams, count_matrix, word_ngrams
-from phase7.scoring.embedded.network import TOKEN_LIMIT, network_logits
-from phase7.scoring.embedded.overlap import overlapping_sentences
-from phase7.scoring.embedded.sentiment import CLASSES, emotion_sentiment
-from phase7.scoring.embedded.strategies import FEATURE_NAMES, WORD_LISTS, strategy_features
-from phase7.scoring.embedded.text import hash_word, spelled, tokenize
-from phase7.scoring.embedded.weights import load_model
+from phase7.scoring.training.corpora import read_corpora
+from phase7.scoring.training.evaluate import differences
+from phase7.scoring.training.overlap import overlapping_sentences
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import GOEMOTIONS_LABELS
 
 NONE = np.zeros(0, dtype=np.uint64)
 
@@ -123,8 +123,8 @@ def test_network_sums_stay_exact() -> None:
 
 
 def test_quantised_network_follows_the_trained_one() -> None:
-    from phase7.scoring.embedded.train_emotions import lexicon_table
-    from phase7.scoring.embedded.training_network import (
+    from phase7.scoring.training.train_emotions import lexicon_table
+    from phase7.scoring.training.train_network import (
         NetworkConfig,
         predict,
         quantise,
@@ -222,9 +222,9 @@ def data_folder(tmp_path: Path) -> Path:
 
 
 def test_training_repeats_itself_and_learns(data_folder: Path, tmp_path: Path) -> None:
-    from phase7.scoring.embedded.train import train
-    from phase7.scoring.embedded.train_emotions import EmotionConfig
-    from phase7.scoring.embedded.training_network import NetworkConfig
+    from phase7.scoring.training.train import train
+    from phase7.scoring.training.train_emotions import EmotionConfig
+    from phase7.scoring.training.train_network import NetworkConfig
 
     network = NetworkConfig(word_bits=8, subword_bits=8, size=8, channels=4, epochs=2, batch=64)
     config = EmotionConfig(linear_iterations=4, n_teachers=1, teacher=network, student=network)

@@ -14,14 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForSequenceClassification
 
-from phase7.errors import UserError
-from phase7.metrics import GOEMOTIONS, GOEMOTIONS_LABELS, KEYWORDS, METRICS, POLITENESS, SENTIMENT
 from phase7.scoring import choose
 from phase7.scoring.base import score_distinct
 from phase7.scoring.choose import choose_scorers
 from phase7.scoring.hub import HubScorer
 from phase7.scoring.keywords import KeywordScorer
 from phase7.scoring.vader import VaderScorer
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import (
+    GOEMOTIONS,
+    GOEMOTIONS_LABELS,
+    KEYWORDS,
+    METRICS,
+    POLITENESS,
+    SENTIMENT,
+)
 from tests import tiny
 
 LAW = settings(max_examples=100, deadline=None, derandomize=True)

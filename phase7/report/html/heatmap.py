@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from phase7.metrics import METRICS, MODES
-from phase7.report.figures import heatmap_cells
+from phase7.findings.figures import heatmap_cells
+from phase7.findings.group import Cell, Group
 from phase7.report.html.markup import diverging, element, line, sequential, svg, text
 from phase7.report.numbers import Numbers
-from phase7.report.view import Cell, Group
+from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import MODES
 
 _SIDE, _LEFT, _TOP, _BOTTOM = 20.0, 44.0, 26.0, 42.0
 _BAR_STEPS = 21

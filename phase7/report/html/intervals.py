@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from phase7.metrics import METRICS
-from phase7.report.figures import control_interval, interval_labels
+from phase7.findings.figures import control_interval, interval_labels
+from phase7.findings.group import Cell, Group
 from phase7.report.html.heatmap import effect_lines
 from phase7.report.html.markup import CONTROL, EMOTION, NET, element, line, svg, text
 from phase7.report.numbers import Numbers
-from phase7.report.view import Cell, Group
+from phase7.vocabulary.metrics import METRICS
 
 _LABELS, _PLOT, _ROW, _TOP, _BOTTOM, _MARGIN = 150.0, 260.0, 36.0, 28.0, 40.0, 16.0
 Whisker = tuple[float, float, float]

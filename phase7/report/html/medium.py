@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phase7.findings.figures import Figure, largest_value
+from phase7.findings.group import Group
 from phase7.report.chapter import ShownText
-from phase7.report.figures import Figure, largest_value
 from phase7.report.html.heatmap import heatmap
 from phase7.report.html.intervals import intervals
 from phase7.report.html.markup import attribute, element
@@ -20,7 +21,6 @@ from phase7.report.html.texts import article
 from phase7.report.language import Language
 from phase7.report.numbers import Numbers
 from phase7.report.tables import Table
-from phase7.report.view import Group
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

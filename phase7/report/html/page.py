@@ -22,11 +22,11 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from phase7.findings.group import groups
 from phase7.report.html.medium import HtmlMedium
 from phase7.report.language import Lang, Language
 from phase7.report.numbers import Numbers
 from phase7.report.render import page_blocks
-from phase7.report.view import groups
 
 _ALIGN = re.compile(r"text-align:(\w+)")
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phase7.metrics import GOEMOTIONS, KEYWORDS, METRICS, POLITENESS, SENTIMENT
+from phase7.findings.group import Cell
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.tables import Row
-from phase7.report.view import Cell
+from phase7.vocabulary.metrics import GOEMOTIONS, KEYWORDS, METRICS, POLITENESS, SENTIMENT
 
 MAIN = SENTIMENT + POLITENESS + KEYWORDS
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-from phase7.metrics import METRICS
-from phase7.report.chapter import Chapter
-from phase7.report.claims import (
+from phase7.findings.facts import (
     Hit,
     circuit,
     count_tests,
@@ -16,12 +14,14 @@ from phase7.report.claims import (
     nonzero_prompts,
     replication,
 )
+from phase7.findings.group import Cell
+from phase7.report.chapter import Chapter
 from phase7.report.escape import code, escape
 from phase7.report.sections.comparison import table_of
 from phase7.report.sections.heads import MOST_HITS
 from phase7.report.sections.wording import resolution
 from phase7.report.tables import Row
-from phase7.report.view import Cell
+from phase7.vocabulary.metrics import METRICS
 
 #: Heads named in one sentence; the table has all.
 _MOST_NAMED = 10

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from phase7.report.chapter import Chapter, Page
-from phase7.report.compared import (
+from phase7.findings.across_groups import (
     MOST_TOP,
     TOP_SHARE,
     Pair,
@@ -15,6 +14,7 @@ from phase7.report.compared import (
     measured_roles,
     pairs,
 )
+from phase7.report.chapter import Chapter, Page
 from phase7.report.escape import code
 from phase7.report.tables import Row
 

@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 
-from phase7.metrics import METRICS, MODES
+from phase7.findings.facts import Hit, hits
+from phase7.findings.group import Cell
+from phase7.findings.ratings import THRESHOLDS, overall_word
 from phase7.report.chapter import Chapter
-from phase7.report.claims import Hit, hits
 from phase7.report.escape import code, escape
-from phase7.report.ratings import THRESHOLDS, overall_word
 from phase7.report.sections.wording import resolution
 from phase7.report.tables import Row
-from phase7.report.view import Cell
+from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import MODES
 
 #: Significant effects shown in the report; all are in the effects store.
 MOST_HITS = 25

@@ -6,8 +6,8 @@ import math
 
 import xarray as xr
 
+from phase7.findings.facts import AtLength, by_length, floor, length_reason, silence, strength
 from phase7.report.chapter import Chapter
-from phase7.report.claims import AtLength, by_length, floor, length_reason, silence, strength
 from phase7.report.escape import code
 from phase7.report.tables import Row
 

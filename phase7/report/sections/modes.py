@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from phase7.metrics import MODES
+from phase7.findings.facts import Strength, mode_strengths
+from phase7.findings.group import Cell
+from phase7.findings.ratings import THRESHOLDS, size_word
 from phase7.report.chapter import Chapter
-from phase7.report.claims import Strength, mode_strengths
 from phase7.report.escape import code
-from phase7.report.ratings import THRESHOLDS, size_word
 from phase7.report.sections.comparison import introduction
 from phase7.report.tables import Row
-from phase7.report.view import Cell
+from phase7.vocabulary.modes import MODES
 
 #: Median of |x| of a standard normal x: what |d_z| · √n is without an effect, in the median.
 NULL_MEDIAN = 0.6745

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from phase7.findings.facts import count_tests, hits
 from phase7.report.chapter import Chapter, Page
-from phase7.report.claims import count_tests, hits
 from phase7.report.escape import code, escape
 from phase7.report.sections.discussion import headline
 from phase7.report.tables import Row

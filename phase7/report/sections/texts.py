@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from phase7.metrics import METRICS
+from phase7.findings.group import Cell, Group
 from phase7.report.chapter import Chapter, ShownText
 from phase7.report.differences import first_difference, shared_characters, window
 from phase7.report.escape import code, escape
 from phase7.report.sections.comparison import introduction
 from phase7.report.tables import Row
-from phase7.report.view import Cell, Group
+from phase7.vocabulary.metrics import METRICS
 
 N_CHANGED, N_UNCHANGED = 4, 1
 

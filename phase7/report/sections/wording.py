@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from phase7.findings.facts import floor, reachable_tests
+from phase7.findings.group import Cell
 from phase7.report.chapter import Chapter
-from phase7.report.claims import floor, reachable_tests
 from phase7.report.numbers import tiny
-from phase7.report.view import Cell
 from phase7.statistics import prompts_needed
 
 

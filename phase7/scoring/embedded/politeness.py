@@ -14,12 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from phase7.scoring.embedded.features import count_matrix, word_ngrams
-from phase7.scoring.embedded.linear import (
-    LinearModel,
-    fit_binary,
-    inverse_document_frequency,
-    tfidf,
-)
+from phase7.scoring.embedded.linear import LinearModel, fit_binary, inverse_document_frequency, tfidf
 from phase7.scoring.embedded.strategies import strategy_features
 from phase7.scoring.embedded.text import TokenizedTexts
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from phase7.metrics import GOEMOTIONS, POLITENESS, SENTIMENT
 from phase7.scoring.embedded.features import emotion_counts
 from phase7.scoring.embedded.network import network_logits
 from phase7.scoring.embedded.sentiment import CLASSES, sentiment_features, vader_scores
 from phase7.scoring.embedded.text import TokenizedTexts, tokenize
 from phase7.scoring.embedded.weights import FOLDER, EmbeddedModel, load_model, load_record
+from phase7.vocabulary.metrics import GOEMOTIONS, POLITENESS, SENTIMENT
 
 Floats = NDArray[np.float64]
 

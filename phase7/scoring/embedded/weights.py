@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from phase7.errors import UserError
 from phase7.scoring.embedded.linear import LinearModel
 from phase7.scoring.embedded.network import NetworkParameters
 from phase7.scoring.embedded.politeness import PolitenessModel
 from phase7.scoring.embedded.sentiment import SentimentModel
+from phase7.vocabulary.errors import UserError
 
 Floats = NDArray[np.float64]
 

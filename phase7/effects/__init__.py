@@ -1,0 +1,1 @@
+"""From scored texts to the effects store: scores, inference, selection, Datasets and files. No torch."""

@@ -1,0 +1,112 @@
+"""CF-style attributes of the effects store: what every variable and coordinate is, and in what unit.
+
+What enters: a Dataset of :mod:`phase7.effects.datasets`. What leaves: the same with `long_name`, `units`
+and `comment` on everything it holds, so that plain ``.plot()`` labels itself. Units follow CF: ``"1"``
+for whatever has no dimension (shares, probabilities, counts, names).
+"""
+
+from __future__ import annotations
+
+import xarray as xr
+
+_SCORE = "unit of the metric: a probability or share in [0, 1], a count of words for *_keywords"
+_NAN = "NaN: not tested or not measured, never 0"
+_FAMILY = "one family: all tested cells, sets and metrics of the group's stage"
+_BOOTSTRAP = f"bootstrap over prompts; {_SCORE}"
+_TEXT = "the continuation alone; empty: not run"
+_PAIRED = "paired by prompt, a prompt's samples averaged first"
+
+#: name -> (long_name, units, comment).
+VARIABLES: dict[str, tuple[str, str, str]] = {
+    "delta": ("mean Δ, patched with the emotion donor - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}"),
+    "ci_low": ("lower end of the 95 % interval of delta", "1", _BOOTSTRAP),
+    "ci_high": ("upper end of the 95 % interval of delta", "1", _BOOTSTRAP),
+    "p_value": ("p of delta", "1", f"two-sided sign-flip permutation test over prompts; {_NAN}"),
+    "q_value": ("q of delta", "1", f"Benjamini-Hochberg; {_FAMILY}; {_NAN}"),
+    "effect_size": ("Cohen's d_z of delta", "1", f"mean over standard deviation over prompts; {_NAN}"),
+    "control_delta": (
+        "mean Δ, patched with the neutral donor - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}",
+    ),
+    "net_delta": ("mean net Δ, delta - control_delta", "1", f"{_SCORE}; {_PAIRED}; {_NAN}"),
+    "net_ci_low": ("lower end of the 95 % interval of net_delta", "1", _BOOTSTRAP),
+    "net_ci_high": ("upper end of the 95 % interval of net_delta", "1", _BOOTSTRAP),
+    "net_p_value": ("p of net_delta", "1", f"two-sided sign-flip permutation test over prompts; {_NAN}"),
+    "net_q_value": ("q of net_delta", "1", f"Benjamini-Hochberg; {_FAMILY}; {_NAN}"),
+    "net_effect_size": (
+        "Cohen's d_z of net_delta", "1", f"mean over standard deviation over prompts; {_NAN}",
+    ),
+    "patched": ("score of the text patched with the emotion donor", "1", f"{_SCORE}; mean over samples"),
+    "control_patched": (
+        "score of the text patched with the neutral donor", "1", f"{_SCORE}; mean over samples",
+    ),
+    "baseline": ("score of the unpatched text", "1", f"{_SCORE}; mean over samples"),
+    "kl_first_token": (
+        "KL(baseline || patched) at the first generated token", "nats",
+        f"of the next-token distributions at temperature 1, free of sampling; {_NAN}",
+    ),
+    "control_kl_first_token": (
+        "KL(baseline || control) at the first generated token", "nats",
+        f"as kl_first_token, with the neutral donor; {_NAN}",
+    ),
+    "n_prompts": ("prompts the cell was tested on", "1", "0: not tested"),
+    "changed_share": ("share of texts that differ from the baseline's", "1", f"emotion donor; {_NAN}"),
+    "control_changed_share": (
+        "share of control texts that differ from the baseline's", "1", f"neutral donor; {_NAN}",
+    ),
+    "synergy": (
+        "mean of joint Δ - sum of single Δ", "1",
+        f"of net Δ where a control ran; {_PAIRED}; {_SCORE}; {_NAN}",
+    ),
+    "synergy_ci_low": ("lower end of the 95 % interval of synergy", "1", "bootstrap over prompts"),
+    "synergy_ci_high": ("upper end of the 95 % interval of synergy", "1", "bootstrap over prompts"),
+    "synergy_p_value": ("p of synergy", "1", "two-sided sign-flip permutation test over prompts"),
+    "synergy_q_value": ("q of synergy", "1", "Benjamini-Hochberg over the group's sets and metrics"),
+    "synergy_equivalence_p": (
+        "p of the equivalence test of synergy", "1", "small: supports that there is no synergy",
+    ),
+    "synergy_verdict": ("verdict on synergy", "1", "Yes, No or undetermined"),
+    "baseline_text": ("text of the unpatched run", "1", _TEXT),
+    "patched_text": ("text patched with the emotion donor", "1", _TEXT),
+    "control_text": ("text patched with the neutral donor", "1", _TEXT),
+    "token": ("token that the head's emotional output moves directly", "1", "as it is decoded"),
+    "score": (
+        "direct effect on the token's logit", "1",
+        "W_U W_O (mean emotion donor - mean neutral donor), without the final normalisation",
+    ),
+}  # fmt: skip
+
+COORDINATES: dict[str, tuple[str, str, str]] = {
+    "layer": ("layer", "1", "index of the block, counted from 0"),
+    "head": ("head", "1", "index of the query head within its layer, counted from 0"),
+    "mode": ("patch mode", "1", "what of the donor is written: see docs/method.md"),
+    "metric": ("metric", "1", "score of the continuation: see docs/scorers.md"),
+    "prompt": ("neutral prompt", "1", "index in the neutral prompts file, counted from 0"),
+    "prompt_text": ("text of the neutral prompt", "1", "as in the file, before any chat template"),
+    "split": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
+    "head_set": ("heads patched together", "1", "head spec: layer:head, comma-separated"),
+    "sample": ("sample", "1", "index of the continuation of one prompt, counted from 0"),
+    "length": ("generated tokens", "1", "the texts cut after so many tokens"),
+    "direction": ("direction", "1", "promoted or suppressed"),
+    "rank": ("rank", "1", "1 is the token moved most"),
+}
+
+
+def label(dataset: xr.Dataset) -> xr.Dataset:
+    """Write `long_name`, `units` and `comment` on every known variable and coordinate, in place.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of an effects tree.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same object; what it holds beyond :data:`VARIABLES` and :data:`COORDINATES` is left alone.
+    """
+    known = VARIABLES | COORDINATES
+    for name, variable in dataset.variables.items():
+        if name in known:
+            long_name, units, comment = known[str(name)]
+            variable.attrs.update(long_name=long_name, units=units, comment=comment)
+    return dataset

@@ -1,0 +1,244 @@
+"""The effects store: labelled arrays of what every patch did, with their statistics.
+
+What enters: scores of the stages, texts and logit-lens tokens. What leaves: for one (model, emotion)
+a dict of `xarray.Dataset`: ``""`` (the numbers to defend: the confirmation), ``sweep``,
+``head_sets``, ``lengths``, ``texts`` and ``ov``; and the `xarray.DataTree` of a whole profile.
+Untested cells are NaN; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from phase7.effects.attributes import label
+from phase7.effects.inference import Tested, tested
+from phase7.effects.scores import Floats, StageScores, StageTexts
+from phase7.experiment.profile import Statistics
+from phase7.experiment.stages import Cell, Stage
+from phase7.statistics import benjamini_hochberg, synergy
+from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import MODES
+
+
+class GroupBuilder:
+    """Datasets of one (model, emotion).
+
+    Parameters
+    ----------
+    confirm : StageScores
+    sweep : StageScores or None
+    stats : Statistics
+    """
+
+    def __init__(self, confirm: StageScores, sweep: StageScores | None, stats: Statistics) -> None:
+        self._confirm, self._sweep, self._stats = confirm, sweep, stats
+        self._seed = confirm.stage.profile.sampling.seed
+        stage = confirm.stage
+        used = set(stage.recipients) | set(sweep.stage.recipients if sweep else ())
+        self._prompts = sorted(used)
+        self._size = (stage.files.n_layers, stage.files.n_heads)
+
+    def datasets(self, texts: StageTexts, ov: xr.Dataset | None) -> dict[str, xr.Dataset]:
+        """All Datasets by their name below ``/<model>/<emotion>``; ``""`` is the main one."""
+        stage = self._confirm.stage
+        result = tested(self._confirm.full, self._stats, self._seed)
+        singles = [c for c, cell in enumerate(stage.cells) if len(cell.heads) == 1]
+        sets = [c for c, cell in enumerate(stage.cells) if len(cell.heads) > 1]
+        datasets = {"": self._grid(self._confirm, result, singles)}
+        if self._sweep is not None:
+            swept = tested(self._sweep.full, self._stats, self._seed)
+            datasets["sweep"] = self._grid(self._sweep, swept, range(len(self._sweep.stage.cells)))
+        if sets:
+            datasets["head_sets"] = self._head_sets(result, sets)
+        datasets["lengths"] = self._lengths()
+        datasets["texts"] = self._texts(texts)
+        if ov is not None:
+            datasets["ov"] = ov
+        coords = self._coords()
+        named = {"model": stage.files.name, "emotion": stage.emotion.name}
+        return {
+            name: label(_with_coords(one, coords).assign_attrs(named)) for name, one in datasets.items()
+        }
+
+    def _coords(self) -> dict[str, Any]:
+        stage = self._confirm.stage
+        neutral = stage.neutral.prompts
+        halves = [
+            "all" if self._sweep is None
+            else "confirmation" if p in stage.recipients else "discovery"
+            for p in self._prompts
+        ]  # fmt: skip
+        return {
+            "layer": np.arange(self._size[0]),
+            "head": np.arange(self._size[1]),
+            "mode": list(MODES),
+            "metric": list(METRICS),
+            "prompt": self._prompts,
+            "prompt_text": ("prompt", [neutral[p] for p in self._prompts]),
+            "split": ("prompt", halves),
+        }
+
+    def _grid(self, scores: StageScores, result: Tested, cells: Sequence[int]) -> xr.Dataset:
+        """Single heads on (layer, head, mode)."""
+        stage = scores.stage
+        index = tuple(np.array([_place(stage.cells[c]) for c in cells], dtype=int).reshape(-1, 3).T)
+        shape, dims = (*self._size, len(MODES)), ("layer", "head", "mode")
+        return self._variables(scores, result, cells, index, shape, dims)
+
+    def _head_sets(self, result: Tested, cells: Sequence[int]) -> xr.Dataset:
+        stage = self._confirm.stage
+        labels = _labels(stage, cells)
+        index = (
+            np.array([labels.index(stage.cells[c].label) for c in cells]),
+            np.array([MODES.index(stage.cells[c].mode) for c in cells]),
+        )
+        shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
+        dataset = self._variables(self._confirm, result, cells, index, shape, dims)
+        for name, values in self._synergy(cells).items():
+            missing: Any = "undetermined" if values.dtype.kind in "UT" else np.nan
+            whole = np.full((*shape, len(METRICS)), missing, dtype=values.dtype)
+            whole[index] = values
+            dataset[name] = ((*dims, "metric"), whole)
+        return dataset.assign_coords(head_set=labels)
+
+    def _synergy(self, cells: Sequence[int]) -> dict[str, Any]:
+        """Joint - sum of singles on net Δ (Δ without a control), [cell, metric] each."""
+        stage, full = self._confirm.stage, self._confirm.full
+        effect = full.patched["emotion"] - full.patched.get("control", full.baseline)
+        place = {cell: c for c, cell in enumerate(stage.cells)}
+        rows: list[Any] = []
+        for c in cells:
+            cell = stage.cells[c]
+            parts = [effect[place[Cell((head,), cell.mode)]] for head in cell.heads]
+            rows.append(synergy(effect[c], np.stack(parts), seed=self._seed, alpha=self._stats.alpha))
+        p = np.stack([row.p_value for row in rows])
+        return {
+            "synergy": np.stack([row.mean for row in rows]),
+            "synergy_ci_low": np.stack([row.ci_low for row in rows]),
+            "synergy_ci_high": np.stack([row.ci_high for row in rows]),
+            "synergy_p_value": p,
+            "synergy_q_value": benjamini_hochberg(p),
+            "synergy_equivalence_p": np.stack([row.equivalence_p for row in rows]),
+            "synergy_verdict": np.stack([row.verdict for row in rows]).astype("<U12"),
+        }
+
+    def _variables(
+        self,
+        scores: StageScores,
+        result: Tested,
+        cells: Sequence[int],
+        index: tuple[Any, ...],
+        shape: tuple[int, ...],
+        dims: tuple[str, ...],
+    ) -> xr.Dataset:
+        """Scatter statistics and per-prompt scores of `cells` to their places; NaN elsewhere."""
+        chosen, full = list(cells), scores.full
+        variables: dict[str, Any] = {}
+        for name, column in result.values.items():
+            variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
+        place = [self._prompts.index(p) for p in scores.stage.recipients]
+        n_prompts = len(self._prompts)
+        for name, by_role, with_metric in (
+            ("patched", full.patched, True),
+            ("kl_first_token", scores.kl_first_token_nats, False),
+            ("changed_share", full.changed, False),
+        ):
+            for role, prefix in (("emotion", ""), ("control", "control_")):
+                values = by_role.get(role)  # type: ignore[call-overload]
+                if values is None:
+                    values = np.full_like(by_role["emotion"], np.nan)
+                if name == "changed_share":
+                    spread = _scatter(shape, index, values[chosen].mean(axis=-1))
+                    variables[prefix + name] = (dims, spread)
+                    continue
+                wide = np.full((*values.shape[:-1], n_prompts), np.nan)
+                wide[..., place] = values
+                extra = ("metric", "prompt") if with_metric else ("prompt",)
+                spread = _scatter(shape, index, wide[chosen])
+                variables[prefix + name] = ((*dims, *extra), spread)
+        baseline = np.full((len(METRICS), n_prompts), np.nan)
+        baseline[:, place] = full.baseline
+        variables["baseline"] = (("metric", "prompt"), baseline)
+        counts = np.zeros(shape, dtype=np.int64)
+        counts[index] = len(place)
+        variables["n_prompts"] = (dims, counts)
+        return xr.Dataset(variables)
+
+    def _lengths(self) -> xr.Dataset:
+        """What can be detected at each length; one family over lengths, cells and metrics."""
+        stage, lengths = self._confirm.stage, sorted(self._confirm.by_length)
+        labels = _labels(stage, range(len(stage.cells)))
+        index = (
+            np.array([labels.index(cell.label) for cell in stage.cells]),
+            np.array([MODES.index(cell.mode) for cell in stage.cells]),
+        )
+        shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
+        by_length = [tested(self._confirm.by_length[n], self._stats, self._seed) for n in lengths]
+        names = ["delta", "p_value", "effect_size", "net_delta", "net_p_value", "net_effect_size"]
+        variables: dict[str, Any] = {}
+        columns = {name: np.stack([one.column(name) for one in by_length]) for name in names}
+        for prefix in ("", "net_"):
+            columns[f"{prefix}q_value"] = benjamini_hochberg(columns[f"{prefix}p_value"])
+        for name, column in columns.items():
+            spread = np.stack([_scatter(shape, index, one) for one in column])
+            variables[name] = (("length", *dims, "metric"), spread)
+        changed = [
+            _scatter(shape, index, self._confirm.by_length[n].changed["emotion"].mean(axis=-1))
+            for n in lengths
+        ]
+        variables["changed_share"] = (("length", *dims), np.stack(changed))
+        return xr.Dataset(variables, coords={"length": lengths, "head_set": labels})
+
+    def _texts(self, texts: StageTexts) -> xr.Dataset:
+        stage, length = texts.stage, texts.lengths[-1]
+        labels = _labels(stage, range(len(stage.cells)))
+        n_samples = stage.sampling.samples
+        shape = (len(labels), len(MODES), len(self._prompts), n_samples)
+        tables = {role: np.full(shape, "", dtype=object) for role in ("emotion", "control")}
+        baseline = np.full(shape[2:], "", dtype=object)
+        for prompt, samples in texts.baseline[length].items():
+            baseline[self._prompts.index(prompt)] = samples
+        for role in stage.roles:
+            for (cell, prompt), samples in texts.patched[role, length].items():
+                place = (labels.index(cell.label), MODES.index(cell.mode))
+                tables[role][(*place, self._prompts.index(prompt))] = samples
+        dims = ("head_set", "mode", "prompt", "sample")
+        return xr.Dataset(
+            {
+                "baseline_text": (dims[2:], baseline),
+                "patched_text": (dims, tables["emotion"]),
+                "control_text": (dims, tables["control"]),
+            },
+            coords={"head_set": labels, "sample": np.arange(n_samples)},
+        )
+
+
+def _labels(stage: Stage, cells: Sequence[int]) -> list[str]:
+    """Labels of cells, each once: single heads by place first, then sets."""
+    chosen = {stage.cells[c].heads for c in cells}
+    ordered = sorted(chosen, key=lambda heads: (len(heads) > 1, heads))
+    return [Cell(heads, "result").label for heads in ordered]
+
+
+def _place(cell: Cell) -> tuple[int, int, int]:
+    return cell.heads[0].layer, cell.heads[0].head, MODES.index(cell.mode)
+
+
+def _scatter(shape: tuple[int, ...], index: tuple[Any, ...], values: Floats) -> Floats:
+    whole = np.full((*shape, *values.shape[1:]), np.nan)
+    whole[index] = values
+    return whole
+
+
+def _with_coords(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
+    """Give a Dataset those of the group's coordinates whose dimension it has."""
+    own = {
+        name: coord
+        for name, coord in coords.items()
+        if (coord[0] if isinstance(coord, tuple) else name) in dataset.dims
+    }
+    return dataset.assign_coords(own)

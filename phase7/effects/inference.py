@@ -1,0 +1,55 @@
+"""Statistics of a stage's cells: Δ, control Δ and net Δ with interval, p, q and d_z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from phase7.effects.scores import Floats, Scores
+from phase7.experiment.profile import Statistics
+from phase7.statistics import benjamini_hochberg, paired_summary
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tested:
+    """Statistics of some cells: each value a float64 array [cell, metric]."""
+
+    values: dict[str, Floats]
+
+    def column(self, name: str) -> Floats:
+        """One statistic."""
+        return self.values[name]
+
+
+def tested(scores: Scores, stats: Statistics, seed: int) -> Tested:
+    """Δ, control Δ and net Δ of every cell, with intervals, p and d_z (q comes with the family)."""
+    delta = scores.patched["emotion"] - scores.baseline
+    control = (
+        scores.patched["control"] - scores.baseline
+        if "control" in scores.patched
+        else np.full_like(delta, np.nan)
+    )
+    values: dict[str, Floats] = {"control_delta": _mean(control)}
+    for prefix, difference in (("", delta), ("net_", delta - control)):
+        summary = paired_summary(difference, seed=seed, n_resamples=stats.resamples, confidence=0.95)
+        values |= {
+            f"{prefix}delta": _mean(difference),
+            f"{prefix}ci_low": summary.ci_low,
+            f"{prefix}ci_high": summary.ci_high,
+            f"{prefix}p_value": summary.p_value,
+            f"{prefix}effect_size": summary.effect_size,
+        }
+    # One family: all cells and metrics of the stage, for Δ and for net Δ apart.
+    for prefix in ("", "net_"):
+        values[f"{prefix}q_value"] = benjamini_hochberg(values[f"{prefix}p_value"])
+    return Tested(values=values)
+
+
+def _mean(values: Floats) -> Floats:
+    """Mean over prompts, NaN where none was measured."""
+    measured = ~np.isnan(values)
+    total = np.where(measured, values, 0.0).sum(axis=-1)
+    count = measured.sum(axis=-1)
+    mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean

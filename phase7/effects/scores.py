@@ -1,0 +1,173 @@
+"""From batches to arrays: the texts of a stage, and their scores.
+
+What enters: a stage and its batches' entries; scorers' results by text. What leaves:
+:class:`StageTexts` and :class:`StageScores`, NumPy arrays with axes (cell, metric, prompt).
+What it refuses: batches of one prompt that disagree on its baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from phase7.experiment.stages import Batch, Cell, Role, Stage
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import METRICS
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(kw_only=True)
+class StageTexts:
+    """Every continuation of a stage, by length in tokens.
+
+    Attributes
+    ----------
+    stage : Stage
+    baseline : dict
+        length -> prompt index -> list of texts, one a sample.
+    patched : dict
+        (role, length) -> (cell, prompt index) -> list of texts, one a sample.
+    kl_first_token_nats : dict
+        role -> (cell, prompt index) -> KL(baseline || patched).
+    n_self_rows : int
+        Self-donor rows compared with their baseline; all were equal.
+    max_self_logit_gap : float
+        Largest difference of logits among them; 0.0 means equal to the bit.
+    """
+
+    stage: Stage
+    baseline: dict[int, dict[int, list[str]]] = field(default_factory=dict)
+    patched: dict[tuple[Role, int], dict[tuple[Cell, int], list[str]]] = field(default_factory=dict)
+    kl_first_token_nats: dict[Role, dict[tuple[Cell, int], float]] = field(default_factory=dict)
+    n_batches: int = 0
+    n_self_rows: int = 0
+    max_self_logit_gap: float = 0.0
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Lengths in tokens, ascending; the last is the full one."""
+        return (*self.stage.lengths, self.stage.sampling.max_new_tokens)
+
+    def add(self, batch: Batch, entry: dict[str, Any]) -> None:
+        """Take in one batch."""
+        for length, texts in entry["texts"].items():
+            known = self.baseline.setdefault(length, {})
+            if known.setdefault(batch.prompt_index, texts["baseline"]) != texts["baseline"]:
+                raise UserError(
+                    expected="one baseline text for a prompt in all its batches",
+                    got="two different ones",
+                    where=f"stored generations of prompt {batch.prompt[:60]!r}",
+                    remedy="they were computed on machines or with libraries that round differently;"
+                    " remove them with `phase7 store prune --stage generation` and build again",
+                )
+            for (role, cell), samples in zip(batch.patches, texts["patched"], strict=True):
+                patched = self.patched.setdefault((role, length), {})
+                patched[cell, batch.prompt_index] = samples
+        for (role, cell), nats in zip(batch.patches, entry["kl_first_token_nats"], strict=True):
+            kl = self.kl_first_token_nats.setdefault(role, {})
+            kl[cell, batch.prompt_index] = float(nats)
+        self.n_batches += 1
+        self.n_self_rows += entry["n_self_rows"]
+        self.max_self_logit_gap = max(self.max_self_logit_gap, entry["max_self_logit_gap"])
+
+    def all_texts(self) -> Iterator[str]:
+        """Every text, repeats included."""
+        for by_prompt in self.baseline.values():
+            for samples in by_prompt.values():
+                yield from samples
+        for by_cell in self.patched.values():
+            for samples in by_cell.values():
+                yield from samples
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Scores of one stage at one length; the samples of a prompt are averaged.
+
+    Attributes
+    ----------
+    baseline : float64 array [metric, prompt]
+    patched : dict of role to float64 array [cell, metric, prompt]
+    changed : dict of role to float64 array [cell, prompt]
+        Share of the samples whose text differs from the baseline's.
+    """
+
+    baseline: Floats
+    patched: dict[Role, Floats]
+    changed: dict[Role, Floats]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageScores:
+    """Scores of a stage; prompts in the order of ``stage.recipients``, cells of ``stage.cells``."""
+
+    stage: Stage
+    by_length: dict[int, Scores]
+    kl_first_token_nats: dict[Role, Floats]
+
+    @property
+    def full(self) -> Scores:
+        """At the full length."""
+        return self.by_length[self.stage.sampling.max_new_tokens]
+
+
+def collect(stage: Stage, entries: Iterable[tuple[Batch, dict[str, Any]]]) -> StageTexts:
+    """Gather a stage's batches."""
+    texts = StageTexts(stage=stage)
+    for batch, entry in entries:
+        texts.add(batch, entry)
+    return texts
+
+
+def score_stage(texts: StageTexts, score_of: Mapping[str, Floats]) -> StageScores:
+    """Look every text's scores up and average over samples.
+
+    Parameters
+    ----------
+    score_of : mapping of str to float64 array [metric]
+        Must hold every text of the stage.
+    """
+    return StageScores(
+        stage=texts.stage,
+        by_length={length: _scores(texts, length, score_of) for length in texts.lengths},
+        kl_first_token_nats={
+            role: _by_cell(texts.stage, by_cell) for role, by_cell in texts.kl_first_token_nats.items()
+        },
+    )
+
+
+def _scores(texts: StageTexts, length: int, score_of: Mapping[str, Floats]) -> Scores:
+    stage, baseline = texts.stage, texts.baseline[length]
+
+    def mean(samples: list[str]) -> Floats:
+        averaged: Floats = np.mean([score_of[text] for text in samples], axis=0)
+        return averaged
+
+    patched: dict[Role, Floats] = {}
+    changed: dict[Role, Floats] = {}
+    for role in stage.roles:
+        by_cell = texts.patched[role, length]
+        patched[role] = np.empty((len(stage.cells), len(METRICS), len(stage.recipients)))
+        for c, cell in enumerate(stage.cells):
+            for p, prompt in enumerate(stage.recipients):
+                patched[role][c, :, p] = mean(by_cell[cell, prompt])
+        changed[role] = _by_cell(
+            stage,
+            {
+                (cell, prompt): np.mean([a != b for a, b in zip(s, baseline[prompt], strict=True)])
+                for (cell, prompt), s in by_cell.items()
+            },
+        )
+    return Scores(
+        baseline=np.stack([mean(baseline[prompt]) for prompt in stage.recipients], axis=1),
+        patched=patched,
+        changed=changed,
+    )
+
+
+def _by_cell(stage: Stage, values: Mapping[tuple[Cell, int], Any]) -> Floats:
+    return np.array([[float(values[c, p]) for p in stage.recipients] for c in stage.cells])

@@ -1,0 +1,257 @@
+"""From a batch's final states to one token a row.
+
+What enters: the final states of one step, and which row each belongs to. What leaves: the tokens drawn
+with the shared noise; beside them the divergence of the first token's distribution, and how far the
+self-donor rows' logits lie from their baselines'. Logits are made for a piece of the rows at a time, so
+those of a whole batch never lie in memory together.
+
+Most rows have the same tokens so far as others, and states close to theirs. Of each such group one row's
+logits are made; the others' follow from how their states differ, in half the time and up to a known
+error (:mod:`phase7.engine.model.rough`). Where that error could change the token, the row's own logits
+are made too: tokens are the same as without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from phase7.engine.decode.rows import Ints
+from phase7.engine.decode.sampling import ExactLogits, gumbel_noise, sample, sample_changed
+from phase7.engine.model.blocks import whole_blocks
+from phase7.engine.model.rough import RoughUnembedding
+from phase7.experiment.profile import Sampling
+
+#: Rows whose logits are in memory together; whole blocks of any size of block.
+_ROWS_AT_ONCE = 96
+#: Rows with the same tokens so far from which on their differences are looked at.
+_LEAST_GROUP = 4
+#: Of a logit divided by the temperature: with larger errors, too many tokens are not certain.
+_LARGEST_ERROR = 0.3
+
+Unembed = Callable[[Tensor], Tensor]
+
+
+@dataclass(kw_only=True, eq=False)
+class _Step:
+    """One step: where each row's state lies, what has been drawn, and logits to compare with."""
+
+    states: Float[Tensor, "slots d_model"]
+    slots: Ints  # [n_rows]
+    number: int
+    drawn: Ints  # [n_rows], -1 before
+    kept: dict[int, Tensor | None]  # row -> its logits [n_vocab], once they are made
+    noise: Float[Tensor, "n_samples n_vocab"] | None = None
+
+    def states_of(self, rows: Ints) -> Float[Tensor, "rows d_model"]:
+        index = torch.from_numpy(self.slots[rows]).to(self.states.device)
+        return self.states.index_select(0, index)
+
+    def logits_of(self, row: int) -> Float[Tensor, n_vocab]:
+        """Of a row whose logits are kept and have been made."""
+        logits = self.kept[int(row)]
+        assert logits is not None
+        return logits
+
+
+class Drawing:
+    """Draws the tokens of one batch, step after step.
+
+    Parameters
+    ----------
+    unembed : callable
+        From final states [rows, d_model] to logits [rows, n_vocab].
+    rough : RoughUnembedding or None
+        The same for differences of states. None makes the logits of every row, which changes the time
+        and not the tokens.
+    prompt : str
+        Identifies the noise.
+    sampling : Sampling
+    n_rows, n_checks : int
+        Rows of the batch, patch-major, then sample: the baseline's first, the self-checks' last.
+    row_block : int
+        As of :class:`phase7.engine.model.bridge.Model`.
+
+    Attributes
+    ----------
+    kl_first_token : float64 array [n_patches]
+        KL(baseline || patch) of the first token's distribution in nats, of the first sample.
+    max_self_logit_gap : float
+        Largest absolute difference of logits between a self-check row and its baseline so far.
+    """
+
+    def __init__(
+        self,
+        unembed: Unembed,
+        rough: RoughUnembedding | None,
+        *,
+        prompt: str,
+        sampling: Sampling,
+        n_rows: int,
+        n_checks: int,
+        row_block: int,
+    ) -> None:
+        self._unembed, self._rough, self._prompt, self._sampling = unembed, rough, prompt, sampling
+        self._n_rows, self._first_check = n_rows, n_rows - n_checks
+        self._row_block, self._samples = row_block, sampling.samples
+        self.kl_first_token = np.zeros(n_rows // sampling.samples)
+        self.max_self_logit_gap = 0.0
+
+    def draw(
+        self,
+        states: Float[Tensor, "slots d_model"],
+        *,
+        slots: Ints,
+        rows: Ints,
+        histories: Ints,
+        step: int,
+    ) -> Ints:
+        """The next token of each of some rows; int64 [rows].
+
+        Parameters
+        ----------
+        states : float [slots, d_model]
+        slots : int64 [n_rows]
+            Where each row's state lies.
+        rows : int64 [rows]
+            Those that go on, ascending.
+        histories : int64 [n_rows]
+            Equal where the tokens so far are.
+        step : int
+            0 for the first generated token.
+        """
+        now = _Step(
+            states=states,
+            slots=slots,
+            number=step,
+            drawn=np.full(self._n_rows, -1, dtype=np.int64),
+            kept={},
+        )
+        near, references = self._near(now, rows, histories)
+        now.kept = dict.fromkeys([*range(self._samples), *references.tolist()])
+        self._draw_each(now, np.setdiff1d(rows, near))
+        self._draw_each(now, np.sort(self._draw_near(now, near, references)))
+        tokens: Ints = now.drawn[rows]
+        return tokens
+
+    def _near(self, now: _Step, rows: Ints, histories: Ints) -> tuple[Ints, Ints]:
+        """Rows that are worth drawing from their difference to another, and those others.
+
+        The other is the first of the rows with the same tokens, if they are many, or else the baseline;
+        both have the same noise. Never the self-checks, nor the first step, whose logits are all wanted.
+        """
+        none: Ints = rows[:0]
+        if self._rough is None or now.number == 0:
+            return none, none
+        some = rows[rows < self._first_check]
+        references = np.where(np.isin(some % self._samples, some), some % self._samples, some)
+        _, group, sizes = np.unique(
+            histories[some] * self._samples + some % self._samples,
+            return_inverse=True,
+            return_counts=True,
+        )
+        firsts = np.full(sizes.size, self._n_rows, dtype=np.int64)
+        np.minimum.at(firsts, group, some)
+        references = np.where(sizes[group] >= _LEAST_GROUP, firsts[group], references)
+        is_other = references != some
+        some, references = some[is_other], references[is_other]
+        if not some.size:
+            return none, none
+        error = self._rough.least_error(now.states_of(some), now.states_of(references))
+        close = (error < _LARGEST_ERROR * (self._sampling.temperature or 1.0)).cpu().numpy()
+        order = np.argsort(references[close], kind="stable")
+        return some[close][order], references[close][order]
+
+    def _draw_each(self, now: _Step, rows: Ints) -> None:
+        """Draw from the rows' own logits."""
+        for own in _pieces(rows):
+            logits = self._logits(now, own)
+            now.kept |= {int(row): logits[i].clone() for i, row in enumerate(own) if row in now.kept}
+            if now.noise is None and self._sampling.temperature > 0:
+                now.noise = self._noise(now.number, logits)
+            if now.number == 0:
+                self._note_kl(now, logits, own)
+            self._note_gap(now, logits, own)
+            now.drawn[own] = self._sample(now, logits, own)
+
+    def _sample(self, now: _Step, logits: Tensor, rows: Ints) -> Ints:
+        drawn = sample(
+            logits,
+            now.noise,
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            noise_rows=torch.from_numpy(rows % self._samples).to(logits.device),
+        )
+        tokens: Ints = drawn.cpu().numpy()
+        return tokens
+
+    def _draw_near(self, now: _Step, rows: Ints, references: Ints) -> Ints:
+        """Draw rows from their differences to others, whose logits are kept; ordered by the latter.
+
+        Returns the rows whose token is not certain.
+        """
+        left: list[Ints] = [rows[:0]]
+        for own, others in zip(_pieces(rows), _pieces(references), strict=True):
+            assert self._rough is not None
+            states = now.states_of(own)
+            changes, error = self._rough.changes(states, now.states_of(others))
+            for other in np.unique(others):
+                places = np.flatnonzero(others == other)
+                some = slice(places[0], places[-1] + 1)
+                drawn, certain = sample_changed(
+                    now.logits_of(other),
+                    changes[some],
+                    error[some],
+                    None if now.noise is None else now.noise[other % self._samples],
+                    temperature=self._sampling.temperature,
+                    top_p=self._sampling.top_p,
+                    exact=_exact_logits(self._rough, states[some]),
+                )
+                is_certain = certain.cpu().numpy()
+                now.drawn[own[some]] = drawn.cpu().numpy()
+                left.append(own[some][~is_certain])
+        return np.concatenate(left)
+
+    def _logits(self, now: _Step, rows: Ints) -> Float[Tensor, "rows n_vocab"]:
+        fill = whole_blocks(rows.size, self._row_block) - rows.size
+        padded = np.append(rows, np.full(fill, rows[0]))
+        return self._unembed(now.states_of(padded))[: rows.size]
+
+    def _noise(self, step: int, logits: Tensor) -> Float[Tensor, "n_samples n_vocab"]:
+        return gumbel_noise(
+            seed=self._sampling.seed,
+            prompt=self._prompt,
+            n_samples=self._samples,
+            step=step,
+            n_vocab=logits.shape[-1],
+        ).to(logits.device)
+
+    def _note_kl(self, now: _Step, logits: Tensor, rows: Ints) -> None:
+        """KL(baseline || each) in nats for the rows of the first sample, in float64."""
+        reference = torch.log_softmax(now.logits_of(0).double(), dim=-1)  # row 0 is in the first piece
+        weights = reference.exp()
+        for place in np.flatnonzero(rows % self._samples == 0):
+            log_p = torch.log_softmax(logits[place].double(), dim=-1)
+            kl = float((weights * (reference - log_p)).sum().clamp(min=0))
+            self.kl_first_token[rows[place] // self._samples] = kl
+
+    def _note_gap(self, now: _Step, logits: Tensor, rows: Ints) -> None:
+        for place in np.flatnonzero(rows >= self._first_check):
+            base = now.kept[int(rows[place]) % self._samples]
+            if base is not None:  # None once the baseline has ended
+                gap = float((logits[place] - base).abs().max())
+                self.max_self_logit_gap = max(self.max_self_logit_gap, gap)
+
+
+def _pieces(rows: Ints) -> Iterator[Ints]:
+    for start in range(0, rows.size, _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]
+
+
+def _exact_logits(rough: RoughUnembedding, states: Tensor) -> ExactLogits:
+    return lambda rows, tokens: rough.logits_of(states.index_select(0, rows), tokens)

@@ -1,0 +1,1 @@
+"""Captures, donors, and the hooks that write them into running rows."""

@@ -1,0 +1,90 @@
+"""Record what every head did on one prompt.
+
+What enters: a model and the prompt's tokens. What leaves: a :class:`Capture` of NumPy arrays.
+A prompt runs alone, in a batch of one, so that its numbers do not depend on other prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phase7.engine.model.bridge import Model
+from phase7.vocabulary.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Capture:
+    """Every head's activations on one prompt of S tokens, at its last Q queries.
+
+    Attributes
+    ----------
+    value : float32 array [n_layers, S, n_kv_heads, d_head]
+        Values v of all tokens.
+    z : float32 array [n_layers, Q, n_heads, d_head]
+        Head outputs before W_O at the last Q positions; Q is 1 or S.
+    pattern : float32 array [n_layers, n_heads, Q, S] or None
+        Attention of those queries over all tokens; None where the model's pattern cannot be read.
+    """
+
+    value: np.ndarray[Any, np.dtype[np.float32]]
+    z: np.ndarray[Any, np.dtype[np.float32]]
+    pattern: np.ndarray[Any, np.dtype[np.float32]] | None
+
+
+def capture(model: Model, tokens: Sequence[int], *, all_queries: bool) -> Capture:
+    """Run the prompt once and record v, z and the pattern of every head.
+
+    Parameters
+    ----------
+    tokens : sequence of int
+        The prompt, at least one token.
+    all_queries : bool
+        Record z and pattern at every query, not only at the last: needed to patch all positions.
+    """
+    n_queries = len(tokens) if all_queries else 1
+    values: dict[int, Tensor] = {}
+    outputs: dict[int, Tensor] = {}
+    patterns: dict[int, Tensor] = {}
+
+    def keep(into: dict[int, Tensor], layer: int, *, query_axis: int | None) -> Any:
+        def hook(tensor: Tensor, hook: Any) -> None:
+            if query_axis is not None:
+                start = tensor.shape[query_axis] - n_queries
+                tensor = tensor.narrow(query_axis, start, n_queries)
+            into[layer] = tensor[0].float().cpu().clone()
+
+        return hook
+
+    layers = range(model.n_layers)
+    with (
+        torch.inference_mode(),
+        model.hooked(
+            value={i: keep(values, i, query_axis=None) for i in layers},
+            z={i: keep(outputs, i, query_axis=1) for i in layers},
+            pattern={i: keep(patterns, i, query_axis=2) for i in layers},
+        ),
+    ):
+        model.bridge(torch.tensor([list(tokens)], device=model.device))
+    missing = [i for i in layers if i not in values or i not in outputs]
+    if missing:
+        raise UserError(
+            expected="hook_v and hook_z in every layer",
+            got=f"none in layer {missing[0]}",
+            where=f"model {model.name}",
+            remedy="choose a model whose layers all have attention heads",
+        )
+    return Capture(
+        value=_stack(values, layers),
+        z=_stack(outputs, layers),
+        pattern=_stack(patterns, layers) if len(patterns) == len(layers) else None,
+    )
+
+
+def _stack(by_layer: dict[int, Tensor], layers: range) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return torch.stack([by_layer[i] for i in layers]).numpy()

@@ -1,0 +1,289 @@
+"""What a run is: frozen records, and the TOML profile that maps onto them.
+
+What enters: a TOML file. What leaves: a :class:`Profile`. What it refuses: an unknown key, a value of
+another type or out of range; each is named with its place in the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from phase7.experiment.data_files import FOLDER, find_data, profile_names
+from phase7.store.reading import read_whole
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import MODES, ControlKind, DonorKind, Mode, Positions
+
+PromptFormat = Literal["auto", "raw", "chat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How both arms decode. `temperature` 0 is greedy; `seed` enters only the shared noise."""
+
+    max_new_tokens: int = 30
+    temperature: float = 0.8
+    top_p: float = 0.9
+    samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, "max_new_tokens", 1, 100_000)
+        _check(self, "temperature", 0.0, 100.0)
+        _check(self, "top_p", 0.0, 1.0, open_low=True)
+        _check(self, "samples", 1, 10_000)
+        _check(self, "seed", 0, 2**63 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patching:
+    """What is transplanted where.
+
+    `control` is the donor that replaces a head's output without the emotion: ``neutral``, the mean
+    over the other neutral prompts; ``shuffled``, the mean over as many prompts as the emotion has,
+    drawn from emotion and neutral prompts together; or ``none``.
+    """
+
+    donor: DonorKind = "mean"
+    control: ControlKind = "neutral"
+    positions: Positions = "generated"
+    primary_mode: Mode = "result"
+    use_attn_result: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The search: every head of `heads` alone, on the discovery prompts.
+
+    `n_prompts` 0 means all of them; `max_new_tokens` 0 means as in the sampling section.
+    """
+
+    heads: str = "all"
+    modes: tuple[Mode, ...] = ("result",)
+    n_prompts: int = 0
+    max_new_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, "n_prompts", 0, 1_000_000)
+        _check(self, "max_new_tokens", 0, 100_000)
+        _check_modes(self.modes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirm:
+    """The test: named heads alone and together, and the sweep's strongest, on the other prompts.
+
+    Attributes
+    ----------
+    target_heads : str
+        Head spec; every head is tested alone and, if there are several, all together as one set.
+    head_sets : tuple of str
+        Further specs, each tested as one joint set.
+    strongest : int
+        How many of the sweep's strongest heads to add.
+    random_heads : int
+        How many heads drawn at random (by the seed) to add as a control for the choice of heads.
+    lengths : tuple of int
+        Continuation lengths in tokens at which the text is also scored; the full length always is.
+    """
+
+    target_heads: str = "3:5,7:2"
+    head_sets: tuple[str, ...] = ()
+    strongest: int = 0
+    random_heads: int = 0
+    modes: tuple[Mode, ...] = MODES  # type: ignore[assignment]
+    n_prompts: int = 0
+    lengths: tuple[int, ...] = (1, 5, 10)
+
+    def __post_init__(self) -> None:
+        _check(self, "strongest", 0, 100_000)
+        _check(self, "random_heads", 0, 100_000)
+        _check(self, "n_prompts", 0, 1_000_000)
+        _check_modes(self.modes)
+        if any(length < 1 for length in self.lengths):
+            raise _bad("lengths", "numbers of tokens of at least 1", self.lengths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Level, resampling, the family of the false discovery rate, and what ranks the sweep's heads."""
+
+    alpha: float = 0.05
+    resamples: int = 10_000
+    selection_metrics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self, "alpha", 0.0, 0.5, open_low=True)
+        _check(self, "resamples", 100, 1_000_000)
+        for metric in self.selection_metrics:
+            if metric not in METRICS:
+                raise _bad("selection_metrics", "names of metrics", metric)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFiles:
+    """Two paths; ``{emotion}`` in the second is replaced by the emotion's name."""
+
+    neutral: str = "data/neutral_prompts.json"
+    emotion: str = "data/{emotion}_prompts.json"
+    format: PromptFormat = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Where and how the model runs.
+
+    `max_rows` bounds the rows of one batch, baseline included; 0 chooses by the free memory.
+    """
+
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    max_rows: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, "max_rows", 0, 1_000_000)
+        if 0 < self.max_rows < 4:
+            raise _bad("max_rows", "0 (by the free memory) or at least 4 rows", self.max_rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One run: models × emotions, a sweep (or none) and a confirmation."""
+
+    name: str
+    models: tuple[str, ...]
+    emotions: tuple[str, ...]
+    scorers: tuple[str, ...] = ("embedded", "keywords")
+    prompts: PromptFiles = field(default_factory=PromptFiles)
+    sampling: Sampling = field(default_factory=Sampling)
+    patching: Patching = field(default_factory=Patching)
+    sweep: Sweep | None = None
+    confirm: Confirm = field(default_factory=Confirm)
+    statistics: Statistics = field(default_factory=Statistics)
+    engine: Engine = field(default_factory=Engine)
+
+    def __post_init__(self) -> None:
+        if not self.models or not self.emotions:
+            raise _bad("models, emotions", "at least one of each", (self.models, self.emotions))
+        if not self.name or any(c in self.name for c in "/\\\0") or self.name.startswith("."):
+            raise _bad("name", "a name that can be a file's", self.name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole configuration as built-in types, for the provenance."""
+        return dataclasses.asdict(self)
+
+
+def load_profile(name_or_path: str, root: Path) -> Profile:
+    """Read the profile ``data/profiles/<name>.toml``, of `root` or else packaged, or a TOML file.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or a key or value in it is not right.
+    """
+    folder = Path(FOLDER) / "profiles"
+    is_path = name_or_path.endswith(".toml")
+    path = Path(name_or_path) if is_path else find_data(folder / f"{name_or_path}.toml", root)
+    try:
+        table = tomllib.loads(read_whole(path).decode("utf-8").replace("\r\n", "\n"))
+    except OSError as error:
+        known = ", ".join(profile_names(root)) or "none"
+        raise UserError(
+            expected=f"a readable profile (in {folder}: {known})",
+            got=error.strerror or type(error).__name__,
+            where=str(path),
+            remedy="name one of these profiles or give the path of a .toml file",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            expected="TOML in UTF-8", got=str(error), where=str(path), remedy="correct the file"
+        ) from error
+    table.setdefault("name", path.stem)
+    profile: Profile = _build(Profile, table, str(path))
+    return profile
+
+
+def _build(record: type[Any], table: dict[str, Any], where: str) -> Any:
+    """Make `record` from `table`, checking keys and types; nested records recurse."""
+    hints = typing.get_type_hints(record)
+    for key in table:
+        if key not in hints:
+            raise UserError(
+                expected=f"one of the keys {', '.join(sorted(hints))}",
+                got=repr(key),
+                where=where,
+                remedy="remove or rename the key",
+            )
+    values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
+    missing = [
+        f.name
+        for f in dataclasses.fields(record)
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and f.name not in values
+    ]
+    if missing:
+        raise UserError(
+            expected=f"the key {missing[0]!r}", got="no such key", where=where, remedy="add it"
+        )
+    try:
+        return record(**values)
+    except UserError as error:
+        raise UserError(
+            expected=error.expected,
+            got=error.got,
+            where=f"{where}: {error.where}",
+            remedy=error.remedy,
+        ) from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        hint = next(arg for arg in args if arg is not type(None))
+        origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, dict):
+            return _build(typing.cast("type[Any]", hint), value, where)
+        raise _wrong(where, "a table", value)
+    if origin is Literal:
+        if value in args and isinstance(value, str):
+            return value
+        raise _wrong(where, "one of " + ", ".join(map(str, args)), value)
+    if origin is tuple:
+        if isinstance(value, list):
+            return tuple(_convert(args[0], item, where) for item in value)
+        raise _wrong(where, "a list", value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        # Beyond any range that is checked later, and beyond what float() converts.
+        return float(max(min(value, 10**300), -(10**300)))
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise _wrong(where, f"a value of type {hint.__name__}", value)
+
+
+def _wrong(where: str, expected: str, value: Any) -> UserError:
+    return UserError(expected=expected, got=repr(value)[:80], where=where, remedy="correct the value")
+
+
+def _bad(name: str, expected: str, value: Any) -> UserError:
+    return _wrong(name, expected, value)
+
+
+def _check(record: Any, name: str, low: float, high: float, *, open_low: bool = False) -> None:
+    value = getattr(record, name)
+    # A comparison with NaN is false, and comparing never overflows as a conversion would.
+    if not low <= value <= high or (open_low and value == low):
+        bound = "above" if open_low else "from"
+        raise _bad(name, f"a number {bound} {low:g} to {high:g}", value)
+
+
+def _check_modes(modes: tuple[str, ...]) -> None:
+    if not modes or len(set(modes)) != len(modes) or not set(modes) <= set(MODES):
+        raise _bad("modes", f"some of {', '.join(MODES)}, each once", modes)

@@ -1,0 +1,304 @@
+"""What a run will generate, without generating it: stages, batches and their keys.
+
+What enters: a profile, prompt sets and a model's facts. What leaves: :class:`Stage` objects whose
+batches know their memo keys and their cost, so that a dry run and a finished run need no model.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from phase7.experiment.profile import Profile, Sampling
+from phase7.experiment.prompts import PromptSet
+from phase7.models.files import ModelFiles
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.heads import Head, format_heads, parse_heads
+from phase7.vocabulary.modes import Mode
+
+#: Raise it when the same plan would give other tokens: older entries are then computed again.
+ENGINE_VERSION = 4
+
+Role = Literal["emotion", "control"]
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One tested intervention: heads patched together, in one mode."""
+
+    heads: tuple[Head, ...]
+    mode: Mode
+
+    @property
+    def label(self) -> str:
+        """Spec of the heads, e.g. ``"3:5,7:2"``."""
+        return format_heads(self.heads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One prompt's baseline with some patches: the unit of work, and one memo entry.
+
+    A patch is a cell with the role of its donor. A sweep's batches hold one role each, so that the
+    control's serve every emotion; the confirmation, with few cells, runs both roles together.
+
+    `n_rows` counts the rows of all samples, baseline and self-checks included.
+    """
+
+    prompt_index: int
+    prompt: str
+    patches: tuple[tuple[Role, Cell], ...]
+    key: dict[str, Any]
+    n_rows: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The sweep or the confirmation of one (model, emotion).
+
+    Attributes
+    ----------
+    name : {"sweep", "confirm"}
+    files : ModelFiles
+    profile : Profile
+    neutral, emotion : PromptSet
+    recipients : tuple of int
+        Indices of the neutral prompts that are patched.
+    cells : tuple of Cell
+        Sorted and distinct.
+    sampling : Sampling
+    lengths : tuple of int
+        Shorter continuations to keep as text, in tokens.
+    """
+
+    name: Literal["sweep", "confirm"]
+    files: ModelFiles
+    profile: Profile
+    neutral: PromptSet
+    emotion: PromptSet
+    recipients: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    sampling: Sampling
+    lengths: tuple[int, ...] = ()
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Donors that run: the emotion's, and the control's where the profile has one."""
+        return ("emotion",) if self.profile.patching.control == "none" else ("emotion", "control")
+
+    @property
+    def prompt_format(self) -> Literal["raw", "chat"]:
+        """``auto`` resolved: ``chat`` for models with a chat template."""
+        return resolve_format(self.files, self.profile)
+
+    def batches(self) -> Iterator[Batch]:
+        """All batches, prompt by prompt."""
+        together = [self.roles] if self.name == "confirm" else [(role,) for role in self.roles]
+        pieces = [
+            piece
+            for roles in together
+            for piece in _chunks(
+                tuple((role, cell) for role in roles for cell in self.cells), self._room()
+            )
+        ]
+        for index in self.recipients:
+            for patches in pieces:
+                yield self._batch(index, patches)
+
+    def donor_kind(self, role: Role) -> str:
+        """``mean``, ``paired``, ``self``, ``neutral``, ``shuffled`` or ``zero``."""
+        patching = self.profile.patching
+        return patching.donor if role == "emotion" else patching.control
+
+    def donor_prompts(self, role: Role) -> PromptSet:
+        """The prompts that a role's mean donor averages over; a recipient among them is left out."""
+        kind = self.donor_kind(role)
+        if kind == "shuffled":
+            return shuffled_prompts(self.emotion, self.neutral, self.profile.sampling.seed)
+        return self.neutral if kind == "neutral" else self.emotion
+
+    def _room(self) -> int:
+        """How many patches fit in a batch beside the baseline and one self-check a mode."""
+        n_checks = self._n_checks()
+        max_rows, samples = self.profile.engine.max_rows, self.sampling.samples
+        room = max_rows // samples - 1 - n_checks
+        if room < 1:
+            raise UserError(
+                expected=f"at least {(2 + n_checks) * samples} rows for baseline, self-checks and one"
+                " patch",
+                got=str(max_rows),
+                where="max_rows",
+                remedy="raise max_rows or take fewer samples",
+            )
+        return room
+
+    def _n_checks(self) -> int:
+        return len({cell.mode for cell in self.cells})
+
+    def _batch(self, index: int, patches: tuple[tuple[Role, Cell], ...]) -> Batch:
+        profile, sampling = self.profile, self.sampling
+        n_rows = (1 + len(patches) + self._n_checks()) * sampling.samples
+        key = {
+            "engine": ENGINE_VERSION,
+            "model": self.files.fingerprint,
+            "format": self.prompt_format,
+            "prompt": self.neutral.prompts[index],
+            "donors": {role: self._donor_identity(role, index) for role in {r for r, _ in patches}},
+            "patches": [[role, cell.label, cell.mode] for role, cell in patches],
+            "positions": profile.patching.positions,
+            "use_attn_result": profile.patching.use_attn_result,
+            "max_new_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "samples": sampling.samples,
+            "seed": sampling.seed,
+            "lengths": list(self.lengths),
+            "device": profile.engine.device,
+            "dtype": profile.engine.dtype,
+        }
+        return Batch(
+            prompt_index=index,
+            prompt=self.neutral.prompts[index],
+            patches=patches,
+            key=key,
+            n_rows=n_rows,
+            n_tokens=n_rows * sampling.max_new_tokens,
+        )
+
+    def _donor_identity(self, role: Role, index: int) -> dict[str, Any]:
+        kind = self.donor_kind(role)
+        if kind in ("mean", "neutral", "shuffled"):
+            return {"kind": kind, "prompts": self.donor_prompts(role).digest}
+        if kind == "paired":
+            return {"kind": kind, "prompt": self.emotion.prompts[index % len(self.emotion.prompts)]}
+        return {"kind": kind}
+
+
+def resolve_format(files: ModelFiles, profile: Profile) -> Literal["raw", "chat"]:
+    """The prompt format of a model: ``auto`` is ``chat`` where the tokenizer has a template.
+
+    Raises
+    ------
+    UserError
+        If ``chat`` is asked of a model without a template.
+    """
+    wanted = profile.prompts.format
+    if wanted == "chat" and not files.has_chat_template:
+        raise UserError(
+            expected="a model with a chat template",
+            got=f"{files.name}, which has none",
+            where="prompt format chat",
+            remedy="use the format raw",
+        )
+    if wanted == "auto":
+        return "chat" if files.has_chat_template else "raw"
+    return wanted
+
+
+def sweep_stage(
+    profile: Profile, files: ModelFiles, neutral: PromptSet, emotion: PromptSet
+) -> Stage | None:
+    """The sweep, or None where the profile has none."""
+    sweep = profile.sweep
+    if sweep is None:
+        return None
+    heads = _parse(sweep.heads, files, "sweep.heads")
+    sampling = profile.sampling
+    if sweep.max_new_tokens:
+        sampling = Sampling(
+            max_new_tokens=sweep.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            samples=sampling.samples,
+            seed=sampling.seed,
+        )
+    return Stage(
+        name="sweep",
+        files=files,
+        profile=profile,
+        neutral=neutral,
+        emotion=emotion,
+        recipients=_first(discovery_half(neutral), sweep.n_prompts),
+        cells=tuple(sorted(Cell((head,), mode) for head in heads for mode in sweep.modes)),
+        sampling=sampling,
+    )
+
+
+def confirm_stage(
+    profile: Profile,
+    files: ModelFiles,
+    neutral: PromptSet,
+    emotion: PromptSet,
+    strongest: Sequence[Head],
+) -> Stage:
+    """The confirmation: target heads alone and together, further sets, and the strongest heads."""
+    confirm = profile.confirm
+    targets = _parse(confirm.target_heads, files, "confirm.target_heads")
+    sets = {targets, *(_parse(spec, files, "confirm.head_sets") for spec in confirm.head_sets)}
+    others = [*strongest, *random_heads(profile, files)]
+    singles = {(head,) for heads in sets for head in heads} | {(head,) for head in others}
+    cells = sorted(Cell(heads, mode) for heads in singles | sets for mode in confirm.modes)
+    half = confirmation_half(neutral) if profile.sweep else tuple(range(len(neutral.prompts)))
+    length = profile.sampling.max_new_tokens
+    return Stage(
+        name="confirm",
+        files=files,
+        profile=profile,
+        neutral=neutral,
+        emotion=emotion,
+        recipients=_first(half, confirm.n_prompts),
+        cells=tuple(cells),
+        sampling=profile.sampling,
+        lengths=tuple(sorted({n for n in confirm.lengths if n < length})),
+    )
+
+
+def random_heads(profile: Profile, files: ModelFiles) -> tuple[Head, ...]:
+    """Heads drawn at random as a control, among those that are no targets; a function of the seed."""
+    targets = _parse(profile.confirm.target_heads, files, "confirm.target_heads")
+    pool = [head for head in _parse("all", files, "all") if head not in targets]
+    draw = random.Random(f"phase7 random heads {profile.sampling.seed}")
+    return tuple(sorted(draw.sample(pool, min(profile.confirm.random_heads, len(pool)))))
+
+
+def shuffled_prompts(emotion: PromptSet, neutral: PromptSet, seed: int) -> PromptSet:
+    """As many prompts as the emotion has, drawn from emotion and neutral prompts together."""
+    union = sorted({*emotion.prompts, *neutral.prompts})
+    draw = random.Random(f"phase7 shuffled prompts {seed}")
+    chosen = draw.sample(union, min(len(emotion.prompts), len(union)))
+    return PromptSet(name="shuffled", path="", prompts=tuple(chosen))
+
+
+def discovery_half(neutral: PromptSet) -> tuple[int, ...]:
+    """Prompts for the sweep: those at even places of the file."""
+    return tuple(range(0, len(neutral.prompts), 2))
+
+
+def confirmation_half(neutral: PromptSet) -> tuple[int, ...]:
+    """Prompts for the confirmation: those at odd places; all of a file with a single prompt."""
+    return tuple(range(1, len(neutral.prompts), 2)) or (0,)
+
+
+def _first(indices: tuple[int, ...], n: int) -> tuple[int, ...]:
+    return indices[:n] if n else indices
+
+
+def _parse(spec: str, files: ModelFiles, where: str) -> tuple[Head, ...]:
+    return parse_heads(spec, n_layers=files.n_layers, n_heads=files.n_heads, where=where)
+
+
+def _chunks(
+    patches: tuple[tuple[Role, Cell], ...], most: int
+) -> Iterator[tuple[tuple[Role, Cell], ...]]:
+    """Cut into as few pieces as fit, of sizes that differ by one at most."""
+    n_pieces = -(-len(patches) // most)
+    size, larger = divmod(len(patches), n_pieces)
+    start = 0
+    for piece in range(n_pieces):
+        end = start + size + (piece < larger)
+        yield patches[start:end]
+        start = end

@@ -1,0 +1,1 @@
+"""What an effects tree says: groups, facts behind sentences, tables, what figures show. No torch."""

@@ -1,0 +1,314 @@
+"""The facts behind the report's sentences.
+
+What enters: a :class:`Group`. What leaves: small records of counts, medians and the cells they
+belong to. Each is computed from the tree; none is worded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from phase7.findings.group import DUST, Cell, Effect, Floats, Group, by_mode
+from phase7.statistics import minimum_p, prompts_needed
+from phase7.vocabulary.metrics import METRICS
+
+#: Part of a group's tests whose effect is 0 from which a length counts as "unseen".
+MOSTLY = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hit:
+    """One metric of one cell, with its numbers."""
+
+    cell: Cell
+    metric: str
+    effect: Effect
+
+
+def hits(group: Group, cells: Iterable[Cell]) -> list[Hit]:
+    """Significant effects (q < alpha) of some cells, largest |d_z| first."""
+    found = [
+        Hit(cell=cell, metric=metric, effect=cell.effect(metric))
+        for cell in cells
+        for metric, q in zip(METRICS, cell.tested("q_value"), strict=True)
+        if q < group.alpha
+    ]
+    return sorted(found, key=lambda hit: -abs(hit.effect.d_z))
+
+
+def nearest(group: Group, cells: Iterable[Cell]) -> Hit | None:
+    """The test with the smallest q (then p, then largest |d_z|); None where nothing was tested."""
+    best: tuple[float, float, float] | None = None
+    place: tuple[Cell, str] | None = None
+    for cell in cells:
+        columns = (cell.tested(name) for name in ("q_value", "p_value", "effect_size"))
+        for metric, q, p, d_z in zip(METRICS, *columns, strict=True):
+            key = (float(q), float(p), -abs(float(d_z)))
+            if not np.isnan(q) and (best is None or key < best):
+                best, place = key, (cell, metric)
+    if place is None:
+        return None
+    return Hit(cell=place[0], metric=place[1], effect=place[0].effect(place[1]))
+
+
+def count_tests(cells: Iterable[Cell]) -> int:
+    """Tests of some cells: finite p-values."""
+    return sum(int(np.isfinite(cell.tested("p_value")).sum()) for cell in cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """What the number of prompts allows at best.
+
+    Attributes
+    ----------
+    n_prompts, n_tests : int
+    lowest_p : float
+        Smallest p that a sign-flip test of so many prompts can return; NaN below 2 prompts.
+    n_together : int
+        Tests that must reach it together for any to have q < alpha; 0 where no p is that small.
+    """
+
+    n_prompts: int
+    n_tests: int
+    lowest_p: float
+    n_together: int
+
+
+def floor(group: Group, cells: Sequence[Cell]) -> Floor:
+    """Resolution of the tests of some cells."""
+    n = max((cell.n_prompts for cell in cells), default=0)
+    n_tests, lowest = count_tests(cells), float(minimum_p(n))
+    reachable = lowest < group.alpha
+    together = int(np.floor(lowest * n_tests / group.alpha)) + 1 if reachable else 0
+    return Floor(n_prompts=n, n_tests=n_tests, lowest_p=lowest, n_together=together)
+
+
+def nonzero_prompts(cell: Cell, metric: str) -> int:
+    """Prompts whose effect is not 0: only they count, for a sign flip of 0 changes nothing."""
+    differences = cell.differences(metric)
+    return int((np.abs(differences) > DUST).sum())
+
+
+def reachable_tests(cells: Iterable[Cell], alpha: float) -> int:
+    """Tests with so many prompts of a non-zero effect that their p can be below alpha at all.
+
+    With k of them the smallest p of a sign flip is 2 / 2**k, however many prompts there are.
+    """
+    needed, n = prompts_needed(alpha), 0
+    for cell in cells:
+        counts = (np.abs(cell.differences_by_metric()) > DUST).sum(axis=-1)
+        n += int((np.isfinite(cell.tested("p_value")) & (counts >= needed)).sum())
+    return n
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strength:
+    """How much some cells did, over all metrics."""
+
+    mode: str
+    n_cells: int
+    n_tests: int
+    n_significant: int
+    median_size: float
+    kl_nats: float
+    control_kl_nats: float
+    changed: float
+    control_changed: float
+
+
+def mode_strengths(group: Group) -> list[Strength]:
+    """Strength of each mode, over the heads and sets that were tested in all of them."""
+    modes = group.modes
+    common = [label for label in group.labels if all((label, m) in group.confirmed for m in modes)]
+    return [strength(mode, by_mode(group.confirmed, common, mode), group.alpha) for mode in modes]
+
+
+def strength(mode: str, cells: Sequence[Cell], alpha: float) -> Strength:
+    """Counts and means over some cells."""
+    sizes = [np.abs(cell.tested("effect_size")) for cell in cells]
+    return Strength(
+        mode=mode,
+        n_cells=len(cells),
+        n_tests=count_tests(cells),
+        n_significant=sum(int((cell.tested("q_value") < alpha).sum()) for cell in cells),
+        median_size=_median(np.concatenate(sizes) if sizes else np.empty(0)),
+        kl_nats=_mean([cell.mean_over_prompts("kl_first_token") for cell in cells]),
+        control_kl_nats=_mean([cell.mean_over_prompts("control_kl_first_token") for cell in cells]),
+        changed=_mean([cell.scalar("changed_share") for cell in cells]),
+        control_changed=_mean([cell.scalar("control_changed_share") for cell in cells]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replication:
+    """The sweep's strongest heads, searched and tested: pairs of mean effects on the key metrics.
+
+    `ratio` is mean |confirmation| over mean |discovery| of the pairs, averaged over metrics; NaN
+    where the discovery's is 0.
+    """
+
+    n_heads: int
+    n_pairs: int
+    n_same_sign: int
+    ratio: float
+
+
+def replication(group: Group) -> Replication | None:
+    """How the selected heads' discovery numbers held up; None where the sweep selected none."""
+    name, mode = f"{group.prefix}delta", group.sweep_mode
+    chosen = [
+        label
+        for label in group.strongest
+        if (label, mode) in group.sweep and (label, mode) in group.confirmed
+    ]
+    columns = [METRICS.index(metric) for metric in group.key_metrics]
+    if not chosen:
+        return None
+    first = np.array([group.sweep[label, mode].column(name)[columns] for label in chosen])
+    second = np.array([group.confirmed[label, mode].column(name)[columns] for label in chosen])
+    both = np.isfinite(first) & np.isfinite(second)
+    ratios = []
+    for one, two, use in zip(first.T, second.T, both.T, strict=True):
+        if use.any() and np.abs(one[use]).mean() > 0:
+            ratios.append(float(np.abs(two[use]).mean() / np.abs(one[use]).mean()))
+    same = both & (np.sign(first) == np.sign(second)) & (first != 0)
+    return Replication(
+        n_heads=len(chosen),
+        n_pairs=int((both & (first != 0)).sum()),
+        n_same_sign=int(same.sum()),
+        ratio=_mean(ratios),
+    )
+
+
+Circuit = Literal["ov", "qk", "fixed", "none", "unknown"]
+
+
+def circuit(group: Group, label: str) -> tuple[Circuit, list[str]]:
+    """What the modes say about where a head's effect sits, and the modes with a significant effect.
+
+    ``ov``: the donor's values alone (v_only) do it. ``qk``: they do not, but with the donor's
+    attention (pattern_v) they do. ``fixed``: only the donor's output itself (result). ``none``: no
+    mode has a significant effect. ``unknown``: the deciding mode was not run.
+    """
+    acting = [
+        mode
+        for mode in group.modes
+        if (label, mode) in group.confirmed
+        and bool((group.confirmed[label, mode].tested("q_value") < group.alpha).any())
+    ]
+    if not acting:
+        return "none", acting
+    if "v_only" in acting:
+        return "ov", acting
+    if not {"v_only", "pattern_v"} <= set(group.modes):
+        return "unknown", acting
+    return ("qk" if "pattern_v" in acting else "fixed"), acting
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtLength:
+    """All confirmed cells and metrics at one generation length.
+
+    Attributes
+    ----------
+    length : int
+        Tokens.
+    changed : float
+        Mean share of texts that differ from the baseline's.
+    n_significant, n_tests : int
+    smallest_q : float
+    median_size : float
+        Median |d_z|.
+    zero_share : float
+        Share of the tests whose mean effect is exactly 0.
+    """
+
+    length: int
+    changed: float
+    n_significant: int
+    n_tests: int
+    smallest_q: float
+    median_size: float
+    zero_share: float
+
+
+def by_length(group: Group) -> list[AtLength]:
+    """What each length detects, shortest first; empty where lengths were not measured."""
+    data = group.child("lengths")
+    if data is None:
+        return []
+    q, p, size, delta = (
+        data[f"{group.prefix}{name}"].values for name in ("q_value", "p_value", "effect_size", "delta")
+    )
+    rows = []
+    for i, length in enumerate(data["length"].values):
+        tests = np.isfinite(p[i])
+        rows.append(
+            AtLength(
+                length=int(length),
+                changed=_mean(data["changed_share"].values[i].ravel()),
+                n_significant=int((q[i] < group.alpha).sum()),
+                n_tests=int(tests.sum()),
+                smallest_q=float(q[i][tests].min()) if tests.any() else float("nan"),
+                median_size=_median(np.abs(size[i])),
+                zero_share=float((np.abs(delta[i][tests]) <= DUST).mean())
+                if tests.any()
+                else float("nan"),
+            )
+        )
+    return sorted(rows, key=lambda row: row.length)
+
+
+Reason = Literal["few_texts", "unseen", "inconsistent", "no_gain", "nothing", "untested"]
+
+
+def length_reason(rows: Sequence[AtLength]) -> Reason:
+    """Why the shortest length detects fewer effects than the full one, or that it does not.
+
+    ``few_texts``: at most half as many texts have changed yet. ``unseen``: texts have changed, but
+    most scores are exactly the same. ``inconsistent``: scores moved, but in no common direction.
+    ``no_gain``: the full length detects no more. ``nothing``: neither detects anything.
+    """
+    first, last = rows[0], rows[-1]
+    if not last.n_tests:
+        return "untested"
+    if not any(row.n_significant for row in rows):
+        return "nothing"
+    if first.n_significant >= last.n_significant:
+        return "no_gain"
+    if first.changed <= MOSTLY * last.changed:
+        return "few_texts"
+    return "unseen" if first.zero_share > MOSTLY else "inconsistent"
+
+
+Silence = Literal["blocked", "few_texts", "unseen", "inconsistent"]
+
+
+def silence(row: AtLength, limit: Floor) -> Silence:
+    """Why the full length detects nothing.
+
+    ``blocked``: too few prompts for any p below alpha. ``few_texts``: less than half of the texts
+    changed. ``unseen``: they did, but most effects are 0. ``inconsistent``: effects have no common
+    direction.
+    """
+    if not limit.n_together:
+        return "blocked"
+    if row.changed < MOSTLY:
+        return "few_texts"
+    return "unseen" if row.zero_share > MOSTLY else "inconsistent"
+
+
+def _median(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def _mean(values: Sequence[float] | Floats) -> float:
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,125 @@
+"""What the figures show: shared by the report that links or draws them and the plots.
+
+What enters: the tree's groups. What leaves: file stems, rows, colour scales. A figure without data
+has no name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from phase7.findings.group import Cell, Group
+from phase7.statistics import paired_summary
+from phase7.vocabulary.metrics import METRICS
+
+#: With fewer heads tested, a heatmap is nearly all "not tested" and says less than the tables.
+ENOUGH_HEADS = 10
+
+#: File stem of the figure that compares all groups.
+GROUPS_STEM = "groups_compared"
+
+#: Rows of the interval plot at most; the tables have every head.
+_MOST_ROWS = 16
+
+Kind = Literal["heatmap", "kl", "intervals", "lengths", "groups"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure of one group; `metric` is that of a heatmap, else ``""``."""
+
+    kind: Kind
+    stem: str
+    metric: str = ""
+
+
+def figures(groups: Sequence[Group]) -> list[list[Figure]]:
+    """The figures of each group, in the order in which the report shows them."""
+    slugs: list[str] = []
+    for group in groups:
+        slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{group.model}_{group.emotion}".replace("/", "-"))
+        slugs.append(slug if slug not in slugs else f"{slug}-{len(slugs) + 1}")
+    return [_of_group(group, slug) for group, slug in zip(groups, slugs, strict=True)]
+
+
+def heatmap_cells(group: Group) -> list[Cell]:
+    """Single heads that a heatmap shows: the sweep's where there is one, else the confirmed."""
+    cells = group.sweep or group.confirmed
+    return [cell for cell in cells.values() if cell.n_heads == 1]
+
+
+def _of_group(group: Group, slug: str) -> list[Figure]:
+    cells = heatmap_cells(group)
+    if len({cell.label for cell in cells}) < ENOUGH_HEADS:
+        cells = []
+    name = f"{group.prefix}delta"
+    found: list[Figure] = []
+    for metric in group.key_metrics:
+        if any(np.isfinite(getattr(cell.effect(metric), name)) for cell in cells):
+            found.append(Figure(kind="heatmap", stem=f"{slug}_heatmap_{metric}", metric=metric))
+    if any(np.isfinite(cell.mean_over_prompts("kl_first_token")) for cell in cells):
+        found.append(Figure(kind="kl", stem=f"{slug}_heatmap_kl_first_token"))
+    if set(group.key_metrics) & set(group.measured):
+        found.append(Figure(kind="intervals", stem=f"{slug}_intervals"))
+    if group.child("lengths") is not None:
+        found.append(Figure(kind="lengths", stem=f"{slug}_lengths"))
+    return found
+
+
+def largest_value(groups: Sequence[Group], metric: str | None) -> float:
+    """End of a heatmap's colour scale: one for a metric, over all groups and modes.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+    metric : str or None
+        None: the first token's KL.
+
+    Returns
+    -------
+    float
+        Largest |tested effect|, or largest mean KL in nats; 0 where nothing was measured.
+    """
+    largest = 0.0
+    for group in groups:
+        for cell in heatmap_cells(group):
+            value = (
+                cell.mean_over_prompts("kl_first_token")
+                if metric is None
+                else float(cell.tested("delta")[METRICS.index(metric)])
+            )
+            if np.isfinite(value):
+                largest = max(largest, abs(value))
+    return largest
+
+
+def interval_labels(group: Group) -> list[str]:
+    """Rows of the interval plot: sets, targets, then the sweep's strongest, then other heads.
+
+    Heads that nothing puts first come by their largest |d_z|. At most 16, all in the primary mode.
+    """
+    here = [label for label in group.labels if (label, group.mode) in group.confirmed]
+    sets = [label for label in here if "," in label]
+
+    def size(label: str) -> float:
+        sizes = np.abs(group.confirmed[label, group.mode].tested("effect_size"))
+        return float(np.nanmax(sizes)) if np.isfinite(sizes).any() else -1.0
+
+    others = sorted(here, key=lambda label: (-size(label), here.index(label)))
+    wanted = dict.fromkeys([group.target, *sets, *group.target_heads, *group.strongest, *others])
+    return [label for label in wanted if label in here][:_MOST_ROWS]
+
+
+def control_interval(group: Group, cell: Cell, metric: str) -> tuple[float, float, float]:
+    """Control Δ with its interval, which the tree does not hold: the bootstrap of the others."""
+    m = METRICS.index(metric)
+    control = np.asarray(cell.arrays["control_patched"], float)[m]
+    difference = control - np.asarray(cell.arrays["baseline"], float)[m]
+    summary = paired_summary(difference, seed=int(group.settings.get("seed", 0)), n_tail=0)
+    centre = float(cell.column("control_delta")[m])
+    return centre, float(summary.ci_low), float(summary.ci_high)

@@ -1,0 +1,327 @@
+"""Carry out a stage's memo entries, each through the store, here or elsewhere.
+
+What enters: a :class:`~phase7.experiment.stages.Stage` and a store. What leaves: per batch the texts,
+tokens and KL that the memo entry holds. The model is loaded, and prompts are captured, only when some
+entry is not in the store yet. A :class:`Unit` is one memo entry that is still to be computed: it can be
+pickled, so that another process computes it into the same store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from phase7.experiment.profile import Engine
+from phase7.experiment.prompts import PromptSet
+from phase7.experiment.stages import ENGINE_VERSION, Batch, Role, Stage
+from phase7.models.files import ModelFiles
+from phase7.store import Store
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.heads import Head, format_heads
+
+if TYPE_CHECKING:
+    from phase7.engine.model.bridge import Model
+    from phase7.engine.patch.capture import Capture
+    from phase7.engine.patch.donors import Donor, DonorSum
+
+Say = Callable[[str], None]
+Format = Literal["raw", "chat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One memo entry and how to compute it: the unit of work.
+
+    Attributes
+    ----------
+    kind : {"capture", "generation", "lens"}
+        The store's stage, and which computation it is.
+    key : dict
+        The store's key.
+    arguments : tuple
+        What the computation takes besides the model and the store.
+    n_tokens : int
+        Tokens it generates, for the progress bar.
+    """
+
+    kind: Literal["capture", "generation", "lens"]
+    key: dict[str, Any]
+    arguments: tuple[Any, ...]
+    n_tokens: int = 0
+
+
+#: Computes units in other threads or processes, into the same store, and yields each when it is there.
+FanOut = Callable[[Sequence[Unit]], Iterator[Unit]]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on the calling thread alone: no bit then depends on the number of processors."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Executor:
+    """One loaded model's work. Loading and capturing wait until a batch needs them.
+
+    Parameters
+    ----------
+    files : ModelFiles
+    engine : Engine
+        Device and dtype.
+    store : Store
+    say : callable
+        Told in a line what takes time.
+    fan_out : callable, optional
+        Computes the units that the store lacks in other threads or processes; without it they are
+        computed here, one after the other.
+    each_step : callable
+        Called before every generated token; what it raises ends the work.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        engine: Engine,
+        store: Store,
+        say: Say,
+        fan_out: FanOut | None = None,
+        each_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._files, self._engine, self._store, self._say = files, engine, store, say
+        self._fan_out, self._each_step = fan_out, each_step
+        self._sums: dict[tuple[str, str, bool], DonorSum] = {}
+        self._means: dict[tuple[str, str, bool], Donor] = {}
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, loaded on first use."""
+        from phase7.engine.model.bridge import load_model
+
+        self._say(f"loading {self._files.name} ({self._files.source})")
+        return load_model(self._files, device=self._engine.device, dtype=self._engine.dtype)
+
+    def twin(self, store: Store, each_step: Callable[[], None]) -> Executor:
+        """An executor with the same weights, for another thread."""
+        other = Executor(self._files, self._engine, store, lambda line: None, each_step=each_step)
+        other.model = self.model.twin()
+        return other
+
+    def run(
+        self, stage: Stage, progress: Callable[[int], object] = lambda n_tokens: None
+    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
+        """Yield every batch with its entry, from the store or computed.
+
+        `progress` is told the number of tokens of each batch that is computed.
+        """
+        batches = list(stage.batches())
+        units = [_generation(stage, batch) for batch in batches]
+        missing = [
+            i for i, u in enumerate(units) if self._fan_out and not self._store.has(u.kind, u.key)
+        ]
+        if missing:
+            self._elsewhere(self._captures(stage, [batches[i] for i in missing]))
+            self._elsewhere([units[i] for i in missing], progress)
+        for batch, unit in zip(batches, units, strict=True):
+            yield batch, self._entry(unit, progress)
+
+    def compute(self, unit: Unit) -> None:
+        """Compute one unit into the store, if it is not there."""
+        if not self._store.has(unit.kind, unit.key):
+            self._entry(unit)
+
+    def lens(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
+        """The tokens that the donor promotes through each head (:mod:`phase7.engine.patch.lens`)."""
+        key = {
+            "engine": ENGINE_VERSION,
+            "model": stage.files.fingerprint,
+            "format": stage.prompt_format,
+            "heads": format_heads(tuple(heads)),
+            "emotion": stage.emotion.digest,
+            "neutral": stage.neutral.digest,
+            "device": self._engine.device,
+            "dtype": self._engine.dtype,
+        }
+        unit = Unit(kind="lens", key=key, arguments=(stage, tuple(heads)))
+        if self._fan_out and not self._store.has(unit.kind, unit.key):
+            prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
+            self._elsewhere(self._capture(p, stage.prompt_format, False) for p in prompts)
+            self._elsewhere([unit])
+        found: dict[str, Any] = self._entry(unit)
+        return found
+
+    def mean_donor(self, prompts: PromptSet, fmt: Format, every: bool) -> Donor:
+        """The mean over all prompts of a set, captured at every query or only at the last."""
+        key = (prompts.digest, fmt, every)
+        if key not in self._means:
+            self._means[key] = self._sum(prompts, fmt, every).mean()
+        return self._means[key]
+
+    def capture(self, prompt: str, fmt: Format, every: bool) -> Capture:
+        """One prompt's activations, from the store or recorded."""
+        from phase7.engine.patch.capture import Capture
+
+        return Capture(**self._entry(self._capture(prompt, fmt, every)))
+
+    def _entry(self, unit: Unit, progress: Callable[[int], object] = lambda n_tokens: None) -> Any:
+        """The unit's entry, from the store or computed here."""
+        recipes: dict[str, Callable[..., Any]] = {
+            "capture": self._record,
+            "generation": self._generate,
+            "lens": self._promoted,
+        }
+
+        def compute() -> Any:
+            with one_thread():
+                value = recipes[unit.kind](*unit.arguments)
+            progress(unit.n_tokens)
+            return value
+
+        return self._store.get(unit.kind, unit.key, compute)
+
+    def _elsewhere(
+        self, units: Iterable[Unit], progress: Callable[[int], object] = lambda n_tokens: None
+    ) -> None:
+        """Have the units that the store lacks computed by the other threads or processes."""
+        lacking = {str(u.key): u for u in units if not self._store.has(u.kind, u.key)}
+        if not lacking or self._fan_out is None:
+            return
+        for unit in self._fan_out(list(lacking.values())):
+            computed, hits = self._store.n_computed, self._store.n_hits
+            computed[unit.kind] = computed.get(unit.kind, 0) + 1
+            if unit.kind != "capture":  # it is read here once, which is no hit
+                hits[unit.kind] = hits.get(unit.kind, 0) - 1
+            progress(unit.n_tokens)
+
+    def _captures(self, stage: Stage, batches: Sequence[Batch]) -> Iterator[Unit]:
+        """The captures that donors of these batches are made of, so that none is recorded twice."""
+        fmt, every = stage.prompt_format, stage.profile.patching.positions == "all"
+        for batch in batches:
+            for role in dict.fromkeys(role for role, _ in batch.patches):
+                kind, emotion = stage.donor_kind(role), stage.emotion.prompts
+                if kind == "paired":
+                    yield self._capture(emotion[batch.prompt_index % len(emotion)], fmt, every)
+                elif kind in ("mean", "neutral", "shuffled"):
+                    for prompt in stage.donor_prompts(role).prompts:
+                        yield self._capture(prompt, fmt, every)
+
+    def _capture(self, prompt: str, fmt: Format, every: bool) -> Unit:
+        key = {
+            "engine": ENGINE_VERSION,
+            "model": self._files.fingerprint,
+            "format": fmt,
+            "prompt": prompt,
+            "queries": "all" if every else "last",
+            "device": self._engine.device,
+            "dtype": self._engine.dtype,
+        }
+        return Unit(kind="capture", key=key, arguments=(prompt, fmt, every))
+
+    def _record(self, prompt: str, fmt: Format, every: bool) -> dict[str, Any]:
+        from phase7.engine.model.tokens import encode
+        from phase7.engine.patch.capture import capture
+
+        got = capture(self.model, encode(self.model, prompt, fmt), all_queries=every)
+        return {"value": got.value, "z": got.z, "pattern": got.pattern}
+
+    def _promoted(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
+        from phase7.engine.patch.lens import promoted_tokens
+
+        emotion = self.mean_donor(stage.emotion, stage.prompt_format, False)
+        neutral = self.mean_donor(stage.neutral, stage.prompt_format, False)
+        return promoted_tokens(self.model, list(heads), emotion, neutral)
+
+    def _sum(self, prompts: PromptSet, fmt: Format, every: bool) -> DonorSum:
+        from phase7.engine.patch.donors import DonorSum
+
+        key = (prompts.digest, fmt, every)
+        if key not in self._sums:
+            self._say(f"recording {len(prompts.prompts)} {prompts.name} prompts")
+            self._sums[key] = DonorSum(self.capture(p, fmt, every) for p in prompts.prompts)
+        return self._sums[key]
+
+    def _donor(self, stage: Stage, role: Role, index: int) -> Donor | None:
+        """The donor of one recipient; None for ``self`` and ``zero``, which need none."""
+        from phase7.engine.patch.donors import single
+
+        kind, fmt = stage.donor_kind(role), stage.prompt_format
+        every = stage.profile.patching.positions == "all"
+        if kind == "mean":
+            return self.mean_donor(stage.emotion, fmt, every)
+        if kind == "paired":
+            partner = stage.emotion.prompts[index % len(stage.emotion.prompts)]
+            return single(self.capture(partner, fmt, every))
+        if kind in ("neutral", "shuffled"):
+            prompts, recipient = stage.donor_prompts(role), stage.neutral.prompts[index]
+            if recipient not in prompts.prompts:
+                return self.mean_donor(prompts, fmt, every)
+            if len(prompts.prompts) < 2:
+                raise UserError(
+                    expected="at least 2 neutral prompts, since the recipient is left out of the mean",
+                    got="1",
+                    where=f"{stage.neutral.path}: control donor {kind}",
+                    remedy="add neutral prompts, or run without a control (--control none)",
+                )
+            own = self.capture(recipient, fmt, every)
+            return self._sum(prompts, fmt, every).mean(without=own)
+        return None
+
+    def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
+        from phase7.engine.decode.loop import generate
+        from phase7.engine.model.tokens import decode, encode
+        from phase7.engine.patch.patching import Patch
+
+        patching, n_new = stage.profile.patching, stage.sampling.max_new_tokens
+        roles = dict.fromkeys(role for role, _ in batch.patches)
+        donors = {role: self._donor(stage, role, batch.prompt_index) for role in roles}
+        patches = [
+            Patch(
+                heads=cell.heads,
+                mode=cell.mode,
+                donor=stage.donor_kind(role) if donors[role] is None else role,
+                positions=patching.positions,
+            )
+            for role, cell in batch.patches
+        ]
+        model = self.model
+        got = generate(
+            model,
+            batch.prompt,
+            encode(model, batch.prompt, stage.prompt_format, n_new_tokens=n_new),
+            patches,
+            donors={role: donor for role, donor in donors.items() if donor is not None},
+            sampling=stage.sampling,
+            use_attn_result=patching.use_attn_result,
+            each_step=self._each_step,
+        )
+
+        def texts(tokens: Any, length: int) -> list[str]:
+            return [decode(model, [t for t in row[:length].tolist() if t >= 0]) for row in tokens]
+
+        return {
+            "baseline_tokens": got.baseline_tokens,
+            "patched_tokens": got.patched_tokens,
+            "texts": {
+                length: {
+                    "baseline": texts(got.baseline_tokens, length),
+                    "patched": [texts(tokens, length) for tokens in got.patched_tokens],
+                }
+                for length in (*stage.lengths, n_new)
+            },
+            "kl_first_token_nats": got.kl_first_token_nats,
+            "n_self_rows": got.n_self_rows,
+            "max_self_logit_gap": got.max_self_logit_gap,
+        }
+
+
+def _generation(stage: Stage, batch: Batch) -> Unit:
+    return Unit(kind="generation", key=batch.key, arguments=(stage, batch), n_tokens=batch.n_tokens)

@@ -1,0 +1,89 @@
+"""The files of a run: where it reads and where it writes.
+
+What enters: a profile's name and folders. What leaves: :class:`Paths`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from phase7.report.write import Format, report_files
+from phase7.vocabulary.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Where a run reads and writes. `report` None: no report; its format None: by its suffix."""
+
+    root: Path
+    store: Path
+    effects: Path
+    plots: Path
+    report: Path | None
+    run_record: Path
+    patching: Callable[[str, str], Path]
+    report_format: Format | None = None
+
+    @property
+    def reports(self) -> list[Path]:
+        """The report's files: Markdown, HTML, both or none."""
+        return [] if self.report is None else report_files(self.report, self.report_format)
+
+    def outputs(self, models: Iterable[str], emotions: Sequence[str]) -> list[Path]:
+        """The files that must exist after a run, plots aside."""
+        pickles = [self.patching(model, emotion) for model in models for emotion in emotions]
+        return [self.effects, *pickles, *self.reports]
+
+
+def require_apart(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
+    """Refuse to write one file twice, over an input, or among the files of an input folder.
+
+    Parameters
+    ----------
+    outputs : sequence of Path
+    inputs : iterable of Path
+        Files and folders that are read.
+
+    Raises
+    ------
+    UserError
+        If two places are the same, whatever they are called.
+    """
+    taken = [Path(os.path.realpath(path)) for path in inputs]
+    for output in outputs:
+        place = Path(os.path.realpath(output))
+        for other in taken:
+            if place == other or (place.parent == other and other.is_dir()):
+                raise UserError(
+                    expected="an output of its own, apart from inputs and other outputs",
+                    got=f"a place that is taken by {other}",
+                    where=str(output),
+                    remedy="choose another path",
+                )
+        taken.append(place)
+
+
+def build_paths(
+    profile_name: str,
+    *,
+    root: Path,
+    store: Path,
+    results: Path,
+    report: Path,
+    report_format: Format | None = None,
+) -> Paths:
+    """The layout of `phase7 build`."""
+    folder = results / profile_name
+    return Paths(
+        root=root,
+        store=store,
+        effects=store / "effects" / f"{profile_name}.nc",
+        plots=folder / "plots",
+        report=report,
+        report_format=report_format,
+        run_record=folder / "run.json",
+        patching=lambda model, emotion: folder / "patching" / f"head_patching_{model}_{emotion}.pkl",
+    )

@@ -1,0 +1,102 @@
+"""Several memo entries at once in this process, each computed on one processor.
+
+What enters: an executor, and the units that the store lacks. What leaves: the entries, in the store.
+Each thread has a twin of the model: the same weights, hooks of its own. Batches side by side are faster
+than all processors at one batch after the other: no processor waits for another within a batch, and
+what Python does between two operations holds up one of them only.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from phase7.run.executor import Executor, Unit, one_thread
+from phase7.store import Store
+
+#: Of every thread.
+NAME = "phase7 batches"
+
+MakeExecutor = Callable[[Store, Callable[[], None]], Executor]
+
+
+class _Stopped(Exception):
+    """Ends what a thread computes when nobody waits for it any more."""
+
+
+class Threads:
+    """Computes one model's units on several threads; a :data:`~phase7.run.executor.FanOut`.
+
+    Parameters
+    ----------
+    make_executor : callable
+        Given a store and what to call at every step, makes the executor whose model the threads share.
+    open_store : callable
+        Opens the run's store once more: its counters belong to one thread.
+    n_threads : int
+    """
+
+    def __init__(
+        self, make_executor: MakeExecutor, open_store: Callable[[], Store], n_threads: int
+    ) -> None:
+        self._stop = threading.Event()
+        self._open_store, self._n_threads = open_store, n_threads
+        self._executors = [make_executor(self._store(), self._go_on)]
+
+    def __call__(self, units: Sequence[Unit]) -> Iterator[Unit]:
+        """Yield each unit when its entry is in the store; the first error ends all threads."""
+        todo, done = deque(units), queue.SimpleQueue[Unit | BaseException]()
+        self._stop.clear()
+        with one_thread():
+            n_threads = min(self._n_threads, len(units))
+            while len(self._executors) < n_threads:
+                self._executors.append(self._executors[0].twin(self._store(), self._go_on))
+            threads = [
+                threading.Thread(target=_work, args=(executor, todo, done), name=NAME)
+                for executor in self._executors[:n_threads]
+            ]
+            try:
+                for thread in threads:
+                    thread.start()
+                for _ in units:
+                    ended = done.get()
+                    if isinstance(ended, BaseException):
+                        raise ended
+                    yield ended
+            finally:
+                self._stop.set()
+                todo.clear()
+                for thread in threads:
+                    if thread.ident is not None:  # started before an interrupt
+                        thread.join()
+
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _store(self) -> Store:
+        store = self._open_store()
+        store.while_waiting = self._go_on
+        return store
+
+
+def _work(executor: Executor, todo: deque[Unit], done: queue.SimpleQueue[Unit | BaseException]) -> None:
+    try:
+        with one_thread():
+            for unit in _taken(todo):
+                executor.compute(unit)
+                done.put(unit)
+    except BaseException as error:  # for whoever waits
+        done.put(error)
+
+
+def _taken(todo: deque[Unit]) -> Iterator[Unit]:
+    """One unit after the other, as long as other threads leave some."""
+    while True:
+        try:
+            unit = todo.popleft()
+        except IndexError:
+            return
+        yield unit

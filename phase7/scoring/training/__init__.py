@@ -1,0 +1,1 @@
+"""How the weights of the embedded scorer are made and measured."""

@@ -1,0 +1,236 @@
+"""Training of the whole scorer from raw data.
+
+What enters: the data folder and a seed.
+What leaves: `weights.safetensors` and `model.json` in the output folder.
+What it refuses: malformed data, by name.
+
+Torch and BLAS run on one thread here, so that the same machine repeats every bit however many cores it
+is given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from phase7.scoring.embedded.politeness import PolitenessModel
+from phase7.scoring.embedded.scorer import EmbeddedScorer, emotion_logits
+from phase7.scoring.embedded.sentiment import (
+    SentimentModel,
+    emotion_sentiment,
+    sentiment_features,
+    vader_scores,
+)
+from phase7.scoring.embedded.text import hash_word, tokenize
+from phase7.scoring.embedded.weights import RECORD_NAME, WEIGHTS_NAME, EmbeddedModel, save_model
+from phase7.scoring.training.calibration import confusion, macro_recall
+from phase7.scoring.training.corpora import Corpora, read_corpora
+from phase7.scoring.training.evaluate import evaluate_emotions, evaluate_generated, measure_speed
+from phase7.scoring.training.train_emotions import (
+    EmotionConfig,
+    EmotionResult,
+    train_emotions,
+    vader_lexicon,
+)
+from phase7.scoring.training.train_heads import (
+    SentimentData,
+    cross_validate_sentiment,
+    featurise_requests,
+    fit_stack,
+    train_politeness,
+)
+from phase7.store import writable_folder, write_bytes, write_text
+from phase7.vocabulary.metrics import GOEMOTIONS_LABELS
+
+Floats = NDArray[np.float64]
+_VADER_NEUTRAL = 0.05
+"""Compound scores nearer to 0 are neutral, by VADER's own documentation."""
+
+
+def train(
+    data: Path,
+    out: Path,
+    seed: int = 0,
+    config: EmotionConfig | None = None,
+    log: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train every part, measure it, and write the files.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with `goemotions/`, `politeness/` and `tweeteval/`.
+    out : Path
+        Where the two files go.
+    seed : int
+    config : EmotionConfig, optional
+    log : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    dict
+        The content of `model.json`.
+
+    Raises
+    ------
+    UserError
+        If the data are missing or malformed, or `out` cannot be written.
+    """
+    begin = time.perf_counter()
+    config = config or EmotionConfig()
+    writable_folder(out)
+    corpora = read_corpora(data)
+    with _one_thread():
+        emotions = train_emotions(corpora.train, corpora.dev, config, seed, log)
+        model, cross_validated = _train_heads(corpora, emotions, seed)
+    log("sentiment and politeness heads trained")
+    with tempfile.TemporaryDirectory() as draft:
+        weights = save_model(model, Path(draft)).read_bytes()
+        record = _measured(EmbeddedScorer(Path(draft)), corpora, emotions)
+    record |= {
+        "seed": seed,
+        "settings": asdict(config),
+        "network_share": emotions.network_share,
+        "thresholds": _by_label(emotions.thresholds),
+        "calibration": {
+            "emotion_slope": _by_label(emotions.slope),
+            "emotion_intercept": _by_label(emotions.intercept),
+            "politeness_slope": model.politeness_slope,
+            "politeness_intercept": model.politeness_intercept,
+        },
+        "cross_validated": cross_validated,
+        "weights_bytes": len(weights),
+    }
+    record["quality"] = quality(record)
+    record["timing"]["training_s"] = round(time.perf_counter() - begin, 1)
+    write_bytes(out / WEIGHTS_NAME, weights)
+    write_text(
+        out / RECORD_NAME,
+        json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n",
+    )
+    return record
+
+
+def quality(record: dict[str, Any]) -> dict[str, float]:
+    """The headline figures, flat, for reports."""
+    validated, polite = record["cross_validated"], record["cross_validated"]["politeness"]
+    figures = {
+        "goemotions_test_macro_f1": record["test"]["macro_f1"],
+        "goemotions_test_macro_auroc": record["test"]["macro_auroc"],
+        "goemotions_test_calibration_error": record["test"]["calibration_error"],
+        "sentiment_tweeteval_macro_recall_cv": validated["sentiment"]["stack"]["macro_recall"],
+        "sentiment_goemotions_test_macro_recall": record["test"]["sentiment"]["macro_recall"],
+        "politeness_wikipedia_accuracy_cv": polite["shipped_recipe"]["wikipedia"]["accuracy"],
+        "politeness_stack_exchange_accuracy_cv": polite["shipped_recipe"]["stack-exchange"]["accuracy"],
+        "generated_sentiment_agreement": record["generated"]["sentiment_agreement"],
+        "generated_emotion_top3_agreement": record["generated"]["emotion_top3_agreement"],
+    }
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Round every float of a JSON tree; NaN becomes None."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, digits)
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, digits) for item in value]
+    return value
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured(scorer: EmbeddedScorer, corpora: Corpora, emotions: EmotionResult) -> dict[str, Any]:
+    """What the weights alone determine, and the speed."""
+    return {
+        "version": scorer.version,
+        "dev": evaluate_emotions(scorer, corpora.dev, emotions.thresholds),
+        "test": evaluate_emotions(scorer, corpora.test, emotions.thresholds),
+        "generated": evaluate_generated(scorer),
+        "timing": {"texts_per_s": round(measure_speed(scorer, corpora.test.texts))},
+    }
+
+
+def _train_heads(
+    corpora: Corpora, emotions: EmotionResult, seed: int
+) -> tuple[EmbeddedModel, dict[str, Any]]:
+    """Fit sentiment and politeness on the calibrated emotions; return all parts and their figures."""
+    words = vader_lexicon()
+    lexicon = _valence_hashes(words, 1), _valence_hashes(words, -1)
+    requests = {name: featurise_requests(corpus, lexicon) for name, corpus in corpora.politeness.items()}
+    polite, calibration, polite_figures = train_politeness(requests, lexicon, seed)
+    draft = _assemble(emotions, polite, calibration, None)
+    analyzer = SentimentIntensityAnalyzer()
+
+    def featurise(texts: list[str], classes: NDArray[np.int64]) -> SentimentData:
+        vader = vader_scores(analyzer, texts)
+        features = sentiment_features(emotion_logits(draft, tokenize(texts)), vader)
+        return SentimentData(features=features, classes=classes)
+
+    tweets = featurise(corpora.tweets.texts, corpora.tweets.classes)
+    dev_classes = emotion_sentiment(corpora.dev.targets, GOEMOTIONS_LABELS)
+    dev = featurise(corpora.dev.texts, dev_classes).rows(np.flatnonzero(dev_classes >= 0))
+    compound = vader_scores(analyzer, corpora.tweets.texts)[:, 3]
+    by_vader = np.select([compound >= _VADER_NEUTRAL, compound <= -_VADER_NEUTRAL], [0, 1], 2)
+    figures = {
+        "sentiment": {
+            "stack": cross_validate_sentiment(tweets, dev, seed=seed),
+            "vader_macro_recall": macro_recall(confusion(tweets.classes, by_vader)),
+        },
+        "politeness": polite_figures,
+    }
+    return _assemble(emotions, polite, calibration, fit_stack(tweets, dev)), figures
+
+
+def _assemble(
+    emotions: EmotionResult,
+    polite: PolitenessModel,
+    calibration: tuple[float, float],
+    sentiment: SentimentModel | None,
+) -> EmbeddedModel:
+    empty = SentimentModel(coefficients=np.zeros((0, 3)), bias=np.zeros(3))
+    return EmbeddedModel(
+        emotion_linear=emotions.linear,
+        emotion_network=emotions.network,
+        network_share=emotions.network_share,
+        slope=emotions.slope,
+        intercept=emotions.intercept,
+        sentiment=sentiment or empty,
+        politeness=polite,
+        politeness_slope=calibration[0],
+        politeness_intercept=calibration[1],
+    )
+
+
+def _valence_hashes(words: dict[str, float], sign: int) -> NDArray[np.uint64]:
+    """Sorted hashes of the words whose valence is at least 1 in the direction `sign`."""
+    chosen = [hash_word(word) for word, valence in words.items() if sign * valence >= 1.0]
+    return np.array(sorted(chosen), dtype=np.uint64)
+
+
+def _by_label(values: Floats) -> dict[str, float]:
+    return dict(zip(GOEMOTIONS_LABELS, values.tolist(), strict=True))

@@ -1,0 +1,84 @@
+"""Heads and the little language that names them.
+
+What enters: a text such as ``"3:5,7:2"``, ``"3:*"``, ``"3:0-5"`` or ``"all"`` and the model's size.
+What leaves: a sorted tuple of distinct :class:`Head`. What it refuses: anything else, by name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from phase7.vocabulary.errors import UserError
+
+_ITEM = re.compile(r"(\d{1,6}):(\*|\d{1,6}(?:-\d{1,6})?)", re.ASCII)
+
+
+class Head(NamedTuple):
+    """One attention head: `layer` and `head`, both counted from 0. Query heads, where they differ."""
+
+    layer: int
+    head: int
+
+    def __str__(self) -> str:
+        return f"{self.layer}:{self.head}"
+
+
+def format_heads(heads: tuple[Head, ...]) -> str:
+    """The spec that names `heads`, e.g. ``"3:5,7:2"``."""
+    return ",".join(str(head) for head in heads)
+
+
+def parse_heads(spec: str, *, n_layers: int, n_heads: int, where: str = "head spec") -> tuple[Head, ...]:
+    """Read a head spec.
+
+    Parameters
+    ----------
+    spec : str
+        Comma-separated items ``layer:head``, ``layer:first-last`` (both included), ``layer:*``;
+        or ``all``. Blanks around items are ignored, repeats are merged.
+    n_layers, n_heads : int
+        The model's size; every named head must exist.
+    where : str
+        What to call the source in an error.
+
+    Returns
+    -------
+    tuple of Head
+        Sorted by layer, then head; never empty.
+
+    Raises
+    ------
+    UserError
+        For an item of another form, or a head that the model does not have.
+    """
+    if spec.strip() == "all":
+        return tuple(Head(layer, head) for layer in range(n_layers) for head in range(n_heads))
+    heads: set[Head] = set()
+    for item in (part.strip() for part in spec.split(",")):
+        match = _ITEM.fullmatch(item)
+        if match is None:
+            raise UserError(
+                expected='items like "3:5", "3:0-5", "3:*", or "all"',
+                got=repr(item[:80]),
+                where=where,
+                remedy='write heads as layer:head, separated by commas, e.g. "3:5,7:2"',
+            )
+        layer, heads_of_layer = int(match[1]), match[2]
+        first, last = _range(heads_of_layer, n_heads)
+        if layer >= n_layers or last >= n_heads or first > last:
+            raise UserError(
+                expected=f"layers 0-{n_layers - 1} and heads 0-{n_heads - 1}",
+                got=repr(item),
+                where=where,
+                remedy="name heads that this model has",
+            )
+        heads.update(Head(layer, head) for head in range(first, last + 1))
+    return tuple(sorted(heads))
+
+
+def _range(text: str, n_heads: int) -> tuple[int, int]:
+    if text == "*":
+        return 0, n_heads - 1
+    first, _, last = text.partition("-")
+    return int(first), int(last or first)

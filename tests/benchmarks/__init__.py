@@ -1,1 +1,0 @@
-"""Speed, measured against named alternatives in one run: `python -m tests.benchmarks`."""

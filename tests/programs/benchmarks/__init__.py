@@ -1,0 +1,1 @@
+"""Speed, measured against named alternatives in one run: `python -m tests.programs.benchmarks`."""

@@ -1,0 +1,207 @@
+"""`docs/performance.md` from the benchmark's record: every number on the page comes from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+RECORD = ROOT / "docs" / "measurements" / "benchmark.json"
+COMMON_NOISE = ROOT / "docs" / "measurements" / "common_noise.json"
+PAGE = ROOT / "docs" / "performance.md"
+
+ARMS = {
+    "a": "phase7: all heads and modes of a prompt as rows of one batch, a batch on each processor",
+    "a_one": "phase7 with one prompt, on one processor",
+    "a_plain": "phase7 without shared layers and rough logits",
+    "b": "transformer-lens, head after head: hooks around `generate` with KV cache, 64 prompts at once",
+    "c": "transformer-lens, one prompt and one head at a time",
+    "d": "transformers' `generate`, as many rows, *no patch*, the same sampling",
+    "d_greedy": "(d′) the same, greedy",
+    "e": "the products with the weights alone, as torch multiplies, every row in every layer",
+    "e_packed": "the same with packed weights",
+}
+#: What the sweep must reach against each arm.
+WANTED = {"b": 5.0, "c": 50.0, "d": 2.0, "d_greedy": 1.4}
+
+
+def render(record: dict[str, Any]) -> str:
+    """The page in Markdown."""
+    parts = [
+        _opening(record),
+        *(_model(name, figures) for name, figures in record["models"].items()),
+        _growth(record),
+        _answer(record),
+        _rest(record),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _opening(record: dict[str, Any]) -> str:
+    machine, packages = record["machine"], record["packages"]
+    return f"""# Performance
+
+Every number on this page is from `docs/measurements/benchmark.json`, written by one run of
+
+```
+tox -e bench          # or: python -m tests.programs.benchmarks
+```
+
+on {record["threads"]} threads of {machine["processor"] or machine["architecture"]} ({machine["n_cpus"]} processors, \
+torch {packages["torch"]}, transformers {packages["transformers"]}, transformer-lens \
+{packages["transformer-lens"]}). Times are disturbed by whatever else a machine does; ratios are taken repeat by
+repeat, {_repeats(record["n_repeats"])}{record.get("note", "")}
+
+## What is compared
+
+A sweep patches every head of a model alone, in as many of the three modes as a batch of 512 rows holds, and \
+generates
+{record["n_tokens"]} tokens for each. All arms have the same model in memory, the same prompts (cut to 20 tokens, so that no arm pays for padding), heads, number of tokens,
+temperature {0.8} and top-p {0.9}; none stops at an end-of-text token. Times are per generated token of one
+*patched* row; phase7's baseline and self-check rows are paid for and not counted. phase7's arms share their noise;
+the libraries' own `generate` draws from torch's global generator, which cannot be shared. Arms (b) to (d′) use all
+processors within each operation, as the libraries do.
+
+The weights of GPT-2 and Pythia-160m are random here: only their sizes are real. How far texts agree, which is
+what the sharing of layers lives on, is another matter with random weights than with real ones (distinct texts among
+the patched ones: {_distinct(record)}), so the figures of SmolLM2, whose weights
+and texts are real, are the ones to go by."""
+
+
+def _distinct(record: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{figures['distinct_texts']:g} of {figures['n_patches']} on {name}"
+        for name, figures in record["models"].items()
+    )
+
+
+def _repeats(n: int) -> str:
+    return "and every arm ran once." if n == 1 else f"and the median of {n} is shown."
+
+
+def _model(name: str, figures: dict[str, Any]) -> str:
+    ms, ratio = figures["ms_per_token"], figures["ratio"]
+    lines = [
+        f"## {name}",
+        "",
+        f"{figures['n_heads']} heads in {figures['n_layers']} layers, {_modes(figures['n_modes'])};"
+        f" {figures['distinct_texts']:g} distinct texts among a prompt's {figures['n_patches']} patched ones.",
+        "",
+        "| arm | | ms per token | × phase7 | wanted |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for arm, what in ARMS.items():
+        label = {
+            "d_greedy": "d′",
+            "a_one": "a, one",
+            "a_plain": "a, plain",
+            "e_packed": "e, packed",
+        }.get(arm, arm)
+        times = f"{ratio[arm]:.2f}" if arm in ratio else f"{ms[arm] / ms['a']:.2f}"
+        wanted = _verdict(ratio[arm], WANTED[arm]) if arm in WANTED else ""
+        lines.append(f"| {label} | {what} | {ms[arm]:.2f} | {times} | {wanted} |")
+    lines += [
+        "",
+        f"{WANTED['b']:g} × (b) is {ms['b'] / WANTED['b']:.2f} ms a token and {WANTED['c']:g} × (c)"
+        f" {ms['c'] / WANTED['c']:.2f}; the packed products alone take {ms['e_packed']:.2f} without shared layers.",
+    ]
+    return "\n".join(lines)
+
+
+def _modes(n: int) -> str:
+    return "one mode" if n == 1 else f"{n} modes"
+
+
+def _verdict(reached: float, wanted: float) -> str:
+    return f"≥ {wanted:g}: {'reached' if reached >= wanted else '*not reached*'}"
+
+
+def _growth(record: dict[str, Any]) -> str:
+    growth = record["growth"]
+    titles = {
+        "heads": "heads patched (SmolLM2, spread over all layers)",
+        "tokens": "tokens generated (SmolLM2, all heads)",
+        "prompts": "prompts (SmolLM2, all heads)",
+        "layers": "layers (GPT-2's width, random weights, 72 heads spread over all layers)",
+    }
+    lines = [
+        "## How the cost grows",
+        "",
+        "Seconds of a sweep in one mode, of one prompt on each processor where prompts are not counted.",
+        "",
+    ]
+    for what, title in titles.items():
+        lines += [*_table(title, growth[what]), ""]
+    lines.append(
+        "A batch has a price of its own, because the weights must be read at every step; beyond it cost is"
+        " proportional to rows. More tokens cost a little more each, since texts part from the baseline and"
+        " share fewer layers. Prompts are batches of their own, one on each processor at a time: one prompt"
+        " alone leaves the others idle."
+    )
+    return "\n".join(lines)
+
+
+def _table(title: str, pairs: Sequence[Sequence[float]]) -> list[str]:
+    return [
+        f"| {title} | {' | '.join(f'{n:g}' for n, _ in pairs)} |",
+        "| --- |" + " ---: |" * len(pairs),
+        f"| seconds | {' | '.join(f'{s:.1f}' for _, s in pairs)} |",
+    ]
+
+
+def _answer(record: dict[str, Any]) -> str:
+    heading = "## Cost of an answer"
+    noise = json.loads(COMMON_NOISE.read_text(encoding="utf-8"))
+    speed = record["models"]["smollm2"]["ratio"]["b"]
+    lines = [
+        heading,
+        "",
+        f"Shared noise gives the same interval from fewer generations (SmolLM2, {noise['n_prompts']} prompts, heads"
+        f" {noise['heads']}; `python -m tests.programs.measurements.common_noise`), and each generation costs less. Time to"
+        " a given half-width of the interval of Δ, against arm (b) with independent noise:",
+        "",
+        "| metric | times fewer generations | × speed | = times faster |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for metric, figures in noise["ratios"].items():
+        fewer = figures["times_fewer_generations"]
+        lines.append(f"| `{metric}` | {fewer:.2f} | {speed:.2f} | {fewer * speed:.1f} |")
+    return "\n".join(lines)
+
+
+def _rest(record: dict[str, Any]) -> str:
+    warm = record["warm"]
+    rebuild = "not measured" if warm["rebuild_s"] is None else f"{warm['rebuild_s']:.1f} s"
+    return f"""## The rest
+
+- Peak memory of a process that sweeps GPT-2's size with 433 rows of {30} tokens: {record["peak_memory_gb"]:.2f} GB; the bound told before such a run: \
+{record["printed_bound_gb"]:.2f} GB.
+- `python -m phase7 build` when quickstart is up to date: {rebuild}.
+- `python -m phase7 --help`: {warm["help_s"]:.2f} s.
+
+## Where the speed comes from
+
+- **The prompt is prefilled once** and its keys and values are stored once for all rows; attention over them is
+  one product for the batch.
+- **What a patch cannot change is shared.** A row patched in layer L has, up to the heads' outputs in L, the
+  activations of every other row with the same tokens so far, so each layer computes one row for each distinct
+  history among the rows not yet patched there, and one for each row that is (`phase7/engine/decode/rows.py`). Under common
+  noise most texts agree with the baseline for long.
+- **Weights are packed once.** A plain product on a CPU lays its weight out anew at every call; phase7's
+  products read a copy that is laid out for the processor (`phase7/engine/model/packed.py`). The arms (b) to (d′) run the
+  libraries as they are.
+- **Most rows' logits are made of their difference to another row's**, in bfloat16 on processors that have it, with a
+  bound on the error; tokens whose order that error could change are compared by their exact logits, and a row that is
+  still not certain gets logits of its own, so the tokens are the same
+  (`phase7/engine/decode/drawing.py`, `phase7/engine/model/rough.py`).
+- **A batch on each processor**, each on one thread, so that none waits for another (`phase7/run/threads.py`).
+- **Finished rows are dropped.**
+- **Top-p without a sort**, noise drawn once for each (prompt, sample, step), distinct texts scored once.
+
+What holds to the bit: with float32 on the processors tested, shared layers, dropped rows, the number of rows, of
+batches at once, and their order change no bit of any row's logits, because a packed product's row depends on nothing else and every other
+product has whole blocks of 16 rows (`tests/properties/test_packed_laws.py`; `tests/properties/test_sharing_laws.py` compares with the plain engine). Rough logits change no token
+(`tests/properties/test_drawing_laws.py`). What holds to rounding only: other processors, devices and dtypes against
+one another."""

@@ -1,0 +1,120 @@
+"""The pages' examples run, their commands parse, and the errors they quote exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import pytest
+import xarray as xr
+
+from phase7.cli.arguments import make_parser
+from phase7.effects import file as effects
+from phase7.experiment.prompts import load_prompts
+from tests.report.synthetic import Spec, tree
+
+REPOSITORY = Path(__file__).parents[2]
+DOCS = REPOSITORY / "docs"
+PAGES = {
+    "README.md": REPOSITORY / "README.md",
+    **{str(p.relative_to(DOCS)): p for p in (*DOCS.glob("*.md"), *DOCS.glob("how-to/*.md"))},
+}
+SMOLLM2 = Spec(
+    model="smollm2", n_layers=30, n_heads=9, target="3:5,7:2", strongest=("21:1", "15:5"), planted=("3:5",),
+    n_discovery=4, n_confirmation=40,
+)  # fmt: skip
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    found = re.findall(
+        r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    return [text for language, text in found if language in languages]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with effects files of the names that the pages use."""
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    effects.write_effects(tree(SMOLLM2), Path("store/effects/quickstart.nc"))
+    small = Spec(planted=("1:2",), seed=3)
+    both = tree(replace(small, model="gpt2"), replace(small, model="pythia-160m"))
+    for path in ("gpt2/gratitude", "pythia-160m/gratitude"):  # the planted head moves politeness too
+        here = both[path].to_dataset()
+        for one in here.data_vars.values():
+            if "metric" in one.dims:
+                one.loc[{"metric": "politeness"}] = one.sel(metric="sentiment_positive").values
+        both[path] = xr.DataTree(here, children=both[path].children)
+    effects.write_effects(both, Path("store/effects/baseline.nc"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "tutorial.md", "how-to/own-metric.md", "how-to/own-scorer.md"]
+)
+def test_the_examples_run(page, folder, capsys):
+    space: dict[str, object] = {}
+    found = blocks(PAGES[page], "python")
+    assert found
+    for block in found:
+        exec(block, space)
+    if page == "tutorial.md":
+        assert len([line for line in found[-1].splitlines() if line.strip()]) <= 6
+        assert re.search(r"1:2 .*1:2 ", capsys.readouterr().out)  # both models' head, in one row
+    if page == "how-to/own-scorer.md":
+        assert space["Please"]().score(["Please!", "no"])["politeness"].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_parse(page):
+    for block in blocks(PAGES[page], "sh", ""):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = line.rpartition("&&")[2].strip()
+            if command.startswith("python -m phase7"):
+                make_parser().parse_args(shlex.split(command, comments=True)[3:])
+
+
+def test_the_check_of_commands_sees_some_and_can_fail():
+    lines = [
+        line for page in PAGES.values() for block in blocks(page, "sh") for line in block.splitlines()
+    ]
+    assert sum(line.startswith("python -m phase7") for line in lines) >= 7
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["build", "--no-such-flag"])
+
+
+def test_prompt_files_shown_are_prompt_files(tmp_path):
+    (shown,) = blocks(PAGES["how-to/own-prompts.md"], "json")
+    path = tmp_path / "joy_prompts.json"
+    path.write_text(shown, encoding="utf-8")
+    assert load_prompts(path).name == "joy" and json.loads(shown)
+
+
+def test_every_quoted_error_is_in_the_source():
+    source = "\n".join(p.read_text(encoding="utf-8") for p in (REPOSITORY / "phase7").rglob("*.py"))
+    quoted = re.findall(
+        r"^\| `expected (.*?)` \|", PAGES["faq.md"].read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(quoted) >= 15
+    assert [text for text in quoted if f'expected="{text}' not in source] == []
+
+
+def test_the_first_two_commands_of_the_readme():
+    first, second = blocks(PAGES["README.md"], "")[:2]
+    assert first == "pip install -e . && python -m phase7 build\n"
+    assert second == "pip install -e '.[test]' && python -m pytest\n"
+
+
+def test_every_page_is_in_the_contents_and_every_link_leads_somewhere():
+    index = PAGES["index.md"].read_text(encoding="utf-8")
+    for name in set(PAGES) - {"README.md", "index.md"}:
+        assert re.search(rf"^{re.escape(name.removesuffix('.md'))}$", index, re.MULTILINE), name
+    for page in PAGES.values():
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            if "://" not in target and page.name not in ("performance.md", "phase7_report.md"):
+                assert (page.parent / target).exists(), (page.name, target)

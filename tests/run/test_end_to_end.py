@@ -1,0 +1,227 @@
+"""`build` from profile to report on a tiny model, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import phase7
+from phase7.cli import main
+from phase7.engine.decode import loop as generation
+from phase7.run import executor as execution
+from phase7.vocabulary.metrics import METRICS
+from tests import tiny
+
+REPOSITORY = Path(__file__).parents[2]
+NEUTRAL = [
+    "The kettle is on the second shelf, beside",
+    "Buses leave at ten past the hour and",
+    "She wrote the number on a card",
+    "The lamp stands near the bank",
+    "The old mill is by the library and",
+    "Ten blue cups are under the shelf",
+]
+EMOTION = ["Thank you so much, I am grateful", "I am so grateful for the lift", "Thank you for the"]
+PROFILE = """
+models = ["model"]
+emotions = ["gratitude"]
+scorers = ["vader", "keywords"]
+[sampling]
+max_new_tokens = 6
+samples = 2
+seed = 5
+[sweep]
+modes = ["result"]
+n_prompts = 2
+max_new_tokens = 4
+[confirm]
+target_heads = "0:1,2:3"
+strongest = 2
+lengths = [1, 3]
+[statistics]
+resamples = 200
+[engine]
+max_rows = 16
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with data, one profile and a tiny model, as the current directory."""
+    (tmp_path / "data" / "profiles").mkdir(parents=True)
+    for name, prompts in (("neutral", NEUTRAL), ("gratitude", EMOTION)):
+        path = tmp_path / "data" / f"{name}_prompts.json"
+        path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
+    shutil.copy(REPOSITORY / "data" / "keywords.toml", tmp_path / "data" / "keywords.toml")
+    (tmp_path / "data" / "profiles" / "small.toml").write_text(PROFILE, encoding="utf-8")
+    tiny.save("llama", tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    tree = phase7.open_effects(path)
+    return {
+        f"{node.path}:{name}": variable.values
+        for node in tree.subtree
+        for name, variable in node.to_dataset(inherit=False).variables.items()
+    }
+
+
+def assert_same_bits(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        assert array.dtype == second[name].dtype, name
+        if array.dtype.kind in "fiu":
+            assert array.tobytes() == second[name].tobytes(), name
+        else:
+            assert array.tolist() == second[name].tolist(), name
+
+
+def build(*options: str) -> int:
+    return main(["build", "small", "--quiet", *options])
+
+
+def test_build_leaves_results_effects_figures_and_report(project, capsys):
+    assert build() == 0
+    effects = project / "store" / "effects" / "small.nc"
+    report = (project / "docs" / "phase7_report.md").read_text(encoding="utf-8")
+    figures = list((project / "results" / "small" / "plots").glob("*.png"))
+    assert figures
+    assert any(figure.name in report for figure in figures)
+    assert "Head Patching設定" in report
+
+    tree = xr.open_datatree(effects)
+    group = tree["model/gratitude"].to_dataset()
+    assert {"layer", "head", "mode", "metric", "prompt"} <= set(group.sizes)
+    assert list(group.metric.values) == list(METRICS)
+    assert json.loads(tree.attrs["provenance"])["self_check"]["failures"] == 0
+    assert json.loads(tree.attrs["provenance"])["self_check"]["max_logit_gap"] == 0.0
+
+    cell = group.sel(layer=2, head=3, mode="v_only")
+    confirmation = (group.split == "confirmation").values
+    expected = (cell.patched - group.baseline).isel(prompt=confirmation).mean("prompt")
+    np.testing.assert_allclose(cell.delta, expected, atol=1e-12)
+    control = (cell.control_patched - group.baseline).isel(prompt=confirmation).mean("prompt")
+    np.testing.assert_allclose(cell.net_delta, cell.delta - control, atol=1e-12)
+    assert np.isnan(group.delta.sel(layer=1, head=0)).all() or group.n_prompts.sel(layer=1, head=0).any()
+    assert not np.isnan(
+        tree["model/gratitude/sweep"].delta.sel(mode="result", metric="sentiment_positive")
+    ).any()
+    assert np.isnan(tree["model/gratitude/sweep"].delta.sel(mode="v_only")).all()
+    assert np.isnan(group.delta.sel(metric="goemotions_joy")).all()
+
+
+def test_the_pickle_opens_without_phase7(project):
+    assert build() == 0
+    path = project / "results" / "small" / "patching" / "head_patching_model_gratitude.pkl"
+    code = (
+        "import sys, pickle; sys.modules['phase7'] = None; sys.modules['torch'] = None\n"
+        f"r = pickle.load(open({str(path)!r}, 'rb'))\n"
+        "print(len(r['cells']), r['settings']['target_heads'], len(r['baseline']['texts']))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
+    ).stdout.split()
+    assert out[1:] == ["0:1,2:3", "3"]
+    result = pickle.loads(path.read_bytes())
+    effects = phase7.open_effects(project / "store" / "effects" / "small.nc")
+    cell = next(c for c in result["cells"] if c["heads"] == "2:3" and c["mode"] == "result")
+    stored = effects["model/gratitude"].to_dataset().sel(layer=2, head=3, mode="result")
+    np.testing.assert_array_equal(cell["statistics"]["net_delta"], stored.net_delta.values)
+    delta = cell["patched_scores"]["emotion"] - result["baseline"]["scores"]
+    np.testing.assert_allclose(delta.mean(axis=1), cell["statistics"]["delta"], atol=1e-12)
+
+
+def test_a_second_build_computes_nothing_and_a_forced_one_gives_the_same_bits(
+    project, capsys, monkeypatch
+):
+    assert build() == 0
+    effects = project / "store" / "effects" / "small.nc"
+    before, stamp = arrays(effects), effects.stat().st_mtime_ns
+    monkeypatch.setattr(generation, "generate", None)  # any generation would fail
+    capsys.readouterr()
+    assert build() == 0
+    assert "nothing to compute" in capsys.readouterr().out
+    assert effects.stat().st_mtime_ns == stamp
+    assert build("--force") == 0
+    assert effects.stat().st_mtime_ns != stamp
+    assert_same_bits(before, arrays(effects))
+
+
+def test_an_interrupted_build_continues_and_gives_the_same_bits(project, monkeypatch):
+    assert build() == 0
+    undisturbed = arrays(project / "store" / "effects" / "small.nc")
+    shutil.rmtree(project / "store")
+    shutil.rmtree(project / "results")
+
+    original, calls = execution.Executor._generate, []
+
+    def failing(self, stage, batch):
+        calls.append(batch)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return original(self, stage, batch)
+
+    monkeypatch.setattr(execution.Executor, "_generate", failing)
+    assert build() == 130
+    assert not (project / "store" / "effects" / "small.nc").exists()
+    assert build() == 0
+    assert len({id(batch) for batch in calls}) == len(calls)
+    assert_same_bits(undisturbed, arrays(project / "store" / "effects" / "small.nc"))
+
+
+def test_changed_outputs_are_written_again(project):
+    assert build() == 0
+    report = project / "docs" / "phase7_report.md"
+    whole = report.read_bytes()
+    report.write_bytes(whole[:100])
+    assert build() == 0
+    assert report.read_bytes() == whole
+
+
+def test_dry_run_tells_the_cost_and_computes_nothing(project, capsys):
+    assert build("--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "12 cells x 2 prompts x 2 donors" in out
+    assert "tokens to generate" in out
+    assert not (project / "store" / "memo").exists()
+
+
+def test_patch_writes_one_result(project, capsys):
+    code = main(
+        ["patch", "--model", "model", "--head-spec", "0:1,2:3",
+         "--neutral-prompts", "data/neutral_prompts.json",
+         "--emotion-prompts", "data/gratitude_prompts.json",
+         "--output", "results/mine/head_patching_model_gratitude.pkl",
+         "--max-tokens", "5", "--temperature", "0.8", "--top-p", "0.9",
+         "--patch-mode", "result", "--scorers", "vader,keywords", "--quiet"]
+    )  # fmt: skip
+    assert code == 0
+    result = pickle.loads((project / "results/mine/head_patching_model_gratitude.pkl").read_bytes())
+    assert [cell["heads"] for cell in result["cells"]] == ["0:1", "0:1,2:3", "2:3"]
+    assert len(result["baseline"]["texts"]) == len(NEUTRAL)
+
+
+def test_a_failed_self_check_stops_the_run(project, monkeypatch, capsys):
+    """Liveness of the check: a self-donor row that is patched otherwise must stop the build."""
+    original = generation.self_checks
+
+    def wrong(patches):
+        return [
+            type(p)(heads=p.heads, mode=p.mode, donor="zero", positions=p.positions)
+            for p in original(patches)
+        ]
+
+    monkeypatch.setattr(generation, "self_checks", wrong)
+    assert build() == 2
+    assert "self-check failed" in capsys.readouterr().err
+    assert not (project / "store" / "effects" / "small.nc").exists()
