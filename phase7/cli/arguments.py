@@ -120,7 +120,8 @@ def _add_build(subparsers: Any) -> None:
 
 
 def _add_patch(subparsers: Any) -> None:
-    from phase7.vocabulary.modes import CONTROL_KINDS, DONOR_KINDS, MODES, POSITIONS
+    from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS
+    from phase7.vocabulary.modes import MODES, POSITIONS
 
     parser = subparsers.add_parser(
         "patch",

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from phase7.experiment.stages import Batch, Cell, Role, Stage
+from phase7.experiment.stages import Batch, Cell, Stage
+from phase7.vocabulary.donors import Role
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 

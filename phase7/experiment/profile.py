@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
 from phase7.store.reading import read_whole
+from phase7.vocabulary.donors import ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
-from phase7.vocabulary.modes import MODES, ControlKind, DonorKind, Mode, Positions
+from phase7.vocabulary.modes import MODES, Mode, Positions
 
 PromptFormat = Literal["auto", "raw", "chat"]
 
@@ -97,7 +98,7 @@ class Confirm:
     head_sets: tuple[str, ...] = ()
     strongest: int = 0
     random_heads: int = 0
-    modes: tuple[Mode, ...] = MODES  # type: ignore[assignment]
+    modes: tuple[Mode, ...] = MODES
     n_prompts: int = 0
     lengths: tuple[int, ...] = (1, 5, 10)
 

@@ -15,14 +15,13 @@ from typing import Any, Literal
 from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
 from phase7.models.files import ModelFiles
+from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL, Choice, Role
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head, format_heads, parse_heads
-from phase7.vocabulary.modes import Mode
+from phase7.vocabulary.modes import POSITION_RECORDS, Mode
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
 ENGINE_VERSION = 4
-
-Role = Literal["emotion", "control"]
 
 
 @dataclass(frozen=True, order=True)
@@ -88,7 +87,7 @@ class Stage:
     @property
     def roles(self) -> tuple[Role, ...]:
         """Donors that run: the emotion's, and the control's where the profile has one."""
-        return ("emotion",) if self.profile.patching.control == "none" else ("emotion", "control")
+        return ("emotion",) if self.profile.patching.control == NO_CONTROL else ("emotion", "control")
 
     @property
     def prompt_format(self) -> Literal["raw", "chat"]:
@@ -110,16 +109,34 @@ class Stage:
                 yield self._batch(index, patches)
 
     def donor_kind(self, role: Role) -> str:
-        """``mean``, ``paired``, ``self``, ``neutral``, ``shuffled`` or ``zero``."""
+        """A name of :data:`phase7.vocabulary.donors.DONOR_RECORDS`."""
         patching = self.profile.patching
         return patching.donor if role == "emotion" else patching.control
 
-    def donor_prompts(self, role: Role) -> PromptSet:
-        """The prompts that a role's mean donor averages over; a recipient among them is left out."""
+    def donor_prompts(self, role: Role, index: int) -> PromptSet | None:
+        """The prompts that a recipient's donor is a mean over; None for a kind that captures nothing.
+
+        A recipient among them is left out of the mean where the kind says so.
+        """
         kind = self.donor_kind(role)
-        if kind == "shuffled":
-            return shuffled_prompts(self.emotion, self.neutral, self.profile.sampling.seed)
-        return self.neutral if kind == "neutral" else self.emotion
+        record = DONOR_RECORDS[kind]
+        if record.prompts is None:
+            return None
+        chosen = record.prompts(
+            Choice(
+                emotion=self.emotion.prompts,
+                neutral=self.neutral.prompts,
+                recipient=index,
+                seed=self.profile.sampling.seed,
+            )
+        )
+        known = (one for one in (self.emotion, self.neutral) if one.prompts == chosen)
+        return next(known, PromptSet(name=kind, path="", prompts=chosen))
+
+    @property
+    def every_query(self) -> bool:
+        """Whether donors are captured at every query of their prompts, not only at the last."""
+        return POSITION_RECORDS[self.profile.patching.positions].from_start
 
     def _room(self) -> int:
         """How many patches fit in a batch beside the baseline and one self-check a mode."""
@@ -170,12 +187,14 @@ class Stage:
         )
 
     def _donor_identity(self, role: Role, index: int) -> dict[str, Any]:
-        kind = self.donor_kind(role)
-        if kind in ("mean", "neutral", "shuffled"):
-            return {"kind": kind, "prompts": self.donor_prompts(role).digest}
-        if kind == "paired":
-            return {"kind": kind, "prompt": self.emotion.prompts[index % len(self.emotion.prompts)]}
-        return {"kind": kind}
+        """What tells a donor from others in keys: its kind and its prompts."""
+        kind, prompts = self.donor_kind(role), self.donor_prompts(role, index)
+        if prompts is None:
+            return {"kind": kind}
+        if DONOR_RECORDS[kind].by_recipient:
+            (prompt,) = prompts.prompts
+            return {"kind": kind, "prompt": prompt}
+        return {"kind": kind, "prompts": prompts.digest}
 
 
 def resolve_format(files: ModelFiles, profile: Profile) -> Literal["raw", "chat"]:
@@ -263,14 +282,6 @@ def random_heads(profile: Profile, files: ModelFiles) -> tuple[Head, ...]:
     pool = [head for head in _parse("all", files, "all") if head not in targets]
     draw = random.Random(f"phase7 random heads {profile.sampling.seed}")
     return tuple(sorted(draw.sample(pool, min(profile.confirm.random_heads, len(pool)))))
-
-
-def shuffled_prompts(emotion: PromptSet, neutral: PromptSet, seed: int) -> PromptSet:
-    """As many prompts as the emotion has, drawn from emotion and neutral prompts together."""
-    union = sorted({*emotion.prompts, *neutral.prompts})
-    draw = random.Random(f"phase7 shuffled prompts {seed}")
-    chosen = draw.sample(union, min(len(emotion.prompts), len(union)))
-    return PromptSet(name="shuffled", path="", prompts=tuple(chosen))
 
 
 def discovery_half(neutral: PromptSet) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ What enters: groups of the report's view, or one Dataset. What leaves: a matplot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,7 @@ def _panel(
 
 
 def _heatmap_title(
-    group: Group, metric: str | None, cells: Sequence[Cell], grids: dict[str, tuple[Floats, Floats]]
+    group: Group, metric: str | None, cells: Sequence[Cell], grids: Mapping[Any, tuple[Floats, Floats]]
 ) -> str:
     stage = "discovery prompts" if group.sweep else "prompts"
     n = max(cell.n_prompts for cell in cells)

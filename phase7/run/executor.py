@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from phase7.experiment.profile import Engine
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.stages import ENGINE_VERSION, Batch, Role, Stage
+from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage
 from phase7.models.files import ModelFiles
 from phase7.store import Store
+from phase7.vocabulary.donors import DONOR_RECORDS, Role
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head, format_heads
 
@@ -204,15 +205,11 @@ class Executor:
 
     def _captures(self, stage: Stage, batches: Sequence[Batch]) -> Iterator[Unit]:
         """The captures that donors of these batches are made of, so that none is recorded twice."""
-        fmt, every = stage.prompt_format, stage.profile.patching.positions == "all"
         for batch in batches:
             for role in dict.fromkeys(role for role, _ in batch.patches):
-                kind, emotion = stage.donor_kind(role), stage.emotion.prompts
-                if kind == "paired":
-                    yield self._capture(emotion[batch.prompt_index % len(emotion)], fmt, every)
-                elif kind in ("mean", "neutral", "shuffled"):
-                    for prompt in stage.donor_prompts(role).prompts:
-                        yield self._capture(prompt, fmt, every)
+                donors = stage.donor_prompts(role, batch.prompt_index)
+                for prompt in () if donors is None else donors.prompts:
+                    yield self._capture(prompt, stage.prompt_format, stage.every_query)
 
     def _capture(self, prompt: str, fmt: Format, every: bool) -> Unit:
         key = {
@@ -250,30 +247,27 @@ class Executor:
         return self._sums[key]
 
     def _donor(self, stage: Stage, role: Role, index: int) -> Donor | None:
-        """The donor of one recipient; None for ``self`` and ``zero``, which need none."""
+        """The donor of one recipient; None for a kind that captures nothing."""
         from phase7.engine.patch.donors import single
 
-        kind, fmt = stage.donor_kind(role), stage.prompt_format
-        every = stage.profile.patching.positions == "all"
-        if kind == "mean":
-            return self.mean_donor(stage.emotion, fmt, every)
-        if kind == "paired":
-            partner = stage.emotion.prompts[index % len(stage.emotion.prompts)]
-            return single(self.capture(partner, fmt, every))
-        if kind in ("neutral", "shuffled"):
-            prompts, recipient = stage.donor_prompts(role), stage.neutral.prompts[index]
-            if recipient not in prompts.prompts:
-                return self.mean_donor(prompts, fmt, every)
-            if len(prompts.prompts) < 2:
-                raise UserError(
-                    expected="at least 2 neutral prompts, since the recipient is left out of the mean",
-                    got="1",
-                    where=f"{stage.neutral.path}: control donor {kind}",
-                    remedy="add neutral prompts, or run without a control (--control none)",
-                )
-            own = self.capture(recipient, fmt, every)
-            return self._sum(prompts, fmt, every).mean(without=own)
-        return None
+        kind, fmt, every = stage.donor_kind(role), stage.prompt_format, stage.every_query
+        record, prompts = DONOR_RECORDS[kind], stage.donor_prompts(role, index)
+        recipient = stage.neutral.prompts[index]
+        if prompts is None:
+            return None
+        if record.by_recipient:
+            return single(self.capture(prompts.prompts[0], fmt, every))
+        if not record.without_recipient or recipient not in prompts.prompts:
+            return self.mean_donor(prompts, fmt, every)
+        if len(prompts.prompts) < 2:
+            raise UserError(
+                expected="at least 2 neutral prompts, since the recipient is left out of the mean",
+                got="1",
+                where=f"{stage.neutral.path}: control donor {kind}",
+                remedy="add neutral prompts, or run without a control (--control none)",
+            )
+        own = self.capture(recipient, fmt, every)
+        return self._sum(prompts, fmt, every).mean(without=own)
 
     def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
         from phase7.engine.decode.loop import generate

@@ -15,6 +15,7 @@ import psutil
 
 from phase7.experiment.profile import Profile
 from phase7.models.files import ModelFiles
+from phase7.vocabulary.modes import POSITION_RECORDS
 
 #: Numbers of rows to choose from: few, so that the choice is the same on most machines.
 LADDER = (32, 64, 128, 256, 512)
@@ -53,7 +54,7 @@ def footprint(files: ModelFiles, profile: Profile) -> Footprint:
     n_context = _first(config, "max_position_embeddings", "n_positions", default=1024)
     n_new = profile.sampling.max_new_tokens
     n_prompt = min(n_context, 512)
-    by_row = profile.patching.positions == "all"
+    by_row = POSITION_RECORDS[profile.patching.positions].from_start
     kept = n_new + (n_prompt if by_row else 0)
     queries = n_prompt if by_row else 1
     floats = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from phase7.engine.decode.loop import generate
+from phase7.engine.decode.loop import generate, step_of
 from phase7.engine.decode.rows import SharedLayers
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.capture import capture
@@ -63,14 +63,14 @@ def test_only_the_named_query_head_changes(model, donor, mode):
         model, [BASELINE, patch], n_samples=1, donors={"emotion": donor}, n_prompt=len(tokens)
     )
     cache, seen = model.new_cache(), {}
-    patcher.at(0, cache, SharedLayers([-1, -1], model.n_layers))
+    step = step_of(cache, first_query=0, rows=SharedLayers([-1, -1], model.n_layers))
     names = [
         (f"blocks.{i}.attn.hook_z", lambda z, hook, i=i: seen.__setitem__(i, z.detach().clone()))
         for i in (layer, layer + 1)
     ]
     with (
         torch.inference_mode(),
-        model.hooked(**patcher.hooks()),
+        model.hooked(patcher.hooks(lambda: step)),
         model.bridge.hooks(fwd_hooks=names),
     ):
         model.bridge(torch.tensor([tokens, tokens]), past_key_values=cache, use_cache=True)

@@ -534,7 +534,7 @@ def test_the_pattern_is_read_where_it_can_be_read_before_z(architecture, site):
     seen = []
     z = {0: lambda tensor, hook: seen.append("z")}
     pattern = {0: lambda tensor, hook: seen.append("pattern")}
-    with torch.inference_mode(), model.hooked(z=z, pattern=pattern):
+    with torch.inference_mode(), model.hooked({"z": z, "pattern": pattern}):
         model.bridge(torch.tensor([[1, 2, 3]]))
     assert seen == ["pattern", "z"]
     with torch.inference_mode():
@@ -560,7 +560,7 @@ def test_output_weight_takes_each_heads_z_to_its_share_of_the_layers_output(arch
     attention = model.bridge.blocks[1].attn.o.original_component
     tap = attention.register_forward_hook(lambda module, args, out: seen.update(out=out.clone()))
     try:
-        with torch.inference_mode(), model.hooked(z={1: lambda z, hook: seen.update(z=z.clone())}):
+        with torch.inference_mode(), model.hooked({"z": {1: lambda z, hook: seen.update(z=z.clone())}}):
             model.bridge(torch.tensor([[5, 17, 300]]))
     finally:
         tap.remove()

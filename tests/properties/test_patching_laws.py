@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7.engine.decode.loop import generate
+from phase7.engine.decode.loop import generate, step_of
 from phase7.engine.decode.rows import SharedLayers
 from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.capture import capture
@@ -87,7 +87,7 @@ def z_of(architecture: str, prompt: str, patch: Patch, donors: dict[str, Donor])
     tokens = encode(model, prompt, "raw")
     patcher = Patcher(model, [BASELINE, patch], n_samples=1, donors=donors, n_prompt=len(tokens))
     cache = model.new_cache()
-    patcher.at(0, cache, SharedLayers([-1, -1], model.n_layers))
+    step = step_of(cache, first_query=0, rows=SharedLayers([-1, -1], model.n_layers))
     seen: dict[int, torch.Tensor] = {}
 
     def note(layer):
@@ -96,7 +96,7 @@ def z_of(architecture: str, prompt: str, patch: Patch, donors: dict[str, Donor])
 
         return hook
 
-    with torch.inference_mode(), model.hooked(**patcher.hooks()):
+    with torch.inference_mode(), model.hooked(patcher.hooks(lambda: step)):
         names = [(f"blocks.{i}.attn.hook_z", note(i)) for i in range(model.n_layers)]
         with model.bridge.hooks(fwd_hooks=names):
             ids = torch.tensor([tokens, tokens])

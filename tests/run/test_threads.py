@@ -51,7 +51,7 @@ def test_a_twin_has_the_same_weights_and_hooks_of_its_own(architecture):
     seen = []
     hook = {0: lambda z, hook: seen.append(len(z))}
     tokens = torch.tensor([[1, 2, 3]])
-    with torch.inference_mode(), model.hooked(z=hook):
+    with torch.inference_mode(), model.hooked({"z": hook}):
         logits = twin.bridge(tokens)
         assert seen == []
         assert torch.equal(model.bridge(tokens), logits)

@@ -21,15 +21,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from phase7.engine.decode.drawing import Drawing
-from phase7.engine.decode.kv_cache import copy_slots, fan_out, shares_layers
+from phase7.engine.decode.kv_cache import copy_slots, fan_out, shares_layers, values_of
 from phase7.engine.decode.rows import Copies, Ints, SharedLayers
 from phase7.engine.model.blocks import ROW_BLOCK, whole_blocks
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.gates import Gate
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import BASELINE, Patch, Patcher
+from phase7.engine.patch.step import Rows, Step
 from phase7.experiment.profile import Sampling
 from phase7.vocabulary.errors import SelfCheckError, UserError
+from phase7.vocabulary.modes import POSITION_RECORDS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +117,7 @@ def generate(
         use_attn_result=use_attn_result,
     )
     loop = _DecodeLoop(model, tokens, whole, sampling, patcher)
-    by_row = any(patch.heads and patch.positions == "all" for patch in whole)
+    by_row = any(patch.heads and POSITION_RECORDS[patch.positions].from_start for patch in whole)
     with _attn_result(model, use_attn_result), model.unembedding_apart() as unembed:
         drawing = Drawing(
             unembed,
@@ -129,7 +131,7 @@ def generate(
         if not by_row:
             # A head's result is computed inside its attention, whose outputs must have a row each.
             loop.prefill_once(tokens, share_layers, share_attention=not use_attn_result)
-        with model.hooked(**patcher.hooks(), rows=loop.rows_at):
+        with model.hooked(patcher.hooks(lambda: loop.running), rows=loop.rows_at):
             if by_row:
                 loop.prefill_by_row(tokens)
             generated = loop.run(drawing, each_step).reshape(len(whole), n_samples, -1)
@@ -143,8 +145,25 @@ def generate(
     )
 
 
+def step_of(cache: Any, *, first_query: int, rows: Rows) -> Step:
+    """A forward pass that continues a cache, as writes read it."""
+    return Step(
+        first_query=first_query,
+        rows=rows,
+        values=lambda layer, slots, kv_heads: values_of(cache.layers[layer], slots, kv_heads),
+    )
+
+
 class _DecodeLoop:
-    """State of one batch's decoding. Rows: patch-major, then sample."""
+    """State of one batch's decoding. Rows: patch-major, then sample.
+
+    Attributes
+    ----------
+    running : Step
+        The forward pass that is running, or ran last.
+    """
+
+    running: Step
 
     def __init__(
         self,
@@ -210,7 +229,6 @@ class _DecodeLoop:
     def prefill_by_row(self, tokens: Sequence[int]) -> None:
         """Run all tokens but the last in every row, under the hooks, which patch them too."""
         if len(tokens) > 1:
-            self._patcher.at(0, self._cache, self._layout)
             self._forward(self._ids(tokens[:-1]).expand(self._n_slots, -1), 0)
 
     def rows_at(self, gate: Gate, layer: int) -> Tensor | None:
@@ -231,11 +249,11 @@ class _DecodeLoop:
 
     def _step(self, step: int) -> Float[Tensor, "slots d_model"]:
         first = self._n_prompt - 1 + step
-        self._patcher.at(first, self._cache, self._layout)
         ids = torch.from_numpy(self._next[self._layout.entering(0)]).to(self._model.device)
         return self._forward(ids[:, None], first)[:, -1]
 
     def _forward(self, ids: Tensor, first: int) -> Tensor:
+        self.running = step_of(self._cache, first_query=first, rows=self._layout)
         positions = torch.arange(first, first + ids.shape[1], device=ids.device)[None]
         states: Tensor = self._model.bridge(
             ids, past_key_values=self._cache, use_cache=True, position_ids=positions

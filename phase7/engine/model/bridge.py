@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from phase7.engine.model.trials import has_plain_head, is_parallel, without_head
 from phase7.models.files import ModelFiles
 from phase7.models.quiet import quiet
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.sites import SiteName, hook_name
 
 PatternSite = Literal["hook_pattern", "attn_dropout"]
 
@@ -134,32 +135,24 @@ class Model:
 
     @contextlib.contextmanager
     def hooked(
-        self,
-        *,
-        z: dict[int, Hook] | None = None,
-        pattern: dict[int, Hook] | None = None,
-        value: dict[int, Hook] | None = None,
-        result: dict[int, Hook] | None = None,
-        rows: Rows | None = None,
+        self, hooks: Mapping[SiteName, Mapping[int, Hook]], *, rows: Rows | None = None
     ) -> Iterator[None]:
-        """Run the enclosed calls with hooks by layer; all are removed at the end.
+        """Run the enclosed calls with hooks by site and layer; all are removed at the end.
 
-        A `pattern` hook only reads; the others may return a replacement. Shapes: `z` [rows,
-        queries, n_heads, d_head]; `pattern` [rows, n_heads, queries, keys]; `value` [rows, queries,
-        n_kv_heads, d_head]; `result` [rows, queries, n_heads, d_model].
+        :data:`phase7.vocabulary.sites.SITES` says what passes at a site, and where a hook may return a
+        replacement.
 
         `rows` gives the rows that pass a gate, in order, or None for all of them: those of the layer
         below that enter a layer (above the first), those of the layer that enter its attention, and
         those of the attention that go on from the heads' outputs. So all of these can have different
         numbers of rows; a parallel MLP has the attention's.
         """
-        sites = {"hook_z": z, "hook_v": value, "hook_result": result}
-        if self.pattern_site == "hook_pattern":
-            sites["hook_pattern"] = pattern
+        patterns = hooks.get("pattern", {})
         named = [
-            (f"blocks.{layer}.attn.{site}", hook)
-            for site, hooks in sites.items()
-            for layer, hook in (hooks or {}).items()
+            (hook_name(site, layer), hook)
+            for site, by_layer in hooks.items()
+            for layer, hook in by_layer.items()
+            if site != "pattern" or self.pattern_site == "hook_pattern"
         ]
         if rows is not None:
             named = [*output_gates(self.n_layers, rows), *named]
@@ -169,7 +162,7 @@ class Model:
                 for handle in input_gates(self.bridge, self.is_parallel, rows):
                     stack.callback(handle.remove)
             if self.pattern_site == "attn_dropout":
-                for layer, hook in (pattern or {}).items():
+                for layer, hook in patterns.items():
                     stack.callback(_tap_dropout(self.bridge, layer, hook).remove)
             yield
 
@@ -351,7 +344,10 @@ def _composes(model: Model) -> bool:
     with (
         quiet(),
         model.hooked(
-            z={i: keep(outputs, i) for i in layers}, pattern={i: keep(patterns, i) for i in layers}
+            {
+                "z": {i: keep(outputs, i) for i in layers},
+                "pattern": {i: keep(patterns, i) for i in layers},
+            }
         ),
     ):
         model.bridge(tokens, past_key_values=cache, use_cache=True)

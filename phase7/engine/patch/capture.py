@@ -16,6 +16,7 @@ from torch import Tensor
 
 from phase7.engine.model.bridge import Model
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.sites import SITES
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,9 +66,13 @@ def capture(model: Model, tokens: Sequence[int], *, all_queries: bool) -> Captur
     with (
         torch.inference_mode(),
         model.hooked(
-            value={i: keep(values, i, query_axis=None) for i in layers},
-            z={i: keep(outputs, i, query_axis=1) for i in layers},
-            pattern={i: keep(patterns, i, query_axis=2) for i in layers},
+            {
+                "value": {i: keep(values, i, query_axis=None) for i in layers},
+                "z": {i: keep(outputs, i, query_axis=SITES["z"].axis("query")) for i in layers},
+                "pattern": {
+                    i: keep(patterns, i, query_axis=SITES["pattern"].axis("query")) for i in layers
+                },
+            }
         ),
     ):
         model.bridge(torch.tensor([list(tokens)], device=model.device))

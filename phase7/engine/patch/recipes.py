@@ -1,0 +1,226 @@
+"""How each mode makes a head's new output: one recipe for each of :mod:`phase7.vocabulary.modes`.
+
+All recipes end in one write, at z (the head's output before W_O) of the named query head alone. Either
+the write replaces z by what the donor holds, or it adds to z a composition of attention and values with
+the donor's part minus the same with the recipient's own, both by one kernel, so that equal inputs cancel
+to exactly 0. That is how the donor `self` changes nothing, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from phase7.engine.patch.donors import Array, Donor
+from phase7.engine.patch.step import Ints, Step
+from phase7.vocabulary.modes import Mode
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Place:
+    """One layer of one forward pass, as recipes see it.
+
+    Attributes
+    ----------
+    layer : int
+    old : float tensor [slots, queries, n_heads, d]
+        What passes at the site that is written.
+    step : Step
+    n_prompt : int
+        Tokens of the recipient prompt.
+    group : int
+        Query heads for each KV head.
+    """
+
+    layer: int
+    old: Float[Tensor, "slots queries heads d"]
+    step: Step
+    n_prompt: int
+    group: int
+
+    @cached_property
+    def queries(self) -> Int[Tensor, queries]:
+        """Index of each query in the pass."""
+        return torch.arange(self.old.shape[1], device=self.old.device)
+
+    @cached_property
+    def positions(self) -> Int[Tensor, queries]:
+        """Absolute position of each query."""
+        return self.queries + self.step.first_query
+
+    @cached_property
+    def offsets(self) -> Int[Tensor, queries]:
+        """Donor offset of each query; generated ones have the last token's, 0."""
+        return (self.n_prompt - 1 - self.positions).clamp(min=0)
+
+    def slots(self, rows: Ints) -> Int[Tensor, N]:
+        """Where rows lie in `old`."""
+        return torch.from_numpy(self.step.rows.slots(self.layer)[rows]).to(self.old.device)
+
+    def attention_slots(self, rows: Ints) -> Int[Tensor, N]:
+        """Where rows lie in patterns and cached values."""
+        return torch.from_numpy(self.step.rows.attention_slots(self.layer)[rows]).to(self.old.device)
+
+    def outputs(self, rows: Ints, heads: Int[Tensor, N]) -> Float[Tensor, "N queries d"]:
+        """What some (row, head) give at the site."""
+        return self.old[self.slots(rows)[:, None], self.queries, heads[:, None]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Write:
+    """What one recipe writes in one layer; entry i of everything is one (row, head).
+
+    Attributes
+    ----------
+    rows : int64 array [N]
+        Rows that are patched.
+    base : int64 array [N]
+        The baseline's row with the same sample, which the donor `self` reads.
+    heads : int64 tensor [N]
+        Query heads.
+    table : float tensor [N, offsets, d] or None
+        What the donor holds, by offset; None for the donor `self`.
+    first, last : int64 tensor [N]
+        First and last patched query, as absolute positions.
+    reach, key_reach : int64 tensor [N]
+        Offsets of queries and of keys that the donor reaches.
+    """
+
+    rows: Ints
+    base: Ints
+    heads: Int[Tensor, N]
+    table: Float[Tensor, "N offsets d"] | None
+    first: Int[Tensor, N]
+    last: Int[Tensor, N]
+    reach: Int[Tensor, N]
+    key_reach: Int[Tensor, N]
+
+    def without(self, rows: Collection[int]) -> Write:
+        """Without the entries of some rows."""
+        kept = ~np.isin(self.rows, list(rows))
+        index = torch.from_numpy(np.flatnonzero(kept)).to(self.heads.device)
+        tensors = ("heads", "first", "last", "reach", "key_reach")
+        return replace(
+            self,
+            rows=self.rows[kept],
+            base=self.base[kept],
+            table=None if self.table is None else self.table[index],
+            **{name: getattr(self, name)[index] for name in tensors},
+        )
+
+    def at(self, offsets: Int[Tensor, M]) -> Float[Tensor, "N M d"]:
+        """The donor at some offsets; beyond its reach whatever, for the caller to leave out."""
+        assert self.table is not None
+        return self.table[:, offsets.clamp(max=self.table.shape[1] - 1)]
+
+
+#: From a write, the place and what passes there now, [N, queries, d], to what shall pass.
+New = Callable[[Write, Place, Tensor], Float[Tensor, "N queries d"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One mode.
+
+    Attributes
+    ----------
+    table : callable
+        (donor, layer, query head, KV head) to what a write needs of the donor: float32 [offsets, d].
+    of_donor : callable
+        New outputs from a write's table.
+    of_self : callable
+        New outputs with the donor `self`: from the baseline's rows of the running batch.
+    composes : bool
+        Whether `of_donor` reads the running attention.
+    self_composes : bool
+        Whether `of_self` does.
+    """
+
+    table: Callable[[Donor, int, int, int], Array]
+    of_donor: New
+    of_self: New
+    composes: bool
+    self_composes: bool
+
+
+def _donor_output(write: Write, place: Place, now: Tensor) -> Float[Tensor, "N queries d"]:
+    """What the donor holds for the query's offset."""
+    return write.at(place.offsets)
+
+
+def _own_output(write: Write, place: Place, now: Tensor) -> Float[Tensor, "N queries d"]:
+    return place.outputs(write.base, write.heads)
+
+
+def _donor_values(write: Write, place: Place, now: Tensor) -> Float[Tensor, "N queries d"]:
+    """The recipient's attention over the donor's values; its own where the donor does not reach."""
+    pattern, own = _running(write.rows, write, place)
+    end = place.step.first_query + pattern.shape[1]
+    keys = torch.arange(end - own.shape[1], end, device=own.device)
+    offsets = (place.n_prompt - 1 - keys).clamp(min=0)
+    inside = offsets < write.key_reach[:, None]
+    values = torch.where(inside[..., None], write.at(offsets), own)
+    return now + (pattern @ values - pattern @ own)
+
+
+def _own_values(write: Write, place: Place, now: Tensor) -> Float[Tensor, "N queries d"]:
+    pattern, own = _running(write.rows, write, place)
+    _, values = _running(write.base, write, place)
+    return now + (pattern @ values - pattern @ own)
+
+
+def _own_attention(write: Write, place: Place, now: Tensor) -> Float[Tensor, "N queries d"]:
+    pattern, own = _running(write.rows, write, place)
+    base_pattern, values = _running(write.base, write, place)
+    return now + (base_pattern @ values - pattern @ own)
+
+
+def _running(rows: Ints, write: Write, place: Place) -> tuple[Tensor, Tensor]:
+    """Attention [N, queries, keys] and values [N, keys, d] of some rows, as they are in this pass."""
+    slots, step = place.attention_slots(rows), place.step
+    pattern = step.patterns[place.layer][slots, write.heads]
+    return pattern, step.values(place.layer, slots, write.heads // place.group)
+
+
+RECIPES: dict[Mode, Recipe] = {
+    "result": Recipe(
+        table=lambda donor, layer, head, kv_head: donor.z[layer, :, head],
+        of_donor=_donor_output,
+        of_self=_own_output,
+        composes=False,
+        self_composes=False,
+    ),
+    "v_only": Recipe(
+        table=lambda donor, layer, head, kv_head: donor.value[layer, :, kv_head],
+        of_donor=_donor_values,
+        of_self=_own_values,
+        composes=True,
+        self_composes=True,
+    ),
+    "pattern_v": Recipe(
+        table=lambda donor, layer, head, kv_head: donor.composed[layer, :, head],
+        of_donor=_donor_output,
+        of_self=_own_attention,
+        composes=False,
+        self_composes=True,
+    ),
+}
+
+
+def recipe_of(mode: str) -> Recipe:
+    """The recipe of a mode.
+
+    Raises
+    ------
+    NotImplementedError
+        For a mode that has none: it is never computed as another.
+    """
+    if mode not in RECIPES:
+        raise NotImplementedError(f"no recipe for the patch mode {mode!r}")
+    return RECIPES[mode]

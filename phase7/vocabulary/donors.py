@@ -1,0 +1,98 @@
+"""Where activations come from: donor and control kinds, as one table.
+
+A kind says which prompts it is a mean over, or that it needs none. Plan, keys, executor and labels read
+this table, so a new kind is one record here.
+"""
+
+from __future__ import annotations
+
+import random
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+#: What the emotion's patch and the control's patch of a cell are called in keys and arrays.
+Role = Literal["emotion", "control"]
+DonorKind = Literal["mean", "paired", "self", "neutral", "zero"]
+ControlKind = Literal["neutral", "shuffled", "none"]
+
+Prompts = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a kind may choose its prompts from.
+
+    Attributes
+    ----------
+    emotion, neutral : tuple of str
+        All prompts of the two files.
+    recipient : int
+        Index of the neutral prompt that is patched.
+    seed : int
+        The profile's.
+    """
+
+    emotion: Prompts
+    neutral: Prompts
+    recipient: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DonorRecord:
+    """One kind of donor.
+
+    Attributes
+    ----------
+    prompts : callable or None
+        The prompts it is a mean over; None for a kind that captures nothing.
+    by_recipient : bool
+        Whether every recipient has a prompt of its own, whose text then identifies the donor; else all
+        recipients share the prompts, whose digest does.
+    without_recipient : bool
+        Whether a recipient that is among the prompts is left out of the mean.
+    long_name : str
+        For labels, e.g. "neutral donor".
+    """
+
+    prompts: Callable[[Choice], Prompts] | None = None
+    by_recipient: bool = False
+    without_recipient: bool = False
+    long_name: str
+
+
+def _shuffled(choice: Choice) -> Prompts:
+    """As many prompts as the emotion has, drawn from emotion and neutral prompts together."""
+    union = sorted({*choice.emotion, *choice.neutral})
+    draw = random.Random(f"phase7 shuffled prompts {choice.seed}")
+    return tuple(draw.sample(union, min(len(choice.emotion), len(union))))
+
+
+DONOR_RECORDS: Mapping[str, DonorRecord] = MappingProxyType(
+    {
+        "mean": DonorRecord(
+            prompts=lambda choice: choice.emotion, long_name="mean over the emotion prompts"
+        ),
+        "paired": DonorRecord(
+            prompts=lambda choice: (choice.emotion[choice.recipient % len(choice.emotion)],),
+            by_recipient=True,
+            long_name="one emotion prompt for each recipient",
+        ),
+        "self": DonorRecord(long_name="the recipient's own activations"),
+        "neutral": DonorRecord(
+            prompts=lambda choice: choice.neutral, without_recipient=True, long_name="neutral donor"
+        ),
+        "shuffled": DonorRecord(
+            prompts=_shuffled, without_recipient=True, long_name="donor of shuffled prompts"
+        ),
+        "zero": DonorRecord(long_name="zeros"),
+    }
+)
+DONOR_KINDS: tuple[str, ...] = typing.get_args(DonorKind)
+CONTROL_KINDS: tuple[str, ...] = typing.get_args(ControlKind)
+
+#: The control kind that means: run no control.
+NO_CONTROL = "none"

@@ -1,0 +1,56 @@
+"""Where a running model can be read and written, as one table.
+
+A site is a hook of the bridge in every layer, with the axes of the tensor that passes there. What the
+engine captures and patches names a site; the hook's name and the meaning of its axes stand here only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+SiteName = Literal["z", "value", "pattern", "result"]
+
+#: `head` counts query heads, `kv_head` key and value heads, which are fewer in grouped-query models.
+Axis = Literal["row", "query", "key", "head", "kv_head", "d_head", "d_model"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One place in every layer.
+
+    Attributes
+    ----------
+    hook : str
+        Name of the bridge's hook, below ``blocks.<layer>.``.
+    axes : tuple of str
+        Of its tensor, in order.
+    writable : bool
+        Whether what a hook returns there takes the place of what passed. A pattern can only be read:
+        some architectures ignore what is written to it.
+    """
+
+    hook: str
+    axes: tuple[Axis, ...]
+    writable: bool = True
+
+    def axis(self, name: Axis) -> int:
+        """Place of an axis."""
+        return self.axes.index(name)
+
+
+SITES: Mapping[SiteName, Site] = MappingProxyType(
+    {
+        "z": Site(hook="attn.hook_z", axes=("row", "query", "head", "d_head")),
+        "value": Site(hook="attn.hook_v", axes=("row", "query", "kv_head", "d_head")),
+        "pattern": Site(hook="attn.hook_pattern", axes=("row", "head", "query", "key"), writable=False),
+        "result": Site(hook="attn.hook_result", axes=("row", "query", "head", "d_model")),
+    }
+)
+
+
+def hook_name(site: SiteName, layer: int) -> str:
+    """The bridge's name of a site in one layer."""
+    return f"blocks.{layer}.{SITES[site].hook}"

@@ -1,0 +1,94 @@
+"""The tables of modes, donors and sites: complete, and held by the code that carries them out."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import replace
+
+import pytest
+import torch
+
+from phase7.engine.decode.loop import generate
+from phase7.engine.model.tokens import encode
+from phase7.engine.patch import patching, recipes
+from phase7.engine.patch.patching import Patch
+from phase7.experiment.profile import Sampling
+from phase7.vocabulary import donors, modes
+from phase7.vocabulary.heads import Head
+from phase7.vocabulary.sites import SITES, hook_name
+from tests import tiny
+
+
+def test_every_mode_has_a_record_and_a_recipe():
+    assert modes.MODES == tuple(modes.MODE_RECORDS) == typing.get_args(modes.Mode)
+    assert set(recipes.RECIPES) == set(modes.MODES)
+
+
+def test_what_a_recipe_reads_agrees_with_its_mode():
+    for mode, record in modes.MODE_RECORDS.items():
+        recipe = recipes.RECIPES[mode]
+        assert recipe.self_composes == record.reads_pattern
+        assert recipe.composes == (record.pattern == "recipient")
+
+
+def test_a_mode_without_a_recipe_is_an_error_and_never_another_mode(monkeypatch):
+    """A name that is only added to the table is refused where it would be computed."""
+    invented = {**modes.MODE_RECORDS, "k_only": replace(modes.MODE_RECORDS["result"])}
+    monkeypatch.setattr(patching, "MODE_RECORDS", invented)
+    model = tiny.load("gpt2")
+    patches = [Patch(heads=(Head(1, 2),), mode="k_only", donor="zero")]
+    tokens = encode(model, "One two.", "raw")
+
+    def run(patch):
+        return generate(
+            model, "One two.", tokens, [patch], donors={}, sampling=Sampling(max_new_tokens=2)
+        )
+
+    with pytest.raises(NotImplementedError, match="no recipe for the patch mode 'k_only'"):
+        run(patches[0])
+    assert run(replace(patches[0], mode="result")).n_self_rows  # the same call runs for a mode that is
+
+
+def test_every_kind_has_a_record_and_every_record_a_use():
+    assert modes.POSITIONS == tuple(modes.POSITION_RECORDS) == typing.get_args(modes.Positions)
+    named = {*donors.DONOR_KINDS, *donors.CONTROL_KINDS} - {donors.NO_CONTROL}
+    assert named == set(donors.DONOR_RECORDS)
+    assert donors.NO_CONTROL in donors.CONTROL_KINDS
+
+
+def test_a_kind_chooses_prompts_that_exist_and_one_only_where_it_says_so():
+    choice = donors.Choice(emotion=("a", "b", "c"), neutral=("d", "e"), recipient=1, seed=3)
+    for kind, record in donors.DONOR_RECORDS.items():
+        if record.prompts is None:
+            assert kind in ("self", "zero")
+            continue
+        chosen = record.prompts(choice)
+        assert chosen and set(chosen) <= {*choice.emotion, *choice.neutral}
+        other = record.prompts(replace(choice, recipient=0))
+        assert (other != chosen) == record.by_recipient
+        assert not record.by_recipient or len(chosen) == 1
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_what_passes_at_a_site_has_the_axes_of_the_table(architecture):
+    model = tiny.load(architecture)
+    n_rows, n_queries = 2, 5
+    sizes = {
+        "row": n_rows,
+        "query": n_queries,
+        "key": n_queries,
+        "head": model.n_heads,
+        "kv_head": model.n_kv_heads,
+        "d_head": model.d_head,
+        "d_model": model.bridge.cfg.d_model,
+    }
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def note(site):
+        return {1: lambda tensor, hook: seen.update({site: tuple(tensor.shape)})}
+
+    sites = [site for site in SITES if site != "result"]  # it fires only where it is asked for
+    with torch.inference_mode(), model.hooked({site: note(site) for site in sites}):
+        model.bridge(torch.ones((n_rows, n_queries), dtype=torch.long))
+    assert seen == {site: tuple(sizes[axis] for axis in SITES[site].axes) for site in sites}
+    assert hook_name("z", 1) == "blocks.1.attn.hook_z"
