@@ -1,11 +1,13 @@
 """Decode one prompt's baseline and all its patches together, as rows of one batch.
 
-What enters: a prompt, patches, donors, sampling. What leaves: :class:`Continuations`. The prompt is
-prefilled once and fanned out; every step decodes all rows with the KV cache under the patcher's hooks
-and draws with the shared noise (:mod:`phase7.engine.decode.drawing`). The first rows are the baseline;
-at the end of the batch, for each mode used, one row per sample patches every head in the plan with the
-baseline's own activations, and must reproduce it. Layers that a patch cannot change are shared
-(:mod:`phase7.engine.decode.rows`).
+The prompt is prefilled once and fanned out; every step decodes all rows with the KV cache under the
+patcher's hooks and draws with the shared noise (:mod:`phase7.engine.decode.drawing`). The first rows are
+the baseline. At the end of the batch, for each mode used, one row per sample patches every head in the
+plan with the baseline's own activations, and must reproduce it. Layers that a patch cannot change are
+computed once for all rows that agree so far (:mod:`phase7.engine.decode.rows`).
+
+A change here that gives other tokens for the same plan needs another
+:data:`phase7.experiment.stages.ENGINE_VERSION`.
 """
 
 from __future__ import annotations
@@ -92,12 +94,9 @@ def generate(
         At least one.
     donors : mapping of str to Donor
         Every donor the patches name, but for ``self`` and ``zero``.
-    share_layers : bool
-        Compute the layers below a patch once for all rows with the same tokens so far. False
-        computes every row in every layer, which changes the time and not the tokens.
-    rough_logits : bool
-        Draw from rough logits where their error cannot matter, if the model has them. False makes every
-        row's own, which changes the time and not the tokens.
+    share_layers, rough_logits : bool
+        Compute the layers below a patch once for all rows with the same tokens so far; draw from rough
+        logits where their error cannot matter. False changes the time and not the tokens.
     each_step : callable
         Called before every generated token; what it raises ends the batch.
 
@@ -106,40 +105,36 @@ def generate(
     SelfCheckError
         If a self-donor row differs from its baseline in one token.
     """
-    checks, n_samples = self_checks(patches), sampling.samples
-    whole = [BASELINE, *patches, *checks]
-    patcher = Patcher(
-        model,
-        whole,
-        n_samples=n_samples,
-        donors=donors,
-        n_prompt=len(tokens),
-        use_attn_result=use_attn_result,
-    )
-    loop = _DecodeLoop(model, tokens, whole, sampling, patcher)
-    by_row = any(patch.heads and POSITION_RECORDS[patch.positions].from_start for patch in whole)
+    checks = self_checks(patches)
+    loop = _DecodeLoop(model, tokens, [BASELINE, *patches, *checks], donors, sampling, use_attn_result)
     with _attn_result(model, use_attn_result), model.unembedding_apart() as unembed:
         drawing = Drawing(
             unembed,
             model.rough if rough_logits else None,
             prompt=prompt,
             sampling=sampling,
-            n_rows=len(whole) * n_samples,
-            n_checks=len(checks) * n_samples,
+            n_rows=loop.n_rows,
+            n_checks=len(checks) * sampling.samples,
             row_block=model.row_block,
         )
-        if not by_row:
-            # A head's result is computed inside its attention, whose outputs must have a row each.
-            loop.prefill_once(tokens, share_layers, share_attention=not use_attn_result)
-        with model.hooked(patcher.hooks(lambda: loop.running), rows=loop.rows_at):
-            if by_row:
-                loop.prefill_by_row(tokens)
-            generated = loop.run(drawing, each_step).reshape(len(whole), n_samples, -1)
-    _compare(generated[0], generated[-len(checks) :], checks)
+        generated = loop.run(drawing, each_step, share_layers=share_layers)
+    return _continuations(generated, drawing, checks, sampling.samples)
+
+
+def _continuations(
+    generated: np.ndarray[Any, np.dtype[np.int32]],
+    drawing: Drawing,
+    checks: Sequence[Patch],
+    n_samples: int,
+) -> Continuations:
+    """Take the rows apart again, after the last ones have passed the self-check."""
+    by_patch = generated.reshape(-1, n_samples, generated.shape[-1])
+    n_patches = len(by_patch) - 1 - len(checks)
+    _compare(by_patch[0], by_patch[1 + n_patches :], checks)
     return Continuations(
-        baseline_tokens=generated[0],
-        patched_tokens=generated[1 : 1 + len(patches)],
-        kl_first_token_nats=drawing.kl_first_token[1 : 1 + len(patches)],
+        baseline_tokens=by_patch[0],
+        patched_tokens=by_patch[1 : 1 + n_patches],
+        kl_first_token_nats=drawing.kl_first_token[1 : 1 + n_patches],
         n_self_rows=len(checks) * n_samples,
         max_self_logit_gap=drawing.max_self_logit_gap,
     )
@@ -159,6 +154,7 @@ class _DecodeLoop:
 
     Attributes
     ----------
+    n_rows : int
     running : Step
         The forward pass that is running, or ran last.
     """
@@ -170,27 +166,47 @@ class _DecodeLoop:
         model: Model,
         tokens: Sequence[int],
         patches: Sequence[Patch],
+        donors: Mapping[str, Donor],
         sampling: Sampling,
-        patcher: Patcher,
+        use_attn_result: bool,
     ) -> None:
-        self._model, self._sampling, self._patcher = model, sampling, patcher
+        self._model, self._tokens, self._sampling = model, tokens, sampling
         self._patches, self._n_prompt = patches, len(tokens)
-        self._n_rows = len(patches) * sampling.samples
+        self._use_attn_result = use_attn_result
+        self._patcher = Patcher(
+            model,
+            patches,
+            n_samples=sampling.samples,
+            donors=donors,
+            n_prompt=len(tokens),
+            use_attn_result=use_attn_result,
+        )
+        self.n_rows = len(patches) * sampling.samples
         self._eos = sorted(model.eos_ids)
         self._cache = model.new_cache()
-        self._n_slots = whole_blocks(self._n_rows, model.row_block)
-        self._layout = SharedLayers([-1] * self._n_rows, model.n_layers, model.row_block)
+        self._n_slots = whole_blocks(self.n_rows, model.row_block)
+        self._layout = SharedLayers([-1] * self.n_rows, model.n_layers, model.row_block)
         self._can_drop = False
-        self._next = np.full(self._n_rows, tokens[-1], dtype=np.int64)
+        self._next = np.full(self.n_rows, tokens[-1], dtype=np.int64)
 
     def run(
+        self, drawing: Drawing, each_step: Callable[[], object], *, share_layers: bool
+    ) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Prefill and decode; int32 [n_rows, max_new_tokens], -1 from the end-of-text token on."""
+        by_row = any(p.heads and POSITION_RECORDS[p.positions].from_start for p in self._patches)
+        if not by_row:
+            self._prefill_once(share_layers)
+        with self._model.hooked(self._patcher.hooks(lambda: self.running), rows=self._rows_at):
+            if by_row:
+                self._prefill_by_row()
+            return self._decode(drawing, each_step)
+
+    def _decode(
         self, drawing: Drawing, each_step: Callable[[], object]
     ) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Decode to the end; int32 [n_rows, max_new_tokens], -1 from the end-of-text token on."""
-        sampling = self._sampling
-        generated = np.full((self._n_rows, sampling.max_new_tokens), -1, dtype=np.int32)
-        alive, ended = np.arange(self._n_rows), np.empty(0, dtype=np.int64)
-        for step in range(sampling.max_new_tokens):
+        generated = np.full((self.n_rows, self._sampling.max_new_tokens), -1, dtype=np.int32)
+        alive, ended = np.arange(self.n_rows), np.empty(0, dtype=np.int64)
+        for step in range(self._sampling.max_new_tokens):
             each_step()
             states = self._step(step)
             slots = self._layout.slots(self._model.n_layers - 1)
@@ -210,28 +226,31 @@ class _DecodeLoop:
             self._copy(self._layout.extend(self._next))
         return generated
 
-    def prefill_once(self, tokens: Sequence[int], share_layers: bool, share_attention: bool) -> None:
+    def _prefill_once(self, share_layers: bool) -> None:
         """Run all tokens but the last once, without hooks; all rows then share their cache."""
-        if len(tokens) == 1:
+        if self._n_prompt == 1:
             return
-        self._forward(self._ids(tokens[:-1]), 0)
+        self._forward(self._ids(self._tokens[:-1]), 0)
         self._can_drop = shares_layers(self._cache)
         if share_layers and self._can_drop:
             n_layers = self._model.n_layers
             first = [min((h.layer for h in p.heads), default=n_layers) for p in self._patches]
-            rows = np.repeat(first, self._sampling.samples)
             self._layout = SharedLayers(
-                rows, n_layers, self._model.row_block, share_attention=share_attention
+                np.repeat(first, self._sampling.samples),
+                n_layers,
+                self._model.row_block,
+                # A head's result is computed inside its attention, whose outputs must have a row each.
+                share_attention=not self._use_attn_result,
             )
         n_new = self._sampling.max_new_tokens
         fan_out(self._cache, n_slots=self._n_slots, n_new=n_new, buffers=self._model.buffers)
 
-    def prefill_by_row(self, tokens: Sequence[int]) -> None:
+    def _prefill_by_row(self) -> None:
         """Run all tokens but the last in every row, under the hooks, which patch them too."""
-        if len(tokens) > 1:
-            self._forward(self._ids(tokens[:-1]).expand(self._n_slots, -1), 0)
+        if self._n_prompt > 1:
+            self._forward(self._ids(self._tokens[:-1]).expand(self._n_slots, -1), 0)
 
-    def rows_at(self, gate: Gate, layer: int) -> Tensor | None:
+    def _rows_at(self, gate: Gate, layer: int) -> Tensor | None:
         """For `Model.hooked`: which rows pass a gate of a layer; None for all as they are."""
         layout = self._layout
         if gate == "layer":
