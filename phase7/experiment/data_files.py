@@ -1,9 +1,8 @@
 """Where the files under ``data/`` are: the user's own, or those that the package carries.
 
-What enters: a path as a profile or a flag names it. What leaves: the file to read. A path that exists is
-taken as it is; ``data/...`` that does not is looked up among the prompts, profiles and keyword families
-that come with phase7, so that an installed package works in an empty folder. What it refuses: nothing;
-a path that is found nowhere is handed back, and whoever reads it says so.
+A path that exists is taken as it is. ``data/...`` that does not exist is looked up among the prompts,
+profiles and keyword families that come with phase7, so that an installed package works in an empty
+folder. A path that is found nowhere is handed back, and whoever opens it reports the error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a run is: frozen records, and the TOML profile that maps onto them.
+"""The configuration of a run: frozen records, and the TOML profile that maps onto them.
 
-What enters: a TOML file. What leaves: a :class:`Profile`. What it refuses: an unknown key, a value of
-another type or out of range; each is named with its place in the file.
+An unknown key, a value of another type and a value out of range are refused, each with its place in the
+file.
 """
 
 from __future__ import annotations

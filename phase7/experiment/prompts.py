@@ -1,8 +1,7 @@
-"""Prompt files.
+"""Prompt files: JSON of the form ``{"prompts": ["...", ...]}``, read and checked.
 
-What enters: the path of a JSON file of the form ``{"prompts": ["...", ...]}``.
-What leaves: a :class:`PromptSet`. What it refuses: another form, no prompts, an empty prompt,
-a prompt that occurs twice.
+Another form, an empty list, an empty prompt and a prompt that occurs twice are refused: a repeated
+prompt would count twice in every mean and every test.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What a run will generate, without generating it: stages, batches and their keys.
+"""The plan of a run: its stages, their batches, and the key and cost of each batch.
 
-What enters: a profile, prompt sets and a model's facts. What leaves: :class:`Stage` objects whose
-batches know their memo keys and their cost, so that a dry run and a finished run need no model.
-Nothing here imports torch.
+Everything here follows from the profile, the prompts and a few facts about the model's files, so a dry
+run and a finished run load no model. What a memo key holds is decided here and nowhere else.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Carry out a stage's memo entries, each through the store, here or elsewhere.
 
-What enters: a :class:`~phase7.experiment.stages.Stage` and a store. What leaves: per batch the texts,
-tokens and KL that the memo entry holds. The model is loaded, and prompts are captured, only when some
-entry is not in the store yet. A :class:`Unit` is one memo entry that is still to be computed: it can be
-pickled, so that another process computes it into the same store.
+The model is loaded, and prompts are captured, only when some entry is not in the store yet. A
+:class:`Unit` is one memo entry that is still to be computed; it can be pickled, so that another process
+computes it into the same store.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ class Executor:
         Device and dtype.
     store : Store
     say : callable
-        Told in a line what takes time.
+        Called with one line before anything slow.
     fan_out : callable, optional
         Computes the units that the store lacks in other threads or processes; without it they are
         computed here, one after the other.

@@ -1,7 +1,7 @@
-"""Errors a user can act on.
+"""Errors that a user can act on.
 
-What enters: the facts of one mistake (what was expected, what came, where, and what to do).
-What leaves: an exception whose text is one line. The command line prints it and exits with code 2.
+Each says what was expected, what came, where, and what to do, in one line. The command line prints that
+line and exits with code 2; anything else that reaches the user is a bug.
 """
 
 from __future__ import annotations

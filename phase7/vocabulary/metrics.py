@@ -1,6 +1,6 @@
 """The names of the 35 metrics, in the order of every table and array.
 
-Nothing enters. What leaves: constants. Scorers, effects, report and plots share them.
+Scorers, effects, findings and figures all read this order from here.
 """
 
 from __future__ import annotations

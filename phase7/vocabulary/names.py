@@ -1,7 +1,7 @@
-"""Names that are safe as a file's, a netCDF group's and a line on a terminal.
+"""Names that are safe for a file, a netCDF group and a line on a terminal.
 
-What enters: any text. What leaves: letters, digits, ``.``, ``_`` and ``-``; and a refusal of
-two results that would have the same one.
+Only letters, digits, ``.``, ``_`` and ``-`` are kept. Two results that would end up with the same name
+are refused, since the second would overwrite the first.
 """
 
 from __future__ import annotations

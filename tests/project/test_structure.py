@@ -94,6 +94,17 @@ def test_a_module_imports_from_rooms_before_its_own_only(module):
     assert wrong == []
 
 
+#: The rooms inside the engine, in order; `models` are files, `model` is what was loaded from them.
+ENGINE = ("model", "patch", "decode")
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("phase7.engine.")])
+def test_the_engine_has_an_order_of_its_own(module):
+    here = ENGINE.index(module.split(".")[2])
+    inside = [t.split(".")[2] for t in own_imports(module) if t.startswith("phase7.engine.")]
+    assert all(ENGINE.index(room) <= here for room in inside)
+
+
 def test_the_law_above_sees_imports_and_can_fail():
     """Liveness: it judges many imports, those inside functions too, and refuses the other way."""
     pairs = [(m, t) for m in MODULES if m != "phase7" for t in own_imports(m) - {"phase7"}]

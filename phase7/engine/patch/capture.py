@@ -1,6 +1,5 @@
 """Record what every head did on one prompt.
 
-What enters: a model and the prompt's tokens. What leaves: a :class:`Capture` of NumPy arrays.
 A prompt runs alone, in a batch of one, so that its numbers do not depend on other prompts.
 """
 

@@ -1,7 +1,8 @@
-"""What is transplanted: averages of captures, aligned at the prompts' last tokens.
+"""What is transplanted: averages of captures, aligned at the last token of each prompt.
 
-What enters: captures. What leaves: a :class:`Donor` of arrays indexed by offset, offset 0 being the
-last token. What it refuses: an average over nothing, a recipe that needs a pattern where none was read.
+Prompts differ in length, so arrays are indexed by offset from the end, offset 0 being the last token,
+and every offset averages the prompts that reach it. A mean over no captures is an error, and so is
+composing attention and values where no pattern was captured.
 """
 
 from __future__ import annotations

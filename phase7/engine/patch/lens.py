@@ -1,9 +1,8 @@
-"""What a head's emotional output says in the vocabulary.
+"""Which tokens a head's emotional output promotes directly.
 
-What enters: a model, heads, and the mean donors of emotion and neutral prompts. What leaves: for each
-head the tokens that W_U · W_O (z̄_emotion - z̄_neutral) raises and lowers most, at the last token. This is
-the direct path only (logit lens without the final normalisation): a lead for an OV analysis, not a
-measurement of the text.
+For each head, the tokens that W_U · W_O (z̄_emotion - z̄_neutral) raises and lowers most at the last
+token. This is the direct path only (a logit lens without the final normalisation): a lead for an OV
+analysis, not a measurement of the text.
 """
 
 from __future__ import annotations
