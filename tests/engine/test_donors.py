@@ -12,6 +12,7 @@ from phase7.engine.model.tokens import encode
 from phase7.engine.patch.capture import Capture, capture
 from phase7.engine.patch.donors import DonorSum, single
 from tests import tiny
+from tests.by_hand import direct_mean
 
 LAW = settings(max_examples=30, deadline=None, derandomize=True)
 L, H, D = 2, 4, 3
@@ -41,32 +42,6 @@ def made_up(n: int, *, seed: int, n_kv_heads: int = H, n_queries: int | None = N
 
 
 lengths = st.lists(st.integers(1, 7), min_size=1, max_size=5)
-
-
-def direct_mean(captures: list[Capture]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means by offset from the end, one offset and one capture at a time, in float64."""
-    most = max(one.value.shape[1] for one in captures)
-    most_queries = max(one.z.shape[1] for one in captures)
-    value = np.zeros((L, most, captures[0].value.shape[2], D))
-    z = np.zeros((L, most_queries, H, D))
-    pattern = np.zeros((L, H, most_queries, most))
-    for k in range(most):
-        reaching = [one for one in captures if one.value.shape[1] > k]
-        value[:, k] = sum(
-            one.value[:, one.value.shape[1] - 1 - k].astype(float) for one in reaching
-        ) / len(reaching)
-    for j in range(most_queries):
-        reaching = [one for one in captures if one.z.shape[1] > j]
-        z[:, j] = sum(one.z[:, one.z.shape[1] - 1 - j].astype(float) for one in reaching) / len(reaching)
-        for k in range(most):
-            both = [one for one in reaching if one.value.shape[1] > k]
-            if both:
-                rows = [
-                    one.pattern[:, :, one.z.shape[1] - 1 - j, one.value.shape[1] - 1 - k] for one in both
-                ]
-                pattern[:, :, j, k] = np.mean(np.asarray(rows, dtype=float), axis=0)
-        pattern[:, :, j] /= pattern[:, :, j].sum(axis=-1, keepdims=True)
-    return z, value, pattern  # fmt: skip
 
 
 @LAW
