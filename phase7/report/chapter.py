@@ -64,7 +64,7 @@ class Contents:
     after: tuple[Section[Report], ...]
 
     def __post_init__(self) -> None:
-        names = [section.name for section in (*self.before, *self.chapter, *self.after)]
+        names = [one.name for one in self.chapter] + [one.name for one in self.before + self.after]
         if len(set(names)) != len(names):
             raise ValueError(f"sections of one name among {names}")
 

@@ -143,7 +143,6 @@ NOTES: dict[str, tuple[str, str]] = {
         "about {null} (normal approximation, 0.674/√n; less where many "
         "differences are 0).",
     ),
-    "not_run.modes": ("未実施のmode: {modes}。", "Modes not run: {modes}."),
     "heads.none": ("単独のHeadは検証していない。", "No single head was tested."),
     "heads.no_hits": (
         "q < {alpha} の効果は一つもない。",

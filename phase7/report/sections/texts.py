@@ -126,7 +126,7 @@ def _window(chapter: Chapter, text: str, at: int | None) -> str:
     """The text, escaped, cut around the mark where it is long."""
     say = chapter.say
     if not text:
-        return f"<b>▶</b>{say('five.empty')}" if at is not None else say("texts.empty")
+        return f"<b>▶</b>{say('texts.empty')}" if at is not None else say("texts.empty")
     start, stop = window(text, at)
     head = "… " if start else ""
     tail = say("texts.cut", n=f"{len(text):,}") if stop - start < len(text) else ""
