@@ -1,93 +1,85 @@
-"""What the sections of one group share: its language, numbering, citations and figures.
+"""What sections write on: numbered tables and figures, citations, headings; and what a section is.
 
-What enters: a group and where its figures lie. What leaves: headings, tables, citations. What it
-refuses: a citation of a table or row that is not on the page, so that every claim can be traced.
+A :class:`Chapter` is the part of the report on one (model, emotion), a :class:`Report` the whole page.
+Only what is on the page can be cited, so that every claim can be traced.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-from urllib.parse import quote
+from typing import Any, Generic, Self, TypeVar
 
 from phase7.findings.figures import Figure
 from phase7.findings.group import Cell, Group
 from phase7.report.escape import code, escape
 from phase7.report.language import Language
+from phase7.report.medium import Medium
 from phase7.report.numbers import Numbers
 from phase7.report.tables import Row, Table
 
+Part = TypeVar("Part", bound="Page", contravariant=True)
+
 
 @dataclass(frozen=True, kw_only=True)
-class ShownText:
-    """One prompt's texts side by side; `name` and `score` are safe Markdown, the others foreign.
+class Section(Generic[Part]):
+    """One section of the report.
 
     Attributes
     ----------
-    name, score : str
-        What to call the place, and how the score moved.
-    prompt, baseline : str
-    others : tuple of (str, str)
-        Heading (safe) and text: patched, then control where there is one.
+    name : str
+        What other sections call it when they refer to it; unique in a chapter.
+    title : str
+        Key of its heading in :mod:`phase7.report.language`.
+    render : callable
+        From the chapter (or the whole report) to blocks of Markdown, without the heading. No blocks: the
+        section is left out.
+    mark : str
+        Begins the numbers of its tables where it stands outside the chapters: ``"S"`` for table S.1.
+        A chapter's sections are numbered by their place instead.
     """
 
     name: str
-    score: str
-    prompt: str
-    baseline: str
-    others: tuple[tuple[str, str], ...]
-
-
-class Medium(Protocol):
-    """How a page shows what Markdown tables cannot: figures, and texts with their differences."""
-
-    @property
-    def note(self) -> str:
-        """Key of the phrase that says how to use the figures."""
-
-    def figure(self, figure: Figure, group: Group | None, caption: str) -> str | None:
-        """A block that shows a figure (of a group, or of all), or None where it cannot."""
-
-    def texts(self, table: Table, texts: Sequence[ShownText], say: Language) -> str | None:
-        """A block that shows texts instead of their table, or None for the table."""
+    title: str
+    render: Callable[[Part], list[str]]
+    mark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FigureFolder:
-    """The medium of the Markdown page: links to figures' files. `plots` None: no figures."""
+class Contents:
+    """The sections of a report, in order.
 
-    plots: Path | None
-    page: Path
+    Attributes
+    ----------
+    before, after : tuple of Section
+        Once for the report, before and after the chapters.
+    chapter : tuple of Section
+        For each (model, emotion); a section's place is its number.
+    """
 
-    @property
-    def note(self) -> str:
-        """They link to their vector version."""
-        return "read.figures"
+    before: tuple[Section[Report], ...]
+    chapter: tuple[Section[Chapter], ...]
+    after: tuple[Section[Report], ...]
 
-    def link(self, stem: str, suffix: str) -> str | None:
-        """Address of a figure's file relative to the page, or None where there is no such file."""
-        if self.plots is None:
-            return None
-        path = self.plots / f"{stem}.{suffix}"
-        if not path.is_file():
-            return None
-        relative = os.path.relpath(path.resolve(), self.page.resolve().parent)
-        return quote(Path(relative).as_posix())
+    def __post_init__(self) -> None:
+        names = [one.name for one in self.chapter] + [one.name for one in self.before + self.after]
+        if len(set(names)) != len(names):
+            raise ValueError(f"sections of one name among {names}")
 
-    def figure(self, figure: Figure, group: Group | None, caption: str) -> str | None:
-        """The PNG, linked to its SVG, and its caption."""
-        image = self.link(figure.stem, "png")
-        if image is None:
-            return None
-        vector = self.link(figure.stem, "svg") or image
-        return f"[![{caption}]({image})]({vector})\n\n*{caption}*"
+    def number(self, name: str) -> int:
+        """Number of a chapter's section.
 
-    def texts(self, table: Table, texts: Sequence[ShownText], say: Language) -> str | None:
-        """None: Markdown keeps the table."""
-        return None
+        Raises
+        ------
+        KeyError
+            If the chapter has no section of that name.
+        """
+        names = [section.name for section in self.chapter]
+        if name not in names:
+            raise KeyError(f"no section {name!r} among {names}")
+        return names.index(name) + 1
 
 
 class Page:
@@ -108,25 +100,49 @@ class Page:
         self.numbers = Numbers(not_measured=language("not_measured"), no_test=language("no_test"))
         self._index, self._prefix = index, prefix
         self._tables: dict[str, Table] = {}
-        self._n_of_section: dict[str, int] = {}
-        self._n_figures = 0
+        self._n_tables: Counter[str] = Counter()
+        self._shown: list[Figure] = []
+        self._section = ""
+
+    def write(self, section: Section[Self]) -> list[str]:
+        """The section's heading and blocks; nothing where it has nothing to say."""
+        part = copy.copy(self)  # what is numbered and can be cited is shared
+        part._section = self.number(section)
+        blocks = section.render(part)
+        return [self.heading(section), *blocks] if blocks else []
+
+    def number(self, section: Section[Self]) -> str:
+        """What the numbers of the section's tables begin with."""
+        return section.mark
+
+    def heading(self, section: Section[Self]) -> str:
+        """The section's heading."""
+        return f"## {self.say(section.title)}"
 
     def table(
         self,
         key: str,
-        section: str,
         caption: str,
         header: Sequence[str],
         rows: Iterable[Row],
         *,
         n_left: int = 1,
     ) -> str:
-        """Number a table, keep it for citations under `key`, and render it."""
-        n = self._n_of_section[section] = self._n_of_section.get(section, 0) + 1
-        number = f"{self._prefix}{section}.{n}"
+        """Number a table, keep it for citations under `key`, and render it.
+
+        Raises
+        ------
+        ValueError
+            If the section has neither a number nor a mark.
+        """
+        if not self._section:
+            raise ValueError(f"table {key!r} stands in a section without a number or mark")
+        self._n_tables[self._section] += 1
+        n = self._n_tables[self._section]
+        number = f"{self._prefix}{self._section}.{n}"
         table = Table(
             number=number,
-            anchor=f"t{self._index}-{section.lower()}-{n}",
+            anchor=f"t{self._index}-{self._section.lower()}-{n}",
             caption=self.say("table", number=number, caption=caption),
             header=tuple(header),
             rows=tuple(rows),
@@ -145,9 +161,10 @@ class Page:
 
     def show(self, figure: Figure, group: Group | None, caption: str) -> str | None:
         """Number a figure and show it, or None where the medium cannot."""
-        number = f"{self._prefix}{self._n_figures + 1}"
+        number = f"{self._prefix}{len(self._shown) + 1}"
         block = self.medium.figure(figure, group, self.say("figure", number=number, caption=caption))
-        self._n_figures += block is not None
+        if block is not None:
+            self._shown.append(figure)
         return block
 
     def cite(self, key: str, row: str | None = None) -> str:
@@ -179,6 +196,8 @@ class Chapter(Page):
     group : Group
     language : Language
     medium : Medium
+    contents : Contents
+        Its sections, and with them their numbers.
     index, prefix
         As in :class:`Page`.
     level : int
@@ -192,6 +211,7 @@ class Chapter(Page):
         group: Group,
         language: Language,
         medium: Medium,
+        contents: Contents,
         *,
         index: int,
         prefix: str,
@@ -199,7 +219,8 @@ class Chapter(Page):
         figures: Sequence[Figure],
     ) -> None:
         super().__init__(language, medium, index=index, prefix=prefix)
-        self.group, self._level, self._figures = group, level, figures
+        self.group, self._contents = group, contents
+        self._level, self._figures = level, figures
 
     @property
     def name(self) -> str:
@@ -216,9 +237,26 @@ class Chapter(Page):
         """What the prompts of the confirmed cells are called."""
         return self.say("stage.confirmation" if self.group.sweep else "stage.all")
 
-    def heading(self, section: int) -> str:
-        """Heading of one of the seven sections."""
-        return f"{'#' * self._level} {section}. {self.say(f'h.{section}')}"
+    @property
+    def anchor(self) -> str:
+        """HTML id of the chapter."""
+        return f"group-{self._index}"
+
+    def number(self, section: Section[Self]) -> str:
+        """The section's place in the chapter, from 1."""
+        return str(self._contents.number(section.name))
+
+    def heading(self, section: Section[Self]) -> str:
+        """The section's number and title."""
+        return f"{'#' * self._level} {self.number(section)}. {self.say(section.title)}"
+
+    def sections(self, *names: str) -> str:
+        """Numbers of the named sections, for a sentence that refers to them: a range, or one by one."""
+        found = sorted(self._contents.number(name) for name in names)
+        first, last = found[0], found[-1]
+        if len(found) > 2 and last - first == len(found) - 1:
+            return self.say("sections.range", first=first, last=last)
+        return self.say.listed([str(number) for number in found])
 
     def subheading(self, key: str) -> str:
         """Heading inside a section."""
@@ -259,3 +297,30 @@ class Chapter(Page):
         """The figures of some kinds that are there."""
         drawn = [self.figure(one) for one in self._figures if one.kind in kinds]
         return [one for one in drawn if one is not None]
+
+
+class Report(Page):
+    """The whole page, for the sections that it has once.
+
+    Parameters
+    ----------
+    chapters : sequence of Chapter
+        Written already, or not to be cited.
+    record : mapping
+        Provenance of the run; empty where the tree has none.
+    attrs : mapping
+        Attributes of the tree's root.
+    language, medium
+        As in :class:`Page`.
+    """
+
+    def __init__(
+        self,
+        chapters: Sequence[Chapter],
+        record: Mapping[str, Any],
+        attrs: Mapping[Any, Any],
+        language: Language,
+        medium: Medium,
+    ) -> None:
+        super().__init__(language, medium, index=0)
+        self.chapters, self.record, self.attrs = chapters, record, attrs

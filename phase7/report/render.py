@@ -1,7 +1,6 @@
-"""The whole page: shared parts once, then the seven sections of each (model, emotion).
+"""The whole page as Markdown: its contents written in order, the chapters for each (model, emotion).
 
-What enters: the effects tree and where figures and page lie. What leaves: Markdown. The same tree
-gives the same text.
+The same tree gives the same text.
 """
 
 from __future__ import annotations
@@ -11,15 +10,12 @@ from typing import Literal
 
 import xarray as xr
 
-from phase7.findings.figures import GROUPS_STEM, Figure, figures
+from phase7.findings.figures import figures
 from phase7.findings.group import groups, root_record
-from phase7.report.chapter import Chapter, FigureFolder, Medium, Page
+from phase7.report.chapter import Chapter, Contents, Report
+from phase7.report.contents import CONTENTS
 from phase7.report.language import Language
-from phase7.report.sections import comparison, discussion, heads, lengths, modes, settings, shared, texts
-from phase7.report.sections import groups as compared_groups
-
-#: Sections 1 to 7; the discussion comes last because it cites the tables of the others.
-SECTIONS = (settings, comparison, modes, heads, texts, lengths, discussion)
+from phase7.report.medium import FigureFolder, Medium
 
 
 def render_report(
@@ -57,7 +53,9 @@ def render_report(
     return "\n\n".join(page_blocks(tree, Language(lang), medium)) + "\n"
 
 
-def page_blocks(tree: xr.DataTree, language: Language, medium: Medium) -> list[str]:
+def page_blocks(
+    tree: xr.DataTree, language: Language, medium: Medium, contents: Contents = CONTENTS
+) -> list[str]:
     """The blocks of the page, Markdown each, as the medium shows figures and texts.
 
     Raises
@@ -72,6 +70,7 @@ def page_blocks(tree: xr.DataTree, language: Language, medium: Medium) -> list[s
             group,
             language,
             medium,
+            contents,
             index=i,
             prefix=f"{i}-" if several else "",
             level=3 if several else 2,
@@ -80,25 +79,15 @@ def page_blocks(tree: xr.DataTree, language: Language, medium: Medium) -> list[s
         for i, (group, own) in enumerate(zip(all_groups, figures(all_groups), strict=True), 1)
     ]
     bodies: list[str] = []
-    for i, chapter in enumerate(chapters, 1):
+    for chapter in chapters:
         if several:
-            bodies.append(f'<a id="{shared.anchor(i)}"></a>\n\n## {chapter.name}')
-        for section in SECTIONS:
-            bodies += section.render(chapter)
-    page = Page(language, medium, index=0, prefix="")
-    beside = _comparison_figure(page) if several else None
-    blocks = [
-        f"# {language('title')}",
-        *shared.purpose(page, chapters),
-        *shared.summary(page, chapters),
-        *shared.reading(page, chapters),
-        *bodies,
-        *compared_groups.render(page, chapters, beside),
-        *shared.reproducibility(page, chapters, root_record(tree), tree.attrs),
-    ]
+            bodies.append(f'<a id="{chapter.anchor}"></a>\n\n## {chapter.name}')
+        for section in contents.chapter:
+            bodies += chapter.write(section)
+    report = Report(chapters, root_record(tree), tree.attrs, language, medium)
+    before, after = (
+        [block for section in sections for block in report.write(section)]
+        for sections in (contents.before, contents.after)
+    )
+    blocks = [f"# {language('title')}", *before, *bodies, *after]
     return [block for block in blocks if block]
-
-
-def _comparison_figure(page: Page) -> str | None:
-    figure = Figure(kind="groups", stem=GROUPS_STEM)
-    return page.show(figure, None, page.say("f.groups"))

@@ -18,7 +18,6 @@ from phase7.store import write_text
 from phase7.vocabulary.errors import UserError
 
 Format = Literal["md", "html", "both"]
-FORMATS: tuple[Format, ...] = ("md", "html", "both")
 
 _HTML = (".html", ".htm")
 

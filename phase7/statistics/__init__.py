@@ -28,8 +28,8 @@ from phase7.statistics.calibration import (
 )
 from phase7.statistics.multiplicity import benjamini_hochberg
 from phase7.statistics.paired import PairedSummary, paired_summary
-from phase7.statistics.power import minimum_p, power_note, prompts_needed
-from phase7.statistics.ratings import overall_note, overall_rating, size_note, size_of_effect
+from phase7.statistics.power import minimum_p, prompts_needed
+from phase7.statistics.ratings import overall_rating, size_of_effect
 
 __all__ = [
     "Agreement",
@@ -45,16 +45,13 @@ __all__ = [
     "ks_uniform",
     "mid_p",
     "minimum_p",
-    "overall_note",
     "overall_rating",
     "paired_summary",
-    "power_note",
     "prompts_needed",
     "randomised_p",
     "relative_depth",
     "scaled_ranks",
     "shared_heads",
-    "size_note",
     "size_of_effect",
     "synergy",
     "synergy_verdict",

@@ -1,8 +1,4 @@
-"""What a number of prompts can show at best.
-
-What enters: numbers of prompts and of tests. What leaves: the smallest reachable p, the prompts a
-level asks for, and a sentence that says so in a report.
-"""
+"""What a number of prompts can show at best: the smallest reachable p, the prompts a level asks for."""
 
 from __future__ import annotations
 
@@ -56,41 +52,3 @@ def prompts_needed(p: float) -> int:
     while 2.0 ** (1 - n) >= p:
         n += 1
     return n
-
-
-def power_note(n: int, *, n_tests: int = 1, alpha: float = 0.05, floor: float | None = None) -> str:
-    """Say in one line what n prompts can and cannot show.
-
-    Parameters
-    ----------
-    n : int
-        Prompts measured.
-    n_tests : int
-        Size of the family that q is computed over.
-    alpha : float
-        Level of q.
-    floor : float, optional
-        The smallest reachable p, where it is not that of :func:`minimum_p` with its defaults.
-
-    Returns
-    -------
-    str
-        For example "With n = 4 prompts no p below 0.125 is possible, so no single test can
-        reach p < 0.05 (that takes 6 prompts)."
-    """
-    if n < 2:
-        return f"With n = {n} prompts nothing can be tested (that takes 2)."
-    lowest = float(minimum_p(n)) if floor is None else floor
-    text = f"With n = {n} prompts no p below {lowest:.3g} is possible"
-    if lowest >= alpha:
-        needed = prompts_needed(alpha)
-        return f"{text}, so no single test can reach p < {alpha:g} (that takes {needed} prompts)."
-    if n_tests == 1:
-        return f"{text}."
-    together = int(np.floor(lowest * n_tests / alpha)) + 1
-    if together == 1:
-        return f"{text}; a single one among {n_tests} tests can reach q < {alpha:g}."
-    return (
-        f"{text}; among {n_tests} tests at least {together} must reach it together "
-        f"for any to have q < {alpha:g}."
-    )

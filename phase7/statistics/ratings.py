@@ -1,6 +1,5 @@
 """Words for numbers, by thresholds that are printed under the tables.
 
-What enters: effect sizes and q-values. What leaves: ratings, and the lines that explain them.
 A cell is rated only where its q is below alpha; a missing number is "not measured", never small.
 """
 
@@ -77,21 +76,3 @@ def overall_rating(
     level += (count >= 1) & (largest >= MEDIUM)
     level += (count >= STRONG_METRICS) & (largest >= LARGE)
     return np.where(measured.any(axis=-1), np.array(OVERALL)[level], NOT_MEASURED)
-
-
-def size_note(*, alpha: float = ALPHA) -> str:
-    """Explain :func:`size_of_effect` in one line, from the thresholds in force."""
-    return (
-        f"Size of effect: by |d_z| = |mean Δ| / sd over prompts where q < {alpha:g}: "
-        f"negligible below {SMALL:g}, small from {SMALL:g}, medium from {MEDIUM:g}, "
-        f"large from {LARGE:g} (Cohen 1988); {NOT_SIGNIFICANT} = q >= {alpha:g}."
-    )
-
-
-def overall_note(*, alpha: float = ALPHA) -> str:
-    """Explain :func:`overall_rating` in one line, from the thresholds in force."""
-    return (
-        f"Overall: none = no metric with q < {alpha:g}; otherwise by the largest |d_z| among those "
-        f"with q < {alpha:g}: weak below {MEDIUM:g}, moderate from {MEDIUM:g}, strong from "
-        f"{LARGE:g} if at least {STRONG_METRICS} metrics have q < {alpha:g}."
-    )

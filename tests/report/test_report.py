@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import string
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -20,7 +19,6 @@ from phase7.findings.group import groups
 from phase7.report import render_report
 from phase7.report.differences import first_difference
 from phase7.report.escape import code, escape
-from phase7.report.language import PHRASES
 from phase7.report.numbers import Numbers
 from phase7.report.tables import Row, Table
 from phase7.statistics import minimum_p
@@ -502,16 +500,6 @@ def test_figures_are_linked_where_they_are_and_left_out_where_not(null_tree, tmp
 
 
 # Parts
-
-
-def test_phrases_need_the_same_values_in_both_languages():
-    for key, (japanese, english) in PHRASES.items():
-        fields = [
-            {name for _, name, _, _ in string.Formatter().parse(text) if name}
-            for text in (japanese, english)
-        ]
-        assert fields[0] == fields[1], key
-        assert not JAPANESE.search(english), key
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from phase7 import statistics as st
-from phase7.statistics import draws, paired, ratings
+from phase7.statistics import draws, paired
 from phase7.statistics.exact_sums import linear_quantile
 
 FloatArray = npt.NDArray[np.float64]
@@ -473,13 +473,6 @@ def test_overall_rating(d: list[float], q: list[float], expected: str) -> None:
     assert st.overall_rating([d, d], [q, q]).tolist() == [expected] * 2
 
 
-def test_the_notes_state_the_thresholds_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ratings, "MEDIUM", 0.57)
-    assert "medium from 0.57" in st.size_note() and "q >= 0.05" in st.size_note()
-    assert "moderate from 0.57" in st.overall_note() and "q < 0.1:" in st.overall_note(alpha=0.1)
-    assert st.size_of_effect(0.55, 0.01) == "small"
-
-
 @pytest.mark.parametrize("n", [2, 4, 14, 15, 70])
 def test_minimum_p_is_what_a_constant_column_gets(n: int) -> None:
     settings: dict[str, Any] = {"n_resamples": 500, "n_tail": 3_000}
@@ -487,24 +480,11 @@ def test_minimum_p_is_what_a_constant_column_gets(n: int) -> None:
     assert st.minimum_p(n, **settings) == pytest.approx(reached, abs=1e-12)
 
 
-def test_power_notes() -> None:
+def test_what_a_level_asks_for() -> None:
     assert st.minimum_p([0, 1, 4])[2] == 0.125 and np.isnan(st.minimum_p([0, 1])).all()
     assert [st.prompts_needed(p) for p in (1.0, 0.126, 0.125, 0.05)] == [2, 4, 5, 6]
-    assert "no p below 0.125" in st.power_note(4) and "takes 6 prompts" in st.power_note(4)
-    assert "nothing can be tested" in st.power_note(1)
-    assert "single one among 5040" in st.power_note(35, n_tests=5040)
-    assert "at least 2 must reach it" in st.power_note(6, n_tests=2)
     with pytest.raises(ValueError, match=r"p: expected a number in \(0, 1\], got 0"):
         st.prompts_needed(0)
-
-
-def test_the_number_that_must_reach_the_floor_together_is_right() -> None:
-    floor, tests = float(st.minimum_p(10)), 300
-    needed = int(st.power_note(10, n_tests=tests).split("at least ")[1].split()[0])
-    for count, expected in ((needed, True), (needed - 1, False)):
-        p = np.ones(tests)
-        p[:count] = floor
-        assert bool(np.any(st.benjamini_hochberg(p) < 0.05)) is expected
 
 
 # --- calibration ------------------------------------------------------------------------------

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from phase7.findings.figures import Figure, largest_value
 from phase7.findings.group import Group
-from phase7.report.chapter import ShownText
 from phase7.report.html.heatmap import heatmap
 from phase7.report.html.intervals import intervals
 from phase7.report.html.markup import attribute, element
 from phase7.report.html.texts import article
 from phase7.report.language import Language
+from phase7.report.medium import ShownText
 from phase7.report.numbers import Numbers
 from phase7.report.tables import Table
 

@@ -6,10 +6,10 @@ difference.
 
 from __future__ import annotations
 
-from phase7.report.chapter import ShownText
 from phase7.report.differences import changed_spans, first_difference, window
 from phase7.report.html.markup import element, foreign
 from phase7.report.language import Language
+from phase7.report.medium import ShownText
 
 #: Place of the first difference.
 _MARK = '<b class="first">▶</b>'
@@ -31,7 +31,7 @@ def article(shown: ShownText, inline: str, say: Language) -> str:
     arms = [_arm(say("baseline"), _spans(shown.baseline, patched, "del", say))]
     for heading, text in shown.others:
         same = text == shown.baseline
-        body = say("five.unchanged") if same else _spans(text, shown.baseline, "ins", say)
+        body = say("texts.unchanged") if same else _spans(text, shown.baseline, "ins", say)
         arms.append(_arm(heading, body))
     return element("article", head, element("div", *arms, class_="arms"))
 
@@ -54,11 +54,11 @@ def _spans(text: str, other: str, tag: str, say: Language) -> str:
     for piece, changed in changed_spans(text[at:stop], rest):
         pieces.append(element(tag, foreign(piece)) if changed else foreign(piece))
     if stop - start < len(text):
-        pieces.append(say("five.cut", n=f"{len(text):,}"))
+        pieces.append(say("texts.cut", n=f"{len(text):,}"))
     return "".join(pieces)
 
 
 def _cut(text: str, say: Language) -> str:
     start, stop = window(text, None)
-    tail = say("five.cut", n=f"{len(text):,}") if stop - start < len(text) else ""
-    return (foreign(text[start:stop]) or say("five.empty")) + tail
+    tail = say("texts.cut", n=f"{len(text):,}") if stop - start < len(text) else ""
+    return (foreign(text[start:stop]) or say("texts.empty")) + tail

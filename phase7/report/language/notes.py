@@ -105,15 +105,15 @@ NOTES: dict[str, tuple[str, str]] = {
         "対象Headのセルは実行されていない。",
         "No cell of the target heads was run.",
     ),
-    "two.count": (
+    "comparison.count": (
         "測定した{n}指標のうち、{effect}が有意（q < {alpha}）なのは{k}指標: {names}。",
         "Of {n} measured metrics, the {effect} is significant (q < {alpha}) for {k}: {names}.",
     ),
-    "two.none": (
+    "comparison.none": (
         "測定した{n}指標のうち、{effect}が有意（q < {alpha}）なものはない。",
         "Of {n} measured metrics, the {effect} is significant (q < {alpha}) for none.",
     ),
-    "two.unmeasured": (
+    "comparison.unmeasured": (
         "{total}指標のうち{n}指標は未測定（対応するスコアラーが設定されていない）。",
         "Not measured: {n} of {total} metrics (no scorer is configured for them).",
     ),
@@ -143,13 +143,12 @@ NOTES: dict[str, tuple[str, str]] = {
         "about {null} (normal approximation, 0.674/√n; less where many "
         "differences are 0).",
     ),
-    "not_run.modes": ("未実施のmode: {modes}。", "Modes not run: {modes}."),
-    "four.none": ("単独のHeadは検証していない。", "No single head was tested."),
-    "four.no_hits": (
+    "heads.none": ("単独のHeadは検証していない。", "No single head was tested."),
+    "heads.no_hits": (
         "q < {alpha} の効果は一つもない。",
         "No effect has q < {alpha}.",
     ),
-    "four.cut": (
+    "heads.cut": (
         "{n}件中、上位{shown}件を示す。残りはeffects storeにある。",
         "The first {shown} of {n}; the others are in the effects store.",
     ),
@@ -183,7 +182,7 @@ NOTES: dict[str, tuple[str, str]] = {
         "The sweep generated {short} tokens and the confirmation {long}, so the two are not strictly "
         "comparable.",
     ),
-    "five.rule": (
+    "texts.rule": (
         "表の選び方: テキストが変わったプロンプトのうち、{metric}の|patched − baseline|が大きい順に最大{n}件、続いて"
         "テキストが変わらなかったプロンプトの先頭{m}件。同順位は番号の小さいものを先にする。"
         "<b>▶</b>はbaselineと最初に異なる箇所、↵は改行。",
@@ -191,29 +190,29 @@ NOTES: dict[str, tuple[str, str]] = {
         "in {metric}; then the first {m} of those with an unchanged text. Ties go to the lower number. "
         "<b>▶</b> marks the first difference from the baseline, ↵ a line break.",
     ),
-    "five.count": (
+    "texts.count": (
         "{total}テキスト中{changed}テキストがbaselineと異なる。異なるテキストがbaselineと一致する先頭部分は、"
         "中央値で{prefix}文字である。",
         "{changed} of {total} texts differ from their baseline; those that do share a median of {prefix} "
         "leading characters with it.",
     ),
-    "five.count.none": (
+    "texts.count.none": (
         "{total}テキストのうち、baselineと異なるものはない。",
         "None of the {total} texts differs from its baseline.",
     ),
-    "five.unchanged": ("（baselineと同一）", "(same as the baseline)"),
-    "five.empty": ("（空）", "(empty)"),
-    "five.cut": ("…（全{n}文字）", "… ({n} characters in all)"),
-    "five.none": ("テキストは保存されていない。", "No texts are stored."),
-    "five.prompt": (
+    "texts.unchanged": ("（baselineと同一）", "(same as the baseline)"),
+    "texts.empty": ("（空）", "(empty)"),
+    "texts.cut": ("…（全{n}文字）", "… ({n} characters in all)"),
+    "texts.none": ("テキストは保存されていない。", "No texts are stored."),
+    "texts.prompt": (
         "プロンプト{prompt}、サンプル{sample}",
         "prompt {prompt}, sample {sample}",
     ),
-    "six.none": ("生成長別の測定はない。", "Lengths were not measured."),
+    "lengths.none": ("生成長別の測定はない。", "Lengths were not measured."),
     "note.lengths": (
-        "qは全ての生成長・セル・指標を一つの族として補正した値で、同じセルでも2〜4節のqとは異なる。",
+        "qは全ての生成長・セル・指標を一つの族として補正した値で、同じセルでも{sections}節のqとは異なる。",
         "q corrects over all lengths, cells and metrics as one family, so it differs from the q of the "
-        "same cell in sections 2 to 4.",
+        "same cell in sections {sections}.",
     ),
     "note.kl": (
         "KL(baseline ‖ patched)は最初の生成トークンの分布（温度1）に対する値。サンプリング前の量なので、"
@@ -235,7 +234,7 @@ NOTES: dict[str, tuple[str, str]] = {
         "`v_only` is not but `pattern_v` is (the donor's attention is needed); whole output where only "
         "`result` is. Not being significant does not prove absence.",
     ),
-    "seven.trace": (
+    "discussion.trace": (
         "以下の文はすべて上の表から計算したもので、括弧内の表と行で確かめられる。",
         "Every sentence below is computed from the tables above; the brackets say where.",
     ),

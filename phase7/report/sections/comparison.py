@@ -1,4 +1,4 @@
-"""Section 2: every metric of the target heads, baseline against patched."""
+"""Every metric of the target heads, baseline against patched."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ MAIN = SENTIMENT + POLITENESS + KEYWORDS
 def render(chapter: Chapter) -> list[str]:
     """Both tables, and how many of their rows are significant."""
     say, cell = chapter.say, chapter.group.target_cell
-    blocks = [chapter.heading(2)]
     if cell is None:
-        return [*blocks, say("no_target")]
-    blocks.append(introduction(chapter, cell))
+        return [say("no_target")]
+    blocks = [introduction(chapter, cell)]
     for key, metrics in (("main", MAIN), ("goemotions", GOEMOTIONS)):
         caption = say(f"c.{key}", label=chapter.label(cell.label), mode=cell.mode)
         rows = [Row(name=code(metric), cells=_cells(chapter, cell, metric)) for metric in metrics]
-        blocks.append(chapter.table(key, "2", caption, _header(chapter), rows))
+        blocks.append(chapter.table(key, caption, _header(chapter), rows))
     return [*blocks, _count(chapter, cell)]
 
 
@@ -78,7 +77,9 @@ def _count(chapter: Chapter, cell: Cell) -> str:
         "k": len(significant),
         "names": say.listed([code(metric) for metric in significant]),
     }
-    sentences = [say("two.count" if significant else "two.none", **values)]
+    sentences = [say("comparison.count" if significant else "comparison.none", **values)]
     if len(measured) < len(METRICS):
-        sentences.append(say("two.unmeasured", n=len(METRICS) - len(measured), total=len(METRICS)))
+        sentences.append(
+            say("comparison.unmeasured", n=len(METRICS) - len(measured), total=len(METRICS))
+        )
     return say.joined(sentences)

@@ -1,4 +1,4 @@
-"""Section 7: sentences computed from the tables of sections 2 to 6, each with its place."""
+"""What follows from the tables: computed sentences, each with the table and row that show it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def render(chapter: Chapter) -> list[str]:
     evidence += [*_targets(chapter), *_replication(chapter)]
     parts = (
         ("h.evidence", [*nearest_table, "\n".join(evidence)]),
-        ("h.mode", ["\n".join(_modes(chapter))]),
+        ("h.strongest_mode", ["\n".join(_modes(chapter))]),
         ("h.combination", ["\n".join(_combinations(chapter))]),
         ("h.circuit", [*ov_table, "\n".join(leads)]),
         ("h.limits", ["\n".join(_limits(chapter))]),
     )  # fmt: skip
-    blocks = [chapter.heading(7), say("seven.trace")]
+    blocks = [say("discussion.trace")]
     for heading, lines in parts:
         blocks += [chapter.subheading(heading), *lines]
     return blocks
@@ -129,7 +129,7 @@ def _nearest_table(chapter: Chapter, best: Hit) -> str:
             chapter.q(effect.q),
         ),
     )
-    return chapter.table("nearest", "7", say("c.nearest"), header, [row], n_left=3)
+    return chapter.table("nearest", say("c.nearest"), header, [row], n_left=3)
 
 
 def _found_heads(chapter: Chapter, found: list[Hit]) -> list[str]:
@@ -305,7 +305,7 @@ def _circuits(chapter: Chapter) -> tuple[list[str], list[str]]:
         for label, (kind, acting) in readings.items()
     ]
     blocks = [] if not rows else [
-        chapter.table("ov", "7", say("c.ov"), header, rows, n_left=5),
+        chapter.table("ov", say("c.ov"), header, rows, n_left=5),
         say.joined([say("note.ov"), say("note.circuit")]),
     ]  # fmt: skip
     lines = []

@@ -14,50 +14,44 @@ from phase7.findings.across_groups import (
     measured_roles,
     pairs,
 )
-from phase7.report.chapter import Chapter, Page
+from phase7.findings.figures import GROUPS_STEM, Figure
+from phase7.report.chapter import Chapter, Report
 from phase7.report.escape import code
+from phase7.report.language import Language
 from phase7.report.tables import Row
 
 #: Heads named in one cell of the table.
 _MOST_NAMED = 3
 
 
-def render(page: Page, chapters: Sequence[Chapter], figure: str | None) -> list[str]:
-    """The section; empty where the tree has one group.
-
-    Parameters
-    ----------
-    page : Page
-    chapters : sequence of Chapter
-        Of all groups.
-    figure : str or None
-        The block that shows the figure, or None where its file is not there.
-    """
+def render(report: Report) -> list[str]:
+    """Agreement of every pair, the strongest layers, the figure; nothing where there is one group."""
+    say, chapters = report.say, report.chapters
     if len(chapters) < 2:
         return []
-    say = page.say
     roles = measured_roles([chapter.group for chapter in chapters])
-    blocks = [f"## {say('h.groups')}", say("groups.intro")]
     if not roles:
-        return [*blocks, say("groups.nothing")]
+        return [say("groups.intro"), say("groups.nothing")]
     found = pairs([chapter.group for chapter in chapters])
     header = [say("groups.pair"), say("groups.by"), say("groups.n")]
     header += [say("groups.rho", role=say(f"role.{role}")) for role in roles]
     header += [say("groups.shared"), say("groups.both")]
-    rows = [_pair(page, chapters, pair, roles) for pair in found]
-    blocks += [
-        page.table("pairs", "C", say("c.groups"), header, rows, n_left=2),
+    rows = [_pair(report, pair, roles) for pair in found]
+    figure = report.show(Figure(kind="groups", stem=GROUPS_STEM), None, say("f.groups"))
+    return [
+        say("groups.intro"),
+        report.table("pairs", say("c.groups"), header, rows, n_left=2),
         say("note.groups", n=MOST_TOP, share=TOP_SHARE),
-        page.table("layers", "C", say("c.layers"), _layer_header(page, roles), _layers(chapters, roles)),
+        report.table("layers", say("c.layers"), _layer_header(say, roles), _layers(chapters, roles)),
         say("note.layers"),
+        *([figure] if figure else []),
+        "\n".join(_claims(report, found, roles)),
     ]
-    blocks += [figure] if figure else []
-    return [*blocks, "\n".join(_claims(page, chapters, found, roles))]
 
 
-def _pair(page: Page, chapters: Sequence[Chapter], pair: Pair, roles: Sequence[Role]) -> Row:
-    say, numbers = page.say, page.numbers
-    name = _name(page, chapters, pair)
+def _pair(report: Report, pair: Pair, roles: Sequence[Role]) -> Row:
+    say, numbers = report.say, report.numbers
+    name = _name(report, pair)
     values = []
     for role in roles:
         one = pair.agreement[role]
@@ -65,7 +59,7 @@ def _pair(page: Page, chapters: Sequence[Chapter], pair: Pair, roles: Sequence[R
             values.append(say("no_test"))
         else:
             values.append(
-                numbers.signed(one.rho, 2) + ("*" if pair.q_value[role] < _level(chapters) else "")
+                numbers.signed(one.rho, 2) + ("*" if pair.q_value[role] < _level(report) else "")
             )
     if pair.shared is None or not pair.shared.n_top:
         shared = say("groups.none")
@@ -81,16 +75,17 @@ def _pair(page: Page, chapters: Sequence[Chapter], pair: Pair, roles: Sequence[R
     return Row(name=name, cells=(*cells, say.listed(listed) or say("none")))
 
 
-def _name(page: Page, chapters: Sequence[Chapter], pair: Pair) -> str:
-    return page.say("groups.name", one=chapters[pair.one].name, other=chapters[pair.other].name)
+def _name(report: Report, pair: Pair) -> str:
+    one, other = (report.chapters[i].name for i in (pair.one, pair.other))
+    return report.say("groups.name", one=one, other=other)
 
 
-def _level(chapters: Sequence[Chapter]) -> float:
-    return min(chapter.group.alpha for chapter in chapters)
+def _level(report: Report) -> float:
+    return min(chapter.group.alpha for chapter in report.chapters)
 
 
-def _layer_header(page: Page, roles: Sequence[Role]) -> list[str]:
-    return [page.say("groups.group"), *(page.say(f"role.{role}") for role in roles)]
+def _layer_header(say: Language, roles: Sequence[Role]) -> list[str]:
+    return [say("groups.group"), *(say(f"role.{role}") for role in roles)]
 
 
 def _layers(chapters: Sequence[Chapter], roles: Sequence[Role]) -> list[Row]:
@@ -114,11 +109,9 @@ def _layers(chapters: Sequence[Chapter], roles: Sequence[Role]) -> list[Row]:
     return rows
 
 
-def _claims(
-    page: Page, chapters: Sequence[Chapter], found: Sequence[Pair], roles: Sequence[Role]
-) -> list[str]:
+def _claims(report: Report, found: Sequence[Pair], roles: Sequence[Role]) -> list[str]:
     """What the table says: the pair that agrees most, and the heads significant in both."""
-    say, numbers = page.say, page.numbers
+    say, numbers = report.say, report.numbers
     tested = [
         (pair.agreement[role].rho, pair, role)
         for pair in found
@@ -128,22 +121,22 @@ def _claims(
     lines = []
     if tested:
         rho, pair, role = max(tested, key=lambda one: one[0])
-        count = sum(pair.q_value[role] < _level(chapters) for _, pair, role in tested)
+        count = sum(pair.q_value[role] < _level(report) for _, pair, role in tested)
         sentences = [
-            say("groups.count", n=len(tested), k=count, alpha=f"{_level(chapters):g}"),
+            say("groups.count", n=len(tested), k=count, alpha=f"{_level(report):g}"),
             say(
                 "groups.most",
-                pair=_name(page, chapters, pair),
+                pair=_name(report, pair),
                 role=say(f"role.{role}"),
                 rho=numbers.signed(rho, 2),
                 q=numbers.equals("q", pair.q_value[role]),
             ),
         ]
-        lines.append(page.claim(sentences, page.cite("pairs", _name(page, chapters, pair))))
+        lines.append(report.claim(sentences, report.cite("pairs", _name(report, pair))))
     both = [pair for pair in found if pair.both]
     if both:
-        cited = [page.cite("pairs", _name(page, chapters, pair)) for pair in both]
-        lines.append(page.claim([say("groups.some", n=len(both), total=len(found))], *cited))
+        cited = [report.cite("pairs", _name(report, pair)) for pair in both]
+        lines.append(report.claim([say("groups.some", n=len(both), total=len(found))], *cited))
     else:
-        lines.append(page.claim([say("groups.no_both", total=len(found))], page.cite("pairs")))
+        lines.append(report.claim([say("groups.no_both", total=len(found))], report.cite("pairs")))
     return lines

@@ -1,4 +1,4 @@
-"""Section 4: confirmed heads, all significant effects, combinations, the sweep's choice."""
+"""Effects by head: confirmed heads, all significant effects, combinations, the sweep's choice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ MOST_HITS = 25
 def render(chapter: Chapter) -> list[str]:
     """All parts of the section, with the figures."""
     return [
-        chapter.heading(4),
         *_singles(chapter),
         *chapter.figures_of("intervals"),
         *_significant(chapter),
@@ -41,9 +40,9 @@ def single_labels(chapter: Chapter) -> list[str]:
 def _singles(chapter: Chapter) -> list[str]:
     say, group = chapter.say, chapter.group
     labels = single_labels(chapter)
-    blocks = [chapter.subheading("h.heads")]
+    blocks = [chapter.subheading("h.singles")]
     if not labels:
-        return [*blocks, say("four.none")]
+        return [*blocks, say("heads.none")]
     kinds = ("delta", "net_delta") if group.has_control else ("delta",)
     header = [say("head"), say("role")]
     header += [
@@ -56,7 +55,7 @@ def _singles(chapter: Chapter) -> list[str]:
     caption = say("c.heads", mode=group.mode, stage=chapter.stage_name)
     return [
         *blocks,
-        chapter.table("heads", "4", caption, header, rows, n_left=2),
+        chapter.table("heads", caption, header, rows, n_left=2),
         say("note.overall", alpha=f"{group.alpha:g}", **THRESHOLDS),
     ]
 
@@ -103,15 +102,15 @@ def _significant(chapter: Chapter) -> list[str]:
     alpha = f"{group.alpha:g}"
     blocks = [chapter.subheading("h.significant")]
     if not found:
-        return [*blocks, say("four.no_hits", alpha=alpha)]
+        return [*blocks, say("heads.no_hits", alpha=alpha)]
     both = [say("control_delta"), say("net_delta")] if group.has_control else []
     header = [say("heads"), say("mode"), say("metric"), say("delta"), *both]
     header += [say(key, effect=chapter.effect_name) for key in ("ci", "p", "q")]
     rows = [_hit(chapter, hit) for hit in found[:MOST_HITS]]
     caption = say("c.significant", alpha=alpha)
-    blocks.append(chapter.table("hits", "4", caption, [*header, say("d_z")], rows, n_left=3))
+    blocks.append(chapter.table("hits", caption, [*header, say("d_z")], rows, n_left=3))
     if len(found) > MOST_HITS:
-        blocks.append(say("four.cut", n=len(found), shown=MOST_HITS))
+        blocks.append(say("heads.cut", n=len(found), shown=MOST_HITS))
     return blocks
 
 
@@ -148,7 +147,7 @@ def _sets(chapter: Chapter) -> list[str]:
     ]
     rows = [_synergy(chapter, cell, metric) for cell in cells for metric in group.key_metrics]
     note = say("note.sets", effect=chapter.effect_name, alpha=f"{group.alpha:g}")
-    return [*blocks, chapter.table("sets", "4", say("c.sets"), header, rows, n_left=3), note]
+    return [*blocks, chapter.table("sets", say("c.sets"), header, rows, n_left=3), note]
 
 
 def _synergy(chapter: Chapter, cell: Cell, metric: str) -> Row:
@@ -206,7 +205,7 @@ def _sweep(chapter: Chapter) -> list[str]:
     if short != full:
         notes.append(say("note.sweep.length", short=short, long=full))
     notes.append(say("sweep.floor", text=resolution(chapter, list(group.sweep.values()))))
-    table = chapter.table("sweep", "4", caption, header, rows, n_left=2)
+    table = chapter.table("sweep", caption, header, rows, n_left=2)
     return [*blocks, table, say.joined(notes)]
 
 

@@ -1,4 +1,4 @@
-"""Section 6: what is detected after 1, 5, 10 and all tokens, and why."""
+"""What is detected after a few and after all generated tokens, and why."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from phase7.report.tables import Row
 def render(chapter: Chapter) -> list[str]:
     """Target heads by length, all cells by length, KL at the first token, and the reason."""
     say, group = chapter.say, chapter.group
-    blocks, rows = [chapter.heading(6)], by_length(group)
+    rows = by_length(group)
     data = group.child("lengths")
     if not rows or data is None:
-        return [*blocks, say("six.none")]
+        return [say("lengths.none")]
+    blocks: list[str] = []
     if group.target in data["head_set"].values:
         blocks.append(_target(chapter, data))
     header = ("length", "changed", "n_significant", "smallest_q", "median_size", "zero_share")
     blocks += [
         chapter.table(
-            "lengths.all", "6", say("c.lengths.all"), [say(key) for key in header],
+            "lengths.all", say("c.lengths.all"), [say(key) for key in header],
             [_detected(chapter, row, rows[-1].length) for row in rows],
         ),
-        say("note.lengths"),
+        say("note.lengths", sections=chapter.sections("comparison", "modes", "heads")),
     ]  # fmt: skip
     if group.target_cell is not None:
         blocks += [_kl(chapter), say("note.kl")]
@@ -117,7 +118,7 @@ def _target(chapter: Chapter, data: xr.Dataset) -> str:
             cells.append(chapter.q(q, measured=not math.isnan(delta)))
         rows.append(Row(name=label, cells=tuple(cells)))
     caption = say("c.lengths", label=chapter.label(group.target), mode=group.mode)
-    return chapter.table("lengths", "6", caption, header, rows)
+    return chapter.table("lengths", caption, header, rows)
 
 
 def _kl(chapter: Chapter) -> str:
@@ -137,4 +138,4 @@ def _kl(chapter: Chapter) -> str:
     name = say("kl.mean", n=len(group.confirmed))
     control = [numbers.nats(whole.control_kl_nats)] if group.has_control else []
     rows.append(Row(name=name, cells=(name, numbers.nats(whole.kl_nats), *control)))
-    return chapter.table("kl", "6", say("c.kl", label=chapter.label(group.target)), header, rows)
+    return chapter.table("kl", say("c.kl", label=chapter.label(group.target)), header, rows)

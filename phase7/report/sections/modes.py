@@ -1,4 +1,4 @@
-"""Section 3: the three modes compared, on the target heads and over all confirmed cells."""
+"""The modes compared, on the target heads and over all confirmed cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def render(chapter: Chapter) -> list[str]:
     """Target heads by mode, in short and in full; then all cells by mode."""
     say, group = chapter.say, chapter.group
     cells = [group.confirmed.get((group.target, mode)) for mode in MODES]
-    blocks = [chapter.heading(3)]
+    blocks: list[str] = []
     run = [cell for cell in cells if cell is not None]
     if not run:
         blocks.append(say("no_target"))
@@ -32,10 +32,10 @@ def render(chapter: Chapter) -> list[str]:
         blocks += [
             introduction(chapter, run[0]) if group.target_cell is None
             else introduction(chapter, group.target_cell),
-            chapter.table("modes", "3", say("c.modes", label=label), _short_header(chapter), rows),
+            chapter.table("modes", say("c.modes", label=label), _short_header(chapter), rows),
             say("note.size.best"),
             chapter.table(
-                "modes.detail", "3", say("c.modes.detail", label=label),
+                "modes.detail", say("c.modes.detail", label=label),
                 _long_header(chapter), details, n_left=2,
             ),
             say("note.size", alpha=f"{group.alpha:g}", **THRESHOLDS),
@@ -45,7 +45,7 @@ def render(chapter: Chapter) -> list[str]:
         rows = [_overall(chapter, one) for one in strengths]
         caption = say("c.modes.all")
         blocks += [
-            chapter.table("modes.all", "3", caption, _overall_header(chapter), rows),
+            chapter.table("modes.all", caption, _overall_header(chapter), rows),
             say(
                 "note.modes.all",
                 n=strengths[0].n_cells,

@@ -1,4 +1,4 @@
-"""Section 1: what was run."""
+"""What was run: the settings of one (model, emotion)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ def render(chapter: Chapter) -> list[str]:
             continue
         name = say(f"set.{key}")
         rows.append(Row(name=name, cells=(name, _value(chapter, key, settings))))
-    return [
-        chapter.heading(1),
-        chapter.table("settings", "1", say("c.settings"), (say("item"), say("value")), rows, n_left=2),
-    ]
+    return [chapter.table("settings", say("c.settings"), (say("item"), say("value")), rows, n_left=2)]
 
 
 def _value(chapter: Chapter, key: str, settings: dict[str, Any]) -> str:

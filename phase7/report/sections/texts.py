@@ -1,4 +1,4 @@
-"""Section 5: a few generated texts side by side, chosen by a stated rule."""
+"""A few generated texts side by side, chosen by a stated rule."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from phase7.findings.group import Cell, Group
-from phase7.report.chapter import Chapter, ShownText
+from phase7.report.chapter import Chapter
 from phase7.report.differences import first_difference, shared_characters, window
 from phase7.report.escape import code, escape
+from phase7.report.medium import ShownText
 from phase7.report.sections.comparison import introduction
 from phase7.report.tables import Row
 from phase7.vocabulary.metrics import METRICS
@@ -39,10 +40,9 @@ class _Arms:
 def render(chapter: Chapter) -> list[str]:
     """How many texts changed, the rule, and the chosen texts."""
     say, group, cell = chapter.say, chapter.group, chapter.group.target_cell
-    blocks = [chapter.heading(5)]
     data = group.child("texts")
     if cell is None or data is None or group.target not in data["head_set"].values:
-        return [*blocks, say("five.none")]
+        return [say("texts.none")]
     arms = _arms(group, cell, data)
     metric = choice_metric(group)
     chosen = _chosen(arms, cell, metric)
@@ -51,11 +51,10 @@ def render(chapter: Chapter) -> list[str]:
     shown = [_shown(chapter, arms, cell, metric, place) for place in chosen]
     rows = [_row(chapter, one) for one in shown]
     caption = say("c.texts", label=chapter.label(cell.label), mode=cell.mode)
-    table = chapter.table("texts", "5", caption, header, rows, n_left=len(header))
+    table = chapter.table("texts", caption, header, rows, n_left=len(header))
     return [
-        *blocks,
         say.joined([introduction(chapter, cell), _count(chapter, arms)]),
-        say("five.rule", metric=code(metric), n=N_CHANGED, m=N_UNCHANGED),
+        say("texts.rule", metric=code(metric), n=N_CHANGED, m=N_UNCHANGED),
         chapter.medium.texts(chapter.table_of("texts"), shown, say) or table,
     ]
 
@@ -104,7 +103,7 @@ def _shown(chapter: Chapter, arms: _Arms, cell: Cell, metric: str, place: int) -
     if arms.control is not None:
         others.append((say("control"), str(arms.control[place, sample])))
     return ShownText(
-        name=say("five.prompt", prompt=group.prompts[index], sample=sample),
+        name=say("texts.prompt", prompt=group.prompts[index], sample=sample),
         score=f"{code(metric)} {numbers.score(before)} → {numbers.score(after)}",
         prompt=group.prompt_texts[index],
         baseline=str(arms.baseline[place, sample]),
@@ -119,7 +118,7 @@ def _row(chapter: Chapter, shown: ShownText) -> Row:
     cells = [prompt, _window(chapter, baseline, first_difference(baseline, patched))]
     for _, text in shown.others:
         at = first_difference(text, baseline)
-        cells.append(say("five.unchanged") if text == baseline else _window(chapter, text, at))
+        cells.append(say("texts.unchanged") if text == baseline else _window(chapter, text, at))
     return Row(name=shown.name, cells=tuple(cells))
 
 
@@ -127,10 +126,10 @@ def _window(chapter: Chapter, text: str, at: int | None) -> str:
     """The text, escaped, cut around the mark where it is long."""
     say = chapter.say
     if not text:
-        return f"<b>▶</b>{say('five.empty')}" if at is not None else say("five.empty")
+        return f"<b>▶</b>{say('texts.empty')}" if at is not None else say("texts.empty")
     start, stop = window(text, at)
     head = "… " if start else ""
-    tail = say("five.cut", n=f"{len(text):,}") if stop - start < len(text) else ""
+    tail = say("texts.cut", n=f"{len(text):,}") if stop - start < len(text) else ""
     if at is None:
         return head + escape(text[start:stop]) + tail
     return f"{head}{escape(text[start:at])}<b>▶</b>{escape(text[at:stop])}{tail}"
@@ -139,13 +138,13 @@ def _window(chapter: Chapter, text: str, at: int | None) -> str:
 def _count(chapter: Chapter, arms: _Arms) -> str:
     changed = arms.changed
     if not changed.any():
-        return chapter.say("five.count.none", total=changed.size)
+        return chapter.say("texts.count.none", total=changed.size)
     prefixes = [
         shared_characters(str(one), str(two))
         for one, two in zip(arms.baseline[changed], arms.patched[changed], strict=True)
     ]
     return chapter.say(
-        "five.count",
+        "texts.count",
         total=changed.size,
         changed=int(changed.sum()),
         prefix=f"{np.median(prefixes):g}",
