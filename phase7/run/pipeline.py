@@ -114,7 +114,7 @@ class Run:
         self._say, self._show_progress = say, show_progress
         self._warn = warn or say
         self.store = Store(paths.store, on_damage=self._warn, made_with=made_with)
-        self.store.require_form()
+        self.store.require_known_format()
         self.neutral = load_prompts(find_data(profile.prompts.neutral, paths.root))
         self.emotions = {name: self._emotion_prompts(name) for name in profile.emotions}
         self.files = [

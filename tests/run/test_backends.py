@@ -87,7 +87,7 @@ def assert_same_results(first: Path, second: Path) -> dict:
     one, other = (pickle.loads((folder / RESULT).read_bytes()) for folder in (first, second))
     assert repr(plain(one)) == repr(plain(other))
     entries = [
-        {p.relative_to(folder) for p in (folder / "store" / "memo").rglob("*.joblib")}
+        {p.relative_to(folder) for p in (folder / "store" / "memo").rglob("*.safetensors")}
         for folder in (first, second)
     ]
     assert entries[0] == entries[1]  # no backend in any key
@@ -253,7 +253,7 @@ def test_a_signal_ends_a_run_with_workers_in_one_line_and_nothing_is_lost(
     )  # fmt: skip
     memo = project / "store" / "memo" / "generation"
     deadline = time.monotonic() + 150
-    while not list(memo.rglob("*.joblib")):
+    while not list(memo.rglob("*.safetensors")):
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     processes = psutil.Process(run.pid).children(recursive=True)
@@ -375,7 +375,7 @@ def test_a_dask_worker_killed_midway_changes_no_bit(serial, project, cluster):
             assert run.poll() is None and time.monotonic() < deadline, (project / "log").read_text()
             time.sleep(0.005)
         victim.suspend()  # it cannot finish what it computes now
-        n_before = len(list(memo.rglob("*.joblib")))
+        n_before = len(list(memo.rglob("*.safetensors")))
         busy = {name: tasks for name, tasks in cluster.computing().items() if tasks}
         cluster.workers[0].send_signal(signal.SIGKILL)
         cluster.workers[0].wait()
@@ -385,7 +385,7 @@ def test_a_dask_worker_killed_midway_changes_no_bit(serial, project, cluster):
     finally:
         run.kill()
         run.wait()
-    n_after = len(list(memo.rglob("*.joblib")))
+    n_after = len(list(memo.rglob("*.safetensors")))
     assert 2 <= n_before < n_after
     assert cluster.workers[0].returncode == -signal.SIGKILL
     assert cluster.workers[1].poll() is None

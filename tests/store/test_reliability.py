@@ -1,4 +1,4 @@
-"""What docs/reliability.md promises beyond the memo: forms, seals, locks, origins, determinism, memory."""
+"""What docs/reliability.md promises beyond the memo: marker, seals, locks, origins, determinism, memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from phase7.effects.file import open_effects, write_effects
 from phase7.models import wheel
 from phase7.models.registry import REGISTRY
 from phase7.run import provenance
-from phase7.store import Damaged, Store, write_text
-from phase7.store import form as form_module
+from phase7.store import Damaged, Store, marker, write_text
 from phase7.store.locks import remove_if_free, work_lock
 from phase7.store.sums import SUMS_NAME, check_folder, check_sealed, write_folder_sums
 from phase7.store.writing import ABANDONED_AFTER_S, _machine, is_abandoned
@@ -43,12 +42,12 @@ def dead_process() -> int:
     return done.pid
 
 
-# --- the store's form --------------------------------------------------------------------------
+# --- the store's marker ------------------------------------------------------------------------
 
 
 def test_a_store_of_a_newer_version_is_refused_by_everything(store, monkeypatch):
     store.get("x", {"n": 1}, lambda: 1)
-    monkeypatch.setattr(form_module, "FORM", form_module.FORM - 1)
+    monkeypatch.setattr(marker, "FORMAT_VERSION", marker.FORMAT_VERSION - 1)
     for act in (
         lambda: store.get("x", {"n": 1}, lambda: 1),
         lambda: list(store.entries()),
@@ -61,11 +60,11 @@ def test_a_store_of_a_newer_version_is_refused_by_everything(store, monkeypatch)
     assert store.get("x", {"n": 1}, lambda: pytest.fail("computed again")) == 1
 
 
-def test_a_damaged_note_of_the_form_is_set_aside_and_written_again(store, messages):
+def test_a_damaged_marker_is_set_aside_and_written_again(store, messages):
     store.get("x", {"n": 1}, lambda: 1)
     note = store.root / "form.txt"
     whole = note.read_bytes()
-    note.write_bytes(whole.replace(b"1 ", b"3 ", 1))
+    note.write_bytes(whole.replace(b"2 ", b"1 ", 1))
     store.get("x", {"n": 2}, lambda: 2)
     assert note.read_bytes() == whole
     assert len(messages) == 1
@@ -80,7 +79,7 @@ def test_prune_removes_what_dead_processes_left_and_nothing_that_lives(store):
     dead = place / f".{_machine()}-{dead_process()}-abcdefgh.tmp"
     live = place / f".{_machine()}-{os.getpid()}-abcdefgh.tmp"
     foreign, nameless = place / ".00000000-1-abcdefgh.tmp", place / ".abcdefgh.tmp"
-    lock = place / ".entry.joblib.lock"
+    lock = place / ".entry.safetensors.lock"
     for path in (dead, live, foreign, nameless, lock):
         path.write_bytes(b"half")
     assert [entry.path for entry in store.entries()] == [store.path("x", {"n": 1})]
@@ -264,7 +263,7 @@ def test_hash_seed_order_of_heads_and_history_change_no_bit(template, tmp_path):
         profile.write_text(profile.read_text().replace("0:1,2:3", targets), encoding="utf-8")
         if number == 2:  # another history: half of the entries are from before
             shutil.copytree(tmp_path / "0" / "store" / "memo", project / "store" / "memo")
-            for i, entry in enumerate(sorted((project / "store" / "memo").rglob("*.joblib"))):
+            for i, entry in enumerate(sorted((project / "store" / "memo").rglob("*.safetensors"))):
                 if i % 2:
                     entry.unlink()
         done = run(project, "build", "small", "--quiet", PYTHONHASHSEED=hash_seed)

@@ -8,14 +8,12 @@ import pickle
 import random
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7 import store as store_module
-from phase7.store import Store, atomic_path, canonical, write_bytes, write_text
+from phase7.store import Store, atomic_path, canonical, entry_file, memo, write_bytes, write_text
 from phase7.vocabulary.errors import UserError
 
 LAW = settings(deadline=None, derandomize=True)
@@ -66,7 +64,7 @@ def test_an_entry_is_computed_once_and_read_by_later_stores(store, tmp_path):
     assert compute.n_calls == 1
     assert (store.n_computed, store.n_hits) == ({"generation": 1}, {"generation": 1})
     assert (later.n_computed, later.n_hits) == ({}, {"generation": 1})
-    assert [path.name for path in files(tmp_path) if path.suffix != ".joblib"] == ["form.txt"]
+    assert [path.name for path in files(tmp_path) if path.suffix != ".safetensors"] == ["form.txt"]
     assert len(files(tmp_path)) == 2
 
 
@@ -94,7 +92,7 @@ def test_another_stage_or_key_is_another_entry(store, stage, key):
 def test_a_new_version_computes_everything_again(store, monkeypatch):
     compute = Counted()
     store.get("generation", KEY, compute)
-    monkeypatch.setattr(store_module, "VERSION", store_module.VERSION + 1)
+    monkeypatch.setattr(memo, "VERSION", memo.VERSION + 1)
     store.get("generation", KEY, compute)
     assert compute.n_calls == 2
 
@@ -128,14 +126,17 @@ def flip(data: bytes, place: int, bit: int = 0) -> bytes:
     return data[:place] + bytes([data[place] ^ (1 << bit)]) + data[place + 1 :]
 
 
+def n_header(data: bytes) -> int:
+    """Bytes of a safetensors file before its arrays."""
+    return 8 + int.from_bytes(data[:8], "little")
+
+
 DAMAGES = {
     "cut in the payload": lambda data: data[:-7],
     "cut in the header": lambda data: data[:30],
     "empty": lambda data: b"",
     "zeroed": lambda data: bytes(len(data)),
-    "payload zeroed": lambda data: (
-        data.partition(b"\n")[0] + b"\n" + bytes(len(data.partition(b"\n")[2]))
-    ),
+    "payload zeroed": lambda data: data[: n_header(data)] + bytes(len(data) - n_header(data)),
     "last bit flipped": lambda data: flip(data, len(data) - 1),
     "bit in the middle flipped": lambda data: flip(data, len(data) // 2, 5),
     "bytes appended": lambda data: data + b"x",
@@ -159,7 +160,7 @@ def test_a_damaged_entry_is_set_aside_reported_and_computed_again(store, message
     assert path.read_bytes() == damaged
 
     with monkeypatch.context() as patched:
-        patched.setattr(joblib, "load", lambda *args: pytest.fail("a damaged entry was unpickled"))
+        patched.setattr(entry_file, "load", lambda *args: pytest.fail("a damaged entry was decoded"))
         assert_is_value(store.get("generation", KEY, compute))
     assert compute.n_calls == 2
     assert path.with_suffix(".damaged").read_bytes() == damaged
@@ -174,11 +175,12 @@ def test_a_damaged_entry_is_set_aside_reported_and_computed_again(store, message
     assert len(messages) == 1
 
 
-def test_a_sound_entry_is_unpickled_through_the_guarded_function(store, monkeypatch):
+def test_a_sound_entry_is_decoded_through_the_guarded_function(store, monkeypatch):
     """Liveness of the guard above."""
     store.get("generation", KEY, Counted())
-    monkeypatch.setattr(joblib, "load", lambda *args: "what joblib read")
-    assert store.get("generation", KEY, Counted()) == "what joblib read"
+    text = np.frombuffer(b'"what safetensors read"', np.uint8)
+    monkeypatch.setattr(entry_file, "load", lambda *args: {"json": text})
+    assert store.get("generation", KEY, Counted()) == "what safetensors read"
 
 
 def test_an_entry_in_another_ones_place_is_not_its_answer(store, messages):
@@ -196,9 +198,8 @@ def test_no_single_flipped_bit_gives_another_value_and_verify_sees_whatever_get_
     store.get("generation", KEY, compute)
     path = store.path("generation", KEY)
     whole = path.read_bytes()
-    n_header = whole.index(b"\n") + 1
     draw = random.Random(5)
-    places = [*range(0, n_header, 3), *draw.sample(range(n_header, len(whole)), 60)]
+    places = [*range(0, n_header(whole), 3), *draw.sample(range(n_header(whole), len(whole)), 60)]
     unseen = []
     for place in places:
         path.write_bytes(flip(whole, place, draw.randrange(8)))

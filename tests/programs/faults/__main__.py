@@ -134,7 +134,7 @@ def concurrency_cases(ground: Ground, size: Size, draw: random.Random) -> Iterab
     wanted = ground.wanted
     entries = sorted(
         str(path.relative_to(ground.folder("forked")))
-        for path in (ground.folder("forked") / "store" / "memo").rglob("*.joblib")
+        for path in (ground.folder("forked") / "store" / "memo").rglob("*.safetensors")
     )
     for i in range(size.pairs):
         for n, profiles in enumerate((("small", "small"), ("small", "other"))):

@@ -46,7 +46,7 @@ def victims(project: Path, kind: str) -> list[Path]:
         return [store / "effects" / "small.nc"]
     if kind == "model":
         return sorted(path for path in (store / "models").glob("*/*") if path.is_file())
-    return sorted((store / "memo" / kind).rglob("*.joblib"))
+    return sorted((store / "memo" / kind).rglob("*.safetensors"))
 
 
 def with_stored_model(project: Path) -> None:

@@ -32,8 +32,8 @@ NAMES = (
     "\ud800.pkl", "\udcff.pkl", "é.pkl", "日本.pkl", "a\nb.pkl", "\x1b[31m.pkl", " .pkl", ".pkl", "..pkl",
     "model", "data", "data/neutral_prompts.json", "model/config.json", "./", "con.pkl", "*.pkl",
 )  # fmt: skip
-FORMS = (
-    "phase7-store 2 0000000000000000", "phase7-store 1", "", "\x00" * 40, "2", "phase7-store -1 x",
+MARKERS = (
+    "phase7-store 3 0000000000000000", "phase7-store 1", "", "\x00" * 40, "2", "phase7-store -1 x",
     "phase7-store 999999999999 x", "{}", "phase7-store 1 0000000000000000", "\xff\xfe", "phase7-store ² x",
 )  # fmt: skip
 
@@ -51,11 +51,11 @@ def patch(dry: bool = True, **changes: str | None) -> list[str]:
     return ["patch", "--quiet", *(["--dry-run"] if dry else []), *flags]
 
 
-def newer(form: int) -> str:
-    """The note that a store of a newer form holds."""
+def newer(version: int) -> str:
+    """The marker of a store in a newer format."""
     import hashlib
 
-    text = f"phase7-store {form}"
+    text = f"phase7-store {version}"
     return f"{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -129,8 +129,8 @@ def cases() -> Iterator[Case]:
     for store in ("new", "new/below", "store"):
         yield "paths", ["build", "quickstart", "--dry-run", "--store", store], {}, 2  # no index here
     yield from _real_runs()
-    for text in (*FORMS, newer(2), newer(10**8)):
-        wanted = 2 if text in (newer(2), newer(10**8)) else None
+    for text in (*MARKERS, newer(3), newer(10**8)):
+        wanted = 2 if text in (newer(3), newer(10**8)) else None
         for command in (
             ["store"], ["store", "verify"], ["store", "entries"], ["store", "prune", "--older-than-days", "9"],
             patch(), ["build", "small", "--quiet"], patch(dry=False),

@@ -1,7 +1,7 @@
-"""The store's form: one line that says by which rules its folder is written.
+"""The store's marker: one line, ``form.txt``, that says in which format the folder is kept.
 
-What enters: the store's folder. What leaves: whether it has such a line, or the refusal of a store that
-a newer version wrote.
+A version of phase7 that knows only older formats refuses the store by this line instead of computing
+everything again beside entries that it does not see. The line carries a checksum of its own.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ from pathlib import Path
 from phase7.store.writing import write_text
 from phase7.vocabulary.errors import UserError
 
-#: Raise it when older versions would misread or spoil the folder.
-FORM = 1
+#: Raise it when older versions would misread, overlook or spoil what the folder holds. 1: entries are
+#: joblib pickles; 2: entries are safetensors files.
+FORMAT_VERSION = 2
 
 NAME = "form.txt"
 
 
-def check_form(root: Path, tell: Callable[[str], None]) -> bool:
-    """Whether the folder says its form; False where it says none yet.
+def check_marker(root: Path, tell: Callable[[str], None]) -> int | None:
+    """The format that the folder says it is in; None where it says none yet.
 
     Parameters
     ----------
     root : Path
         The store.
     tell : callable
-        Told in a line where the note was damaged and set aside.
+        Told in a line where the marker was damaged and set aside.
 
     Raises
     ------
     UserError
-        If a newer version wrote the store, or the note cannot be read.
+        If a newer version wrote the store, or the marker cannot be read.
     """
     path = root / NAME
     try:
         line = path.read_text(encoding="utf-8", errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError as error:
         raise UserError(
-            expected="a note of the store's form that can be read",
+            expected="a format marker that can be read",
             got=error.strerror or type(error).__name__,
             where=str(path),
             remedy="change permissions or choose another --store",
@@ -51,22 +52,22 @@ def check_form(root: Path, tell: Callable[[str], None]) -> bool:
     if not (number.isascii() and number.isdigit() and len(number) < 10 and line == _line(int(number))):
         os.replace(path, path.with_suffix(".damaged"))
         tell(f"{path}: not what was written; set aside, its entries are checked one by one")
-        return False
-    if int(number) > FORM:
+        return None
+    if int(number) > FORMAT_VERSION:
         raise UserError(
-            expected=f"a store of form {FORM} or older",
-            got=f"form {number}",
+            expected=f"a store in format {FORMAT_VERSION} or older",
+            got=f"format {number}",
             where=str(root),
             remedy="it was written by a newer version: upgrade phase7 or choose another --store",
         )
-    return True
+    return int(number)
 
 
-def write_form(root: Path) -> None:
-    """Say the form, in a folder that does not say it yet."""
-    write_text(root / NAME, _line(FORM) + "\n")
+def write_marker(root: Path) -> None:
+    """Say that the folder is in today's format."""
+    write_text(root / NAME, _line(FORMAT_VERSION) + "\n")
 
 
-def _line(form: int) -> str:
-    text = f"phase7-store {form}"
+def _line(version: int) -> str:
+    text = f"phase7-store {version}"
     return f"{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
