@@ -105,8 +105,8 @@ def _patch_profile(args: argparse.Namespace) -> Any:
 
 
 def _run(args: argparse.Namespace, profile: Any, paths: Any) -> Any:
+    from phase7.run.backend import Backend
     from phase7.run.pipeline import Run
-    from phase7.run.workers import Backend
 
     return Run(
         profile,

@@ -40,11 +40,12 @@ from phase7.experiment.stages import (
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.report.language import Lang
 from phase7.report.write import write_reports
+from phase7.run.backend import THREADS, Backend
 from phase7.run.executor import Executor
 from phase7.run.memory import bound_in_words, bounded, footprint
 from phase7.run.paths import Paths, require_apart
 from phase7.run.provenance import made_with, mismatch, provenance
-from phase7.run.workers import THREADS, Backend, Workers
+from phase7.run.workers import Workers
 from phase7.scoring.base import Scorer, score_distinct
 from phase7.scoring.choose import choose_scorers
 from phase7.store import Store, write_text
