@@ -105,8 +105,8 @@ def _patch_profile(args: argparse.Namespace) -> Any:
 
 
 def _run(args: argparse.Namespace, profile: Any, paths: Any) -> Any:
+    from phase7.run.backend import Backend
     from phase7.run.pipeline import Run
-    from phase7.run.workers import Backend
 
     return Run(
         profile,
@@ -192,9 +192,9 @@ def models(args: argparse.Namespace) -> int:
             row.format(
                 spec.name,
                 spec.architecture,
-                spec.n_layers,
-                spec.n_heads,
-                spec.n_kv_heads,
+                spec.sizes.n_layers,
+                spec.sizes.n_heads,
+                spec.sizes.n_kv_heads,
                 f"{spec.n_parameters / 1e6:.1f} M",
                 f"{spec.download_bytes / 1e6:.0f} MB",
                 "yes" if is_here(spec, args.store) else "no",

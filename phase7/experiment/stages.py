@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
-from phase7.models.files import ModelFiles
+from phase7.models.facts import ModelFacts
 from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL, Choice, Role
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head, format_heads, parse_heads
@@ -61,7 +61,7 @@ class Stage:
     Attributes
     ----------
     name : {"sweep", "confirm"}
-    files : ModelFiles
+    files : ModelFacts
     profile : Profile
     neutral, emotion : PromptSet
     recipients : tuple of int
@@ -74,7 +74,7 @@ class Stage:
     """
 
     name: Literal["sweep", "confirm"]
-    files: ModelFiles
+    files: ModelFacts
     profile: Profile
     neutral: PromptSet
     emotion: PromptSet
@@ -196,7 +196,7 @@ class Stage:
         return {"kind": kind, "prompts": prompts.digest}
 
 
-def resolve_format(files: ModelFiles, profile: Profile) -> Literal["raw", "chat"]:
+def resolve_format(files: ModelFacts, profile: Profile) -> Literal["raw", "chat"]:
     """The prompt format of a model: ``auto`` is ``chat`` where the tokenizer has a template.
 
     Raises
@@ -218,7 +218,7 @@ def resolve_format(files: ModelFiles, profile: Profile) -> Literal["raw", "chat"
 
 
 def sweep_stage(
-    profile: Profile, files: ModelFiles, neutral: PromptSet, emotion: PromptSet
+    profile: Profile, files: ModelFacts, neutral: PromptSet, emotion: PromptSet
 ) -> Stage | None:
     """The sweep, or None where the profile has none."""
     sweep = profile.sweep
@@ -248,7 +248,7 @@ def sweep_stage(
 
 def confirm_stage(
     profile: Profile,
-    files: ModelFiles,
+    files: ModelFacts,
     neutral: PromptSet,
     emotion: PromptSet,
     strongest: Sequence[Head],
@@ -275,7 +275,7 @@ def confirm_stage(
     )
 
 
-def random_heads(profile: Profile, files: ModelFiles) -> tuple[Head, ...]:
+def random_heads(profile: Profile, files: ModelFacts) -> tuple[Head, ...]:
     """Heads drawn at random as a control, among those that are no targets; a function of the seed."""
     targets = _parse(profile.confirm.target_heads, files, "confirm.target_heads")
     pool = [head for head in _parse("all", files, "all") if head not in targets]
@@ -297,7 +297,7 @@ def _first(indices: tuple[int, ...], n: int) -> tuple[int, ...]:
     return indices[:n] if n else indices
 
 
-def _parse(spec: str, files: ModelFiles, where: str) -> tuple[Head, ...]:
+def _parse(spec: str, files: ModelFacts, where: str) -> tuple[Head, ...]:
     return parse_heads(spec, n_layers=files.n_layers, n_heads=files.n_heads, where=where)
 
 

@@ -37,14 +37,15 @@ from phase7.experiment.stages import (
     resolve_format,
     sweep_stage,
 )
-from phase7.models.files import ModelFiles, find_model, require_heads
+from phase7.models.files import ModelFiles, find_model, read_sizes, require_heads
 from phase7.report.language import Lang
 from phase7.report.write import write_reports
+from phase7.run.backend import THREADS, Backend
 from phase7.run.executor import Executor
 from phase7.run.memory import bound_in_words, bounded, footprint
 from phase7.run.paths import Paths, require_apart
 from phase7.run.provenance import made_with, mismatch, provenance
-from phase7.run.workers import THREADS, Backend, Workers
+from phase7.run.workers import Workers
 from phase7.scoring.base import Scorer, score_distinct
 from phase7.scoring.choose import choose_scorers
 from phase7.store import Store, write_text
@@ -125,10 +126,11 @@ class Run:
             require_heads(files)
         require_distinct("models", [files.name for files in self.files])
         require_distinct("emotions", [prompts.name for prompts in self.emotions.values()])
-        self._given, self.profile = profile, bounded(profile, self.files)
-        self._needs = [footprint(files, self.profile) for files in self.files]
+        sizes = [read_sizes(files) for files in self.files]
+        self._given, self.profile = profile, bounded(profile, sizes)
+        self._needs = [footprint(one, self.profile) for one in sizes]
         self._n_at_once = backend.batches_here(self._needs, self.profile.engine)
-        self.bound = bound_in_words(self.profile, self.files, self._n_at_once)
+        self.bound = bound_in_words(self.profile, sizes, self._n_at_once)
         self._scorers: list[Scorer] | None = None
         self._seconds: dict[str, float] = {}
 

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from phase7.engine.model.bridge import load_model, output_weight, unembedding_weight
 from phase7.models import files as files_module
 from phase7.models import wheel
-from phase7.models.files import HUB_PATTERNS, find_model, is_here
+from phase7.models.files import find_model, is_here
+from phase7.models.hub import HUB_PATTERNS
 from phase7.models.registry import DEFAULT_MODEL, REGISTRY
 from phase7.vocabulary.errors import UserError
 from tests import tiny
@@ -513,7 +514,7 @@ def test_every_known_model_is_pinned():
         assert spec.name == name
         assert len(spec.revision) == {"wheel": 64, "hub": 40}[spec.source]
         int(spec.revision, 16)
-        assert spec.n_heads % spec.n_kv_heads == 0
+        assert spec.sizes.n_heads % spec.sizes.n_kv_heads == 0
 
 
 # --- loaded models -----------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from phase7.engine.model.bridge import load_model
 from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.profile import Sampling
-from phase7.models.files import find_model
+from phase7.models.files import find_model, read_sizes
+from phase7.models.registry import REGISTRY
 from phase7.vocabulary.heads import parse_heads
 from phase7.vocabulary.modes import MODES
 
@@ -33,7 +34,9 @@ def model(store):
 
 def test_it_has_the_size_the_registry_says(model):
     assert (model.n_layers, model.n_heads, model.n_kv_heads, model.d_head) == (30, 9, 3, 64)
-    assert model.files.has_chat_template
+    spec = REGISTRY["smollm2"]
+    assert read_sizes(model.files) == spec.sizes
+    assert model.files.has_chat_template is spec.has_chat_template is True
 
 
 def test_a_second_load_needs_no_network(store, model, monkeypatch):

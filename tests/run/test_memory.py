@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phase7.experiment.profile import Engine, Patching, Profile, Sampling
-from phase7.models.files import find_model
+from phase7.models.files import find_model, read_sizes
 from phase7.run.memory import (
     LADDER,
     Footprint,
@@ -52,11 +52,11 @@ def test_batches_at_once_fit_and_one_more_would_not(fixed, row, rows, processors
 
 
 def test_the_bound_counts_all_batches_at_once():
-    files = tiny.load("llama").files
+    sizes = read_sizes(tiny.load("llama").files)
     profile = Profile(name="p", models=("m",), emotions=("anger",), engine=Engine(max_rows=512))
-    need = footprint(files, profile)
+    need = footprint(sizes, profile)
     for n in (1, 64):
-        told = bound_in_words(profile, [files], n)
+        told = bound_in_words(profile, [sizes], n)
         assert f"at most {need.gigabytes(n * 512):.1f} GB" in told
         assert ("64 at once" in told) == (n == 64)
     assert need.gigabytes(64 * 512) > need.gigabytes(512) + 0.1
@@ -70,14 +70,14 @@ def test_the_most_demanding_model_decides():
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_longer_texts_and_patched_prompts_need_more(architecture):
-    files = tiny.load(architecture).files
+    sizes = read_sizes(tiny.load(architecture).files)
     profile = Profile(name="p", models=("m",), emotions=("anger",))
-    plain = footprint(files, profile).bytes_per_row
+    plain = footprint(sizes, profile).bytes_per_row
     longer = dataclasses.replace(profile, sampling=Sampling(max_new_tokens=300))
     everywhere = dataclasses.replace(profile, patching=Patching(positions="all"))
-    assert footprint(files, longer).bytes_per_row > plain
-    assert footprint(files, everywhere).bytes_per_row > 5 * plain
-    by_hand = 2 * tiny.N_LAYERS * files.n_heads * 8 * 30 * 4  # keys and values alone
+    assert footprint(sizes, longer).bytes_per_row > plain
+    assert footprint(sizes, everywhere).bytes_per_row > 5 * plain
+    by_hand = 2 * tiny.N_LAYERS * sizes.n_heads * 8 * 30 * 4  # keys and values alone
     assert plain > (by_hand / 2 if architecture == "llama" else by_hand)
 
 
@@ -88,11 +88,11 @@ def test_weights_in_sixteen_bits_take_twice_their_file(tmp_path, name):
     profile = Profile(name="p", models=("m",), emotions=("gratitude",))
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     config.pop("dtype", None)
-    sizes = {}
+    fixed = {}
     for dtype in ("float32", "float16", "bfloat16"):
         (tmp_path / "m" / "config.json").write_text(json.dumps(config | {name: dtype}))
-        sizes[dtype] = footprint(files, profile).fixed_bytes
+        fixed[dtype] = footprint(read_sizes(files), profile).fixed_bytes
     weights = (tmp_path / "m" / "model.safetensors").stat().st_size
-    assert sizes["float16"] == sizes["bfloat16"] == sizes["float32"] + 2 * weights
+    assert fixed["float16"] == fixed["bfloat16"] == fixed["float32"] + 2 * weights
     half = dataclasses.replace(profile, engine=dataclasses.replace(profile.engine, dtype="bfloat16"))
-    assert footprint(files, half).fixed_bytes == sizes["float32"]
+    assert footprint(read_sizes(files), half).fixed_bytes == fixed["float32"]

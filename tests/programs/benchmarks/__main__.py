@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from phase7.experiment.profile import Profile
-from phase7.models.files import find_model
+from phase7.models.files import find_model, read_sizes
 from phase7.run.executor import one_thread
 from phase7.run.memory import footprint
 from phase7.run.provenance import machine, package_versions
@@ -188,7 +188,8 @@ def peak_memory_gb(model: str) -> tuple[float, float]:
         capture_output=True, text=True, check=True, cwd=models.ROOT,
     )  # fmt: skip
     profile = Profile(name="bound", models=(model,), emotions=("gratitude",))
-    bound = footprint(find_model(model, store_root=models.ROOT / "store"), profile).gigabytes(N_ROWS)
+    sizes = read_sizes(find_model(model, store_root=models.ROOT / "store"))
+    bound = footprint(sizes, profile).gigabytes(N_ROWS)
     return round(float(done.stdout.split()[-1]), 2), round(bound, 2)
 
 

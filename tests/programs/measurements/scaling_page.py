@@ -33,7 +33,7 @@ table of promoted tokens. Entries do not depend on each other, so they can be co
 | `--backend dask --scheduler ADDRESS` | on a running Dask cluster (`pip install 'phase7[dask]'`) |
 
 Workers write their entries into the store; the main process reads them from there, so no tensor travels. Results equal
-the serial run's bit for bit (`tests/run/test_backends.py`), also when a worker is killed: its entry is
+the serial run's bit for bit (`tests/run/test_workers.py`), also when a worker is killed: its entry is
 computed by another.
 
 ## What the workers need

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,14 @@ import psutil
 import pytest
 
 from phase7.cli import main
-from phase7.run import workers as parallel
+from phase7.run import cluster as dask_cluster
+from phase7.run import worker
+from phase7.run import workers as distribution
+from phase7.run.backend import THREADS
+from phase7.run.executor import Unit
 from phase7.run.loky import manager_held_back
-from phase7.run.workers import Backend
+from phase7.run.workers import Workers
+from phase7.store import Store
 from phase7.vocabulary.errors import UserError
 from tests import tiny
 from tests.run.test_end_to_end import EMOTION, NEUTRAL, PROFILE, REPOSITORY, arrays, assert_same_bits
@@ -120,29 +124,9 @@ def test_the_comparison_can_fail(serial, project):
         assert_same_results(serial, project)
 
 
-def test_a_users_error_survives_the_way_from_a_worker():
-    error = UserError(expected="a", got="b", where="c", remedy="d")
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), vars(again)) == (str(error), vars(error))
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"name": "dask"}, "--scheduler"),
-        ({"name": "loky", "scheduler": "tcp://host:1"}, "--backend dask"),
-        ({"name": "serial", "n_jobs": 2}, "--jobs"),
-        ({"n_jobs": -1}, "--jobs"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(options, told):
-    with pytest.raises(UserError, match=told):
-        Backend(**options)
-
-
 def test_a_scheduler_that_does_not_answer_is_told_in_one_line(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
-    monkeypatch.setattr(parallel, "_CONNECT_S", 2.0)
+    monkeypatch.setattr(dask_cluster, "CONNECT_S", 2.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers here
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
@@ -162,60 +146,10 @@ def test_a_missing_distributed_is_told_with_its_extra(project, monkeypatch, caps
     assert "pip install 'phase7[dask]'" in capsys.readouterr().err
 
 
-# --- what a worker refuses -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A site at which this process may work."""
-    monkeypatch.setattr(parallel, "_appears", lambda is_there, timeout_s: is_there())
-    files = tiny.load("llama").files
-    store = tmp_path / "store"
-    store.mkdir()
-    (store / ".probe-1").write_text(".probe-1", encoding="utf-8")
-    return parallel.Site(
-        files=files,
-        engine=parallel.Engine(),
-        store=store,
-        probe=".probe-1",
-        versions=parallel.package_versions(),
-    )
-
-
-def test_a_worker_at_the_right_site_tells_its_processor(site):
-    assert parallel.check_worker(site) == parallel.machine()["processor"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"probe": ".probe-2"}, "shared by all workers"),
-        ({"store": Path("/nowhere/store")}, "shared by all workers"),
-        ({"versions": {"torch": "1.0"}}, "expected torch 1.0, got torch 2"),
-    ],
-)
-def test_a_worker_that_would_compute_something_else_refuses(site, changes, told):
-    with pytest.raises(UserError, match=told) as caught:
-        parallel.check_worker(replace(site, **changes))
-    assert "worker on" in str(caught.value) and len(str(caught.value).splitlines()) == 1
-
-
-def test_a_worker_without_the_models_files_refuses(site):
-    gone = replace(site, files=replace(site.files, folder=site.store / "gone"))
-    with pytest.raises(UserError, match="the model's files"):
-        parallel.check_worker(gone)
-
-
-def test_a_worker_with_other_weights_of_that_name_refuses(site, monkeypatch):
-    monkeypatch.setattr(parallel, "_held", {})
-    other = replace(site, files=replace(site.files, fingerprint="0" * 64))
-    with pytest.raises(UserError, match="fingerprint 0000"):
-        parallel.compute_unit((other, parallel.Unit(kind="capture", key={}, arguments=())), 0)
-
-
-def test_an_entry_that_never_appears_is_told(site, tmp_path):
-    workers = parallel.Workers(parallel.THREADS, parallel.Store(site.store), lambda line: None)
-    unit = parallel.Unit(kind="capture", key={"a": 1}, arguments=())
+def test_an_entry_that_never_appears_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(distribution, "appears", lambda is_there, timeout_s: is_there())
+    workers = Workers(THREADS, Store(tmp_path), lambda line: None)
+    unit = Unit(kind="capture", key={"a": 1}, arguments=())
     with pytest.raises(UserError, match="the capture entry that a worker wrote"):
         workers._await(unit)
 
@@ -291,7 +225,7 @@ def test_a_patch_in_several_processes_gives_the_serial_ones_bits(serial, tmp_pat
 
 def batches_computed_here() -> int:
     """Runs in a worker."""
-    return sum(one._store.n_computed.get("generation", 0) for one in parallel._held.values())
+    return sum(one._store.n_computed.get("generation", 0) for one in worker._held.values())
 
 
 class Cluster:
