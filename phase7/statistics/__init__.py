@@ -1,10 +1,10 @@
-"""Paired inference over prompts: intervals, permutation tests, corrections, ratings, calibration.
+"""Paired inference over prompts: intervals, permutation tests, corrections and ratings.
 
-What enters: plain arrays with the prompt on the last axis; NaN is "not measured". What leaves:
-arrays of the cells' shape. Pure NumPy and SciPy: no tensors, no labels, no files.
+Plain arrays with the prompt on the last axis go in, where NaN is "not measured"; arrays of the cells'
+shape come out. Pure NumPy and SciPy: no tensors, no labels, no files.
 
-Every random draw is a function of (seed, purpose, number of prompts), and every resampled sum is
-exact, so a cell's numbers are the same to the bit alone, in a batch and in any order.
+Every random draw is a function of (seed, purpose, number of prompts), and every resampled sum is exact,
+so a cell's numbers are the same to the bit alone, in a batch and in any order.
 """
 
 from phase7.statistics.additivity import SynergySummary, synergy, synergy_verdict
@@ -18,14 +18,6 @@ from phase7.statistics.agreement import (
     scaled_ranks,
     shared_heads,
 )
-from phase7.statistics.calibration import (
-    UniformityTest,
-    VarianceRatio,
-    ks_uniform,
-    mid_p,
-    randomised_p,
-    variance_ratio,
-)
 from phase7.statistics.multiplicity import benjamini_hochberg
 from phase7.statistics.paired import PairedSummary, paired_summary
 from phase7.statistics.power import minimum_p, prompts_needed
@@ -36,24 +28,18 @@ __all__ = [
     "PairedSummary",
     "Shared",
     "SynergySummary",
-    "UniformityTest",
-    "VarianceRatio",
     "agreement_by_depth",
     "agreement_by_head",
     "benjamini_hochberg",
     "depth_profile",
-    "ks_uniform",
-    "mid_p",
     "minimum_p",
     "overall_rating",
     "paired_summary",
     "prompts_needed",
-    "randomised_p",
     "relative_depth",
     "scaled_ranks",
     "shared_heads",
     "size_of_effect",
     "synergy",
     "synergy_verdict",
-    "variance_ratio",
 ]

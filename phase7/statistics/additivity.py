@@ -1,8 +1,7 @@
 """Does a set of heads do more, or less, than its heads do one by one?
 
-What enters: per-prompt differences of the set and of each of its heads. What leaves: the summary
-of joint - sum of singles, an equivalence test and a verdict. Positive synergy: the set raises the
-metric by more than its heads together.
+Synergy is joint - sum of singles, paired by prompt, with an equivalence test and a verdict. It is
+positive where the set raises the metric by more than its heads do together.
 """
 
 from __future__ import annotations
@@ -77,13 +76,13 @@ def synergy(
         Δ of the set, NaN: missing.
     single_deltas : array_like of float, shape (n_heads, ..., prompt)
         Δ of each head. A prompt missing for one of them is missing for the synergy.
-    seed : int
-        The experiment's seed.
     margin : float
-        Of the equivalence test, in standard deviations of the joint Δ over the prompts used.
+        Of the equivalence test, in standard deviations of the joint Δ over the prompts used. It is
+        estimated from the same prompts and then taken as given, as is usual for standardised margins
+        (Lakens 2017, Social Psychological and Personality Science 8, 355-362).
     alpha : float
         Level of the verdict.
-    n_resamples, n_tail, confidence, max_exact
+    seed, n_resamples, n_tail, confidence, max_exact
         As in :func:`phase7.statistics.paired.paired_summary`.
 
     Returns
@@ -95,22 +94,9 @@ def synergy(
     ------
     ValueError
         Where the shapes do not fit, there is no single, or `margin` is not positive.
-
-    Notes
-    -----
-    The margin is estimated from the same prompts and then taken as given, as is usual for
-    standardised margins (Lakens 2017, Social Psychological and Personality Science 8, 355-362).
     """
-    joint = np.asarray(joint_delta, dtype=np.float64)
-    singles = np.asarray(single_deltas, dtype=np.float64)
-    if singles.ndim != joint.ndim + 1 or singles.shape[1:] != joint.shape or not len(singles):
-        raise ValueError(
-            f"single_deltas: expected shape (n_heads, *{joint.shape}) with n_heads >= 1, "
-            f"got {singles.shape}"
-        )
-    if not margin > 0:
-        raise ValueError(f"margin: expected a positive number, got {margin}")
-    difference = _excess(joint, singles)
+    joint, difference = _excess(joint_delta, single_deltas)
+    columns = _equivalence(joint, difference, margin)
     summary = paired_summary(
         difference,
         seed=seed,
@@ -119,10 +105,23 @@ def synergy(
         confidence=confidence,
         max_exact=max_exact,
     )
+    return _with_verdict(summary, columns, alpha)
+
+
+def _equivalence(joint: FloatArray, difference: FloatArray, margin: float) -> dict[str, FloatArray]:
+    """Margin in the metric's unit, and p of the equivalence test, by cell."""
+    if not margin > 0:
+        raise ValueError(f"margin: expected a positive number, got {margin}")
     both = np.concatenate([difference, np.where(np.isnan(difference), np.nan, joint)], axis=-1)
     _, columns = by_prompt_count(
         both, ("raw_margin", "p"), lambda rows: _equivalence_columns(rows, margin)
     )
+    return columns
+
+
+def _with_verdict(
+    summary: PairedSummary, columns: dict[str, FloatArray], alpha: float
+) -> SynergySummary:
     verdict = synergy_verdict(
         n=summary.n,
         ci_low=summary.ci_low,
@@ -140,15 +139,22 @@ def synergy(
     )
 
 
-def _excess(joint: FloatArray, singles: FloatArray) -> FloatArray:
-    """Subtract the singles from the joint Δ; what is left of rounding alone becomes 0."""
+def _excess(joint_delta: npt.ArrayLike, single_deltas: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """The joint Δ, and the same less the singles; what is left of rounding alone becomes 0."""
+    joint = np.asarray(joint_delta, dtype=np.float64)
+    singles = np.asarray(single_deltas, dtype=np.float64)
+    if singles.ndim != joint.ndim + 1 or singles.shape[1:] != joint.shape or not len(singles):
+        raise ValueError(
+            f"single_deltas: expected shape (n_heads, *{joint.shape}) with n_heads >= 1, "
+            f"got {singles.shape}"
+        )
     difference, scale = joint.copy(), np.abs(joint)
     # One head after the other: the order, and so the bits, must not depend on the shape.
     for single in singles:
         difference -= single
         scale += np.abs(single)
     difference[np.abs(difference) <= ROUNDING_TOLERANCE * scale] = 0.0
-    return difference
+    return joint, difference
 
 
 def _equivalence_columns(rows: FloatArray, margin: float) -> dict[str, FloatArray]:

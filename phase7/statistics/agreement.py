@@ -1,13 +1,13 @@
 """Whether two groups agree on which heads matter: by head, or by relative depth across models.
 
-What enters: strengths [layer, head] of two groups, |mean effect| as a rule, NaN where not tested.
-What leaves: rank correlations with permutation p, and counts of shared heads. What it refuses:
-comparing head by head between shapes that differ.
+Strengths are arrays [layer, head], |mean effect| as a rule, NaN where not tested. Comparing head by head
+between models of different shapes is refused: their heads have no common names, and their layers no
+common numbers.
 
-Heads of two models have no common names, and layers no common numbers. What they share is depth:
-layer l of L lies at (l + 0.5) / L. Both models' depth is cut into as many equal bins as the shallower
-has layers; each model is described by the mean rank, within that model, of the heads of each bin.
-Sorting heads within a bin and pairing them up would make any two models agree; means do not.
+What they share is depth: layer l of L lies at (l + 0.5) / L. Both models' depth is cut into as many
+equal bins as the shallower has layers, and each model is described by the mean rank, within that model,
+of the heads of each bin. Sorting heads within a bin and pairing them up would make any two models agree;
+means do not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Random draws of the statistics, each a pure function of (seed, purpose, n).
 
-What enters: an integer seed, what the draw is for, and the number n of prompts it is for.
-What leaves: generators, bootstrap count matrices and sign matrices. Nothing here knows a cell, so
-a cell's numbers cannot depend on which other cells are computed beside it, nor in what order.
+Nothing here knows a cell, so a cell's numbers cannot depend on which other cells are computed beside it,
+nor in what order.
 """
 
 from __future__ import annotations

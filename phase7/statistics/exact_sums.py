@@ -1,13 +1,10 @@
 """Sums that come out the same to the bit, whoever adds them up.
 
-What enters: rows of finite numbers, one cell a row. What leaves: the same rows as whole numbers
-on a power-of-two grid, and their moments.
-
-A matrix product adds in an order that depends on the library, its threads and the shapes. On a
-grid coarse enough that no partial sum needs more than 53 bits, every order gives the same bits,
-so a cell's numbers cannot depend on the batch it was computed in, nor on the machine. The price
-is a rounding of at most 2**(ceil(log2 n) - 52) of the row's largest number (2.8e-14 of it for
-70 prompts), far below anything that is reported.
+A matrix product adds in an order that depends on the library, its threads and the shapes. So rows are
+rounded to whole numbers on a power-of-two grid that is coarse enough for no partial sum to need more
+than 53 bits: every order then gives the same bits, and a cell's numbers depend neither on the batch it
+was computed in nor on the machine. The price is a rounding of at most 2**(ceil(log2 n) - 52) of the
+row's largest number (2.8e-14 of it for 70 prompts), far below anything that is reported.
 """
 
 from __future__ import annotations

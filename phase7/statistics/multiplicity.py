@@ -1,8 +1,4 @@
-"""Correction for the number of tests.
-
-What enters: p-values; NaN is a cell that was not tested. What leaves: q-values of the same shape.
-What is refused: numbers that are not probabilities.
-"""
+"""Correction for the number of tests: q-values from p-values, NaN for a cell that was not tested."""
 
 from __future__ import annotations
 
@@ -55,13 +51,17 @@ def benjamini_hochberg(
     moved = np.moveaxis(p, family_axes, last)
     size = int(np.prod(moved.shape[p.ndim - len(family_axes) :]))
     families = moved.reshape(-1, size) if p.size else moved.reshape(0, size)
+    return np.moveaxis(_q_values(families).reshape(moved.shape), last, family_axes)
 
+
+def _q_values(families: FloatArray) -> FloatArray:
+    """q of one family in each row."""
     order = np.argsort(families, axis=1)  # NaN sorts last
     ranked = np.take_along_axis(families, order, axis=1)
     tested = np.count_nonzero(~np.isnan(ranked), axis=1)[:, None]
-    ratio = ranked * tested / np.arange(1, size + 1)
+    ratio = ranked * tested / np.arange(1, families.shape[1] + 1)
     # fmin ignores NaN, so the untested at the end cannot reach into the tested.
     stepped = np.fmin.accumulate(ratio[:, ::-1], axis=1)[:, ::-1]
     q = np.empty_like(families)
     np.put_along_axis(q, order, np.where(np.isnan(ranked), np.nan, stepped), axis=1)
-    return np.moveaxis(q.reshape(moved.shape), last, family_axes)
+    return q

@@ -1,8 +1,8 @@
 """Inference on paired differences, one row of prompts per cell, all cells at once.
 
-What enters: differences with the prompt on the last axis; NaN is a prompt that was not measured.
-What leaves: per cell the mean, a bootstrap interval, a sign-flip permutation p and Cohen's d_z.
-What is refused: infinities. A cell with fewer than two prompts gets NaN, never 0.
+Each cell gets a mean, a bootstrap interval, a sign-flip permutation p and Cohen's d_z over its prompts;
+NaN marks a prompt that was not measured. A cell with fewer than two prompts gets NaN, never 0, and an
+infinite difference is an error.
 
 The net effect needs nothing of its own: it is ``paired_summary(delta - control, ...)``.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class PairedSummary:
         Two-sided sign-flip permutation p (:func:`sign_flip_test`).
     p_strict : float64 array
         The same without ties: the share of sign flips *more* extreme than the data. A calibration
-        needs it (:func:`phase7.statistics.calibration.randomised_p`); a report does not.
+        needs it; a report does not.
     effect_size : float64 array
         Cohen's d_z = mean / sd, with n - 1 in the sd (Cohen 1988, section 2.3.5). 0 where every
         difference is 0; plus or minus infinity where all are the same other number.
@@ -127,25 +128,31 @@ def paired_summary(
         For an infinite difference, or an argument out of its range.
     """
     _check(n_resamples, n_tail, confidence, max_exact)
-
-    def summarise(rows: FloatArray) -> dict[str, FloatArray]:
-        mean, sd = row_moments(rows)
-        interval = bootstrap_interval(rows, seed=seed, n_resamples=n_resamples, confidence=confidence)
-        flips = sign_flip_test(
-            rows, seed=seed, n_resamples=n_resamples, n_tail=n_tail, max_exact=max_exact
-        )
-        return {
-            "mean": mean,
-            "ci_low": interval.low,
-            "ci_high": interval.high,
-            "p_value": flips.p_value,
-            "p_strict": flips.p_strict,
-            "effect_size": effect_size(mean, sd),
-        }
-
+    interval = partial(bootstrap_interval, seed=seed, n_resamples=n_resamples, confidence=confidence)
+    flips = partial(
+        sign_flip_test, seed=seed, n_resamples=n_resamples, n_tail=n_tail, max_exact=max_exact
+    )
     names = [field.name for field in fields(PairedSummary) if field.name != "n"]
-    n, columns = by_prompt_count(delta, names, summarise)
+    n, columns = by_prompt_count(delta, names, lambda rows: _columns(rows, interval, flips))
     return PairedSummary(n=n, **columns)
+
+
+def _columns(
+    rows: FloatArray,
+    interval: Callable[[FloatArray], Interval],
+    flips: Callable[[FloatArray], SignFlip],
+) -> dict[str, FloatArray]:
+    """Everything but n about cells of equally many prompts."""
+    mean, sd = row_moments(rows)
+    ends, test = interval(rows), flips(rows)
+    return {
+        "mean": mean,
+        "ci_low": ends.low,
+        "ci_high": ends.high,
+        "p_value": test.p_value,
+        "p_strict": test.p_strict,
+        "effect_size": effect_size(mean, sd),
+    }
 
 
 def by_prompt_count(

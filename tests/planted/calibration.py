@@ -3,7 +3,7 @@
 Donor and recipient prompts come from one distribution, so every net effect is null. The p-values of
 the pipeline's effects must be uniform, and what passes q < 0.05 must be at most 5 % of experiments.
 Exact and tied p-values are discrete, hence never exactly uniform; they are randomised between the
-p with and without ties (`phase7.statistics.randomised_p`), as a discrete test's p must be.
+p with and without ties (`tests.statistics.calibration.randomised_p`), as a discrete test's p must be.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from phase7.statistics import ks_uniform, paired_summary, randomised_p
+from phase7.statistics import paired_summary
 from tests.planted.experiment import run
+from tests.statistics.calibration import ks_uniform, randomised_p
 
 #: One metric: the metrics of one text depend on each other.
 METRIC = "sentiment_neutral"

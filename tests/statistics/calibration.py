@@ -1,8 +1,4 @@
-"""Checks of the method itself: are null p-values uniform, and what does common noise buy?
-
-What enters: p-values of null cells, or differences measured under two kinds of noise.
-What leaves: a Kolmogorov-Smirnov test, and a ratio of variances with its interval.
-"""
+"""Checks of the method itself: are null p-values uniform, and what does common noise buy?"""
 
 from __future__ import annotations
 
@@ -18,12 +14,6 @@ from phase7.statistics.paired import N_RESAMPLES
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-
-def mid_p(p_value: npt.ArrayLike, p_strict: npt.ArrayLike) -> FloatArray:
-    """Count ties by half: (p_value + p_strict) / 2 (Lancaster 1961). Mean 1/2 under the null."""
-    total = np.asarray(p_value, np.float64) + np.asarray(p_strict, np.float64)
-    return np.asarray(total / 2, np.float64)
 
 
 def randomised_p(p_value: npt.ArrayLike, p_strict: npt.ArrayLike, *, seed: int) -> FloatArray:
