@@ -1,7 +1,7 @@
 """The one interface of scorers, and scoring of many texts.
 
-What enters: scorers and texts. What leaves: a float64 array [n_texts, 35] in the order of
-:data:`phase7.vocabulary.metrics.METRICS`; a metric that no scorer measures is NaN.
+Scores are a float64 array [n_texts, 35] in the order of :data:`phase7.vocabulary.metrics.METRICS`; a
+metric that no scorer measures is NaN.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """From the names in a profile or in ``--scorers`` to scorers.
 
-What enters: names and where data and store lie; ``module:attribute`` names a scorer of the user's own.
-What leaves: scorers. What it refuses: an unknown name, an object that is no scorer, and two scorers that
-measure the same metric.
+``module:attribute`` names a scorer of the user's own. An unknown name, an object that is no scorer, and
+two scorers that measure the same metric are refused.
 """
 
 from __future__ import annotations

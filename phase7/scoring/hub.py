@@ -1,8 +1,8 @@
 """Transformer classifiers from the Hugging Face hub, for publication-grade work.
 
-What enters: texts, and per task a repository id with its pinned commit. What leaves: three-class
-sentiment, the 28 GoEmotions probabilities (independent, by sigmoid) and politeness. What it refuses:
-weights that are not safetensors, a classifier whose labels are not the task's.
+Each task names a repository with its pinned commit: three-class sentiment, the 28 GoEmotions
+probabilities (independent, by sigmoid) and politeness. Weights that are not safetensors and a classifier
+whose labels are not the task's are refused.
 """
 
 from __future__ import annotations

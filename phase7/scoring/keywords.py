@@ -1,8 +1,7 @@
 """Counts of emotion words.
 
-What enters: texts and the lemma families of ``data/keywords.toml``. What leaves: for gratitude, anger
-and apology the number of whole words (or phrases) of their families; never substrings, so that
-"thankless" does not count as "thank".
+For gratitude, anger and apology, the number of whole words (or phrases) of the lemma families in
+``data/keywords.toml``. Substrings never count: "thankless" is not "thank".
 """
 
 from __future__ import annotations

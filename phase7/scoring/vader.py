@@ -1,7 +1,7 @@
 """Sentiment by the VADER lexicon and rules (Hutto & Gilbert 2014, ICWSM), library vaderSentiment.
 
-What enters: texts. What leaves: the shares of positive, negative and neutral words, which sum to 1 up
-to VADER's rounding to three decimals; a text without words is wholly neutral.
+The shares of positive, negative and neutral words sum to 1 up to VADER's rounding to three decimals; a
+text without words is wholly neutral.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Hashed features of tokenized texts.
-
-What enters: a `TokenizedTexts`.
-What leaves: a sparse count matrix of word and character n-grams, and padded token matrices for the
-network.
-What it refuses: nothing.
+"""Hashed features of tokenized texts: word and character n-grams, and token matrices for the network.
 
 Hashed n-grams after Weinberger et al. (2009), "Feature Hashing for Large Scale Multitask Learning",
 without the random sign: two n-grams that share a bucket share its weight.

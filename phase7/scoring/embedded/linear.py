@@ -1,11 +1,7 @@
 """Logistic regression on hashed TF-IDF features, and its training.
 
-What enters: count matrices from `features`.
-What leaves: logits, or trained weights.
-What it refuses: nothing.
-
-TF-IDF is the sublinear one: (1 + ln count) x idf, each row scaled to length 1, with
-idf = 1 + ln((1 + n) / (1 + document frequency)).
+TF-IDF is the sublinear one: (1 + ln count) x idf, each row scaled to length 1, with idf = 1 + ln((1 + n)
+/ (1 + document frequency)).
 """
 
 from __future__ import annotations

@@ -1,20 +1,17 @@
-"""The convolution over words, in exact integer arithmetic.
-
-What enters: a `TokenizedTexts` and the quantised parameters.
-What leaves: logits, float64 [n_texts, n_labels].
-What it refuses: nothing; a text without tokens gets the logits of an empty sequence.
+"""The convolution over words, in exact integer arithmetic: from tokens to one logit for each label.
 
 A token's vector is the sum of a hashed word vector, the hashed vectors of its character 3-5-grams
 divided by the square root of their number (after Bojanowski et al. 2017, "Enriching Word Vectors with
 Subword Information"), a vector for words in capitals, and two vectors weighted by the word's positive
 and negative valence in VADER's lexicon. Convolutions of widths 1, 3 and 5 (Kim 2014, "Convolutional
-Neural Networks for Sentence Classification") with ReLU are pooled by their maximum and by one
-attention head; a linear layer reads both.
+Neural Networks for Sentence Classification") with ReLU are pooled by their maximum and by one attention
+head; a linear layer reads both.
 
-Floating-point sums depend on their order, and the order inside a matrix product depends on the shape
-of the batch. Here token vectors, kernels and the last layers are integers, small enough that every
-sum is an integer below 2^24 in float32 or below 2^53 in float64. Such sums are exact in any order,
-so a text's logits do not depend on the texts beside it, to the bit.
+Floating-point sums depend on their order, and the order inside a matrix product depends on the shape of
+the batch. Here token vectors, kernels and the last layers are integers, small enough that every sum is
+an integer below 2^24 in float32 or below 2^53 in float64. Such sums are exact in any order, so a text's
+logits do not depend on the texts beside it, to the bit. A text without tokens gets the logits of an
+empty sequence.
 """
 
 from __future__ import annotations

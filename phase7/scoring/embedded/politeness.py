@@ -1,8 +1,6 @@
 """Politeness of a request: hashed words and strategies in one logistic regression.
 
-What enters: a `TokenizedTexts`.
-What leaves: the calibrated probability that annotators would call a text polite rather than impolite.
-What it refuses: nothing.
+The result is the calibrated probability that annotators would call a text polite rather than impolite.
 """
 
 from __future__ import annotations

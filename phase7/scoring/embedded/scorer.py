@@ -1,8 +1,6 @@
 """The scorer `embedded`: 28 emotions, sentiment and politeness without a download.
 
-What enters: texts.
-What leaves: one float64 array per metric, probabilities in [0, 1].
-What it refuses: missing weights; every string is a valid text.
+Every string is a valid text and gets probabilities in [0, 1], one float64 array for each metric.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
-"""Sentiment from emotion logits and VADER's features.
+"""Sentiment from emotion logits and VADER's features: probabilities of positive, negative and neutral.
 
-What enters: calibrated emotion logits and the texts.
-What leaves: probabilities of positive, negative and neutral, which sum to 1.
-What it refuses: nothing.
-
-VADER: Hutto and Gilbert (2014), "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of
-Social Media Text". Its four scores join the 28 logits in one multinomial logistic regression.
+VADER: Hutto and Gilbert (2014), "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social
+Media Text". Its four scores join the 28 logits in one multinomial logistic regression.
 """
 
 from __future__ import annotations

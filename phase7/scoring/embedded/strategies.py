@@ -1,18 +1,15 @@
-"""Politeness strategies and sentiment words, found in tokens.
-
-What enters: a `TokenizedTexts`.
-What leaves: a dense float64 matrix with one column per strategy.
-What it refuses: nothing; a text without tokens is a row of zeros.
+"""Politeness strategies and sentiment words, found in tokens: a column for each, a row for each text.
 
 The strategies follow the list of Danescu-Niculescu-Mizil et al. (2013), "A computational approach to
-politeness with application to social factors" (table 3): gratitude, deference, greeting, apology,
-the place of "please", direct questions and starts, modals, persons, hedges, factuality, and counts of
+politeness with application to social factors" (table 3): gratitude, deference, greeting, apology, the
+place of "please", direct questions and starts, modals, persons, hedges, factuality, and counts of
 positive and negative words. They are found by word lists of our own, without a parser.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 from phase7.scoring.embedded.text import TokenizedTexts, hash_word
 
 Hashes = NDArray[np.uint64]
+Mask = NDArray[np.bool_]
 
 WORD_LISTS: Mapping[str, str] = {
     "gratitude": (
@@ -96,40 +94,17 @@ def strategy_features(tokens: TokenizedTexts, positive: Hashes, negative: Hashes
         Booleans as 0 or 1, counts as min(log(1 + count), 3).
     """
     found = {name: np.isin(tokens.hashes, table) for name, table in _LISTS.items()}
-    owner, n_texts = tokens.token_text, tokens.n_texts
-    place = np.arange(tokens.hashes.size) - tokens.first_token[owner]
-
-    def count(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.bincount(owner[mask], minlength=n_texts).astype(np.float64)
-
-    def present(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.minimum(count(mask), 1.0)
-
-    def amount(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.minimum(np.log1p(count(mask)), 3.0)
-
-    first, early = place == 0, place < 3
-    next_you = _followed_by(found["you_or_ya"], owner)
-    next_i = _followed_by(found["i_or_we"], owner)
+    present, amount = partial(_present, tokens), partial(_amount, tokens)
     dots = tokens.hashes == hash_word(".")
     positive_words = np.isin(tokens.hashes, positive)
-    columns = [present(found[name]) for name in WORD_LISTS]
-    columns += [
-        present(found["greeting"] & early),
-        present(found["please"] & first),
-        present(found["please"] & ~first),
-        present(found["question_word"] & first),
-        present(found["abrupt_start"] & first),
-        present((found["first_singular"] | found["first_plural"]) & first),
-        present(found["second_person"] & first),
-        present(found["counterfactual_modal"] & next_you),
-        present(found["indicative_modal"] & next_you),
-        present((found["counterfactual_modal"] | found["indicative_modal"]) & next_i),
+    columns = [
+        *(present(found[name]) for name in WORD_LISTS),
+        *(present(mask) for mask in _by_place(tokens, found)),
         amount(found["second_person"]),
         amount(found["first_singular"]),
         amount(tokens.hashes == hash_word("?")),
         amount(tokens.hashes == hash_word("!")),
-        amount(dots & _followed_by(dots, owner)),
+        amount(dots & _followed_by(dots, tokens.token_text)),
         amount(tokens.shouted),
         np.minimum(np.log1p(np.diff(tokens.first_token)), 6.0),
         amount(positive_words),
@@ -139,7 +114,42 @@ def strategy_features(tokens: TokenizedTexts, positive: Hashes, negative: Hashes
     return np.stack(columns, axis=1)
 
 
-def _followed_by(mask: NDArray[np.bool_], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _by_place(tokens: TokenizedTexts, found: dict[str, Mask]) -> list[Mask]:
+    """Tokens whose place in the text, or whose next token, makes a strategy of them."""
+    owner = tokens.token_text
+    place = np.arange(tokens.hashes.size) - tokens.first_token[owner]
+    first, early = place == 0, place < 3
+    next_you = _followed_by(found["you_or_ya"], owner)
+    next_i = _followed_by(found["i_or_we"], owner)
+    return [
+        found["greeting"] & early,
+        found["please"] & first,
+        found["please"] & ~first,
+        found["question_word"] & first,
+        found["abrupt_start"] & first,
+        (found["first_singular"] | found["first_plural"]) & first,
+        found["second_person"] & first,
+        found["counterfactual_modal"] & next_you,
+        found["indicative_modal"] & next_you,
+        (found["counterfactual_modal"] | found["indicative_modal"]) & next_i,
+    ]
+
+
+def _count(tokens: TokenizedTexts, mask: Mask) -> NDArray[np.float64]:
+    """Tokens of each text in `mask` (float64 [n_texts])."""
+    owners = tokens.token_text[mask]
+    return np.bincount(owners, minlength=tokens.n_texts).astype(np.float64)
+
+
+def _present(tokens: TokenizedTexts, mask: Mask) -> NDArray[np.float64]:
+    return np.minimum(_count(tokens, mask), 1.0)
+
+
+def _amount(tokens: TokenizedTexts, mask: Mask) -> NDArray[np.float64]:
+    return np.minimum(np.log1p(_count(tokens, mask)), 3.0)
+
+
+def _followed_by(mask: Mask, owner: NDArray[np.int64]) -> Mask:
     """Whether the next token of the same text is in `mask`."""
     result = np.zeros_like(mask)
     result[:-1] = mask[1:] & (owner[1:] == owner[:-1])

@@ -1,17 +1,14 @@
 """Texts to tokens, as arrays.
 
-What enters: a list of texts.
-What leaves: one `TokenizedTexts`: the normalised characters of all texts in one array, and the tokens
-cut from them with a 64-bit hash each.
-What it refuses: nothing; every string is a valid text. Characters after the first `MAX_CHARACTERS`
-of a text are ignored.
+All texts of a list become one `TokenizedTexts`: their normalised characters in one array, and the tokens
+cut from them with a 64-bit hash each. Characters after the first `MAX_CHARACTERS` of a text are ignored.
 
 The arithmetic is integer arithmetic modulo 2^64 on code points, so the hashes are the same in every
 process and on every machine, and a text's tokens do not depend on the texts beside it.
 
 A token's hash is a polynomial one: H(c_0 ... c_{n-1}) = sum_k m(c_k) B^k modulo 2^64, where m mixes a
-code point and B is odd. With prefix sums S_i of m(c_i) B^i over the whole batch, the hash of any span
-is (S_end - S_start) B^-start, which makes every token of every text one vectorised subtraction.
+code point and B is odd. With prefix sums S_i of m(c_i) B^i over the whole batch, the hash of any span is
+(S_end - S_start) B^-start, which makes every token of every text one vectorised subtraction.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """The shipped model: its parts, its file and its record.
 
-What enters: `weights.safetensors` and `model.json` of one folder, or a trained model to save.
-What leaves: an `EmbeddedModel`, its version and its record of figures.
-What it refuses: a missing or unreadable file, with the command that makes it anew.
-
 Every number that changes a score is in `weights.safetensors`, so its SHA-256 identifies the scorer.
-`model.json` holds the thresholds, a readable copy of the calibration, and all measured figures.
+`model.json` holds the thresholds, a readable copy of the calibration, and all measured figures. A
+missing or unreadable file is an error that names the command that makes it anew.
 """
 
 from __future__ import annotations

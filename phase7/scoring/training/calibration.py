@@ -1,9 +1,4 @@
-"""Calibration, thresholds and the figures of merit.
-
-What enters: labels and logits or probabilities.
-What leaves: Platt parameters, thresholds and figures.
-What it refuses: nothing; a label without a positive text has no AUROC (NaN).
-"""
+"""Calibration, thresholds and figures of merit. A label without a positive text has no AUROC (NaN)."""
 
 from __future__ import annotations
 

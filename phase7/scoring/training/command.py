@@ -1,9 +1,6 @@
 """The command `train-scorers`: train, show or check the embedded scorer.
 
-What enters: parsed arguments. What leaves: files, lines on standard output, an exit code.
-What it refuses: bad data, by a `UserError` that names the file.
-
-NumPy, torch and matplotlib are imported only by what needs them: `--help` imports this module.
+NumPy, torch and matplotlib are imported only by what needs them, because `--help` imports this module.
 """
 
 from __future__ import annotations

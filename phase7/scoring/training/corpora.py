@@ -1,8 +1,6 @@
-"""Reading the raw training data.
+"""Read the raw training data: `goemotions/`, `politeness/` and `tweeteval/` of one folder.
 
-What enters: the folder with `goemotions/`, `politeness/` and `tweeteval/`.
-What leaves: texts and labels as arrays.
-What it refuses: a missing file, a malformed line, a label list other than the package's.
+A missing file, a malformed line, and a list of labels other than the package's are refused.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Figures that the shipped weights alone determine.
-
-What enters: a scorer, corpora.
-What leaves: nested dictionaries of figures, as `model.json` records them.
-What it refuses: nothing.
-"""
+"""Figures that the shipped weights alone determine, as `model.json` records them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""The record as a table and as a plot.
-
-What enters: the content of `model.json`.
-What leaves: Markdown text, or a PNG file.
-What it refuses: nothing.
-"""
+"""The content of `model.json` as a Markdown table and as a plot."""
 
 from __future__ import annotations
 

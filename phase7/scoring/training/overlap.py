@@ -1,10 +1,7 @@
 """Whether a folder's text files hold sentences of the training data.
 
-What enters: corpora and a folder.
-What leaves: one line per overlap.
-What it refuses: nothing; files that are not UTF-8 text are passed over.
-
-The corpora's terms let us publish weights and figures, not sentences.
+The corpora's terms let us publish weights and figures, not sentences. Files that are not UTF-8 text are
+passed over.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Training of the whole scorer from raw data.
-
-What enters: the data folder and a seed.
-What leaves: `weights.safetensors` and `model.json` in the output folder.
-What it refuses: malformed data, by name.
+"""Training of the whole scorer: a data folder and a seed become `weights.safetensors` and `model.json`.
 
 Torch and BLAS run on one thread here, so that the same machine repeats every bit however many cores it
 is given.
@@ -101,20 +97,8 @@ def train(
     with tempfile.TemporaryDirectory() as draft:
         weights = save_model(model, Path(draft)).read_bytes()
         record = _measured(EmbeddedScorer(Path(draft)), corpora, emotions)
-    record |= {
-        "seed": seed,
-        "settings": asdict(config),
-        "network_share": emotions.network_share,
-        "thresholds": _by_label(emotions.thresholds),
-        "calibration": {
-            "emotion_slope": _by_label(emotions.slope),
-            "emotion_intercept": _by_label(emotions.intercept),
-            "politeness_slope": model.politeness_slope,
-            "politeness_intercept": model.politeness_intercept,
-        },
-        "cross_validated": cross_validated,
-        "weights_bytes": len(weights),
-    }
+    record |= {"seed": seed, "settings": asdict(config)} | _parameters(emotions, model)
+    record |= {"cross_validated": cross_validated, "weights_bytes": len(weights)}
     record["quality"] = quality(record)
     record["timing"]["training_s"] = round(time.perf_counter() - begin, 1)
     write_bytes(out / WEIGHTS_NAME, weights)
@@ -123,6 +107,20 @@ def train(
         json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n",
     )
     return record
+
+
+def _parameters(emotions: EmotionResult, model: EmbeddedModel) -> dict[str, Any]:
+    """A readable copy of thresholds and calibration."""
+    return {
+        "network_share": emotions.network_share,
+        "thresholds": _by_label(emotions.thresholds),
+        "calibration": {
+            "emotion_slope": _by_label(emotions.slope),
+            "emotion_intercept": _by_label(emotions.intercept),
+            "politeness_slope": model.politeness_slope,
+            "politeness_intercept": model.politeness_intercept,
+        },
+    }
 
 
 def quality(record: dict[str, Any]) -> dict[str, float]:

@@ -1,8 +1,6 @@
 """Training of the emotion classifier: a linear model, teachers, and one distilled network.
 
-What enters: GoEmotions train and dev.
-What leaves: the linear model, the network, their mixture and its calibration.
-What it refuses: nothing.
+GoEmotions train and dev become the linear model, the network, their mixture and its calibration.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Training and cross-validation of the sentiment and politeness heads.
-
-What enters: features of texts, their labels, a seed.
-What leaves: fitted heads and cross-validated figures.
-What it refuses: nothing.
-"""
+"""Training and cross-validation of the sentiment and politeness classifiers."""
 
 from __future__ import annotations
 

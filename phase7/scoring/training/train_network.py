@@ -1,9 +1,4 @@
-"""Training of the convolution and its quantisation.
-
-What enters: token sequences and targets.
-What leaves: `NetworkParameters`.
-What it refuses: nothing; only training imports this module, and with it torch.
-"""
+"""Training of the convolution and its quantisation. Only training imports this module and its torch."""
 
 from __future__ import annotations
 
@@ -217,14 +212,7 @@ def train_network(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = WordConvolution(config, targets.mean(axis=0, dtype=np.float64))
-    tables = [model.words.weight, model.subwords.weight]
-    table_ids = {id(table) for table in tables}
-    dense = [p for p in model.parameters() if id(p) not in table_ids]
-    rate = config.learning_rate
-    optimisers: list[tuple[torch.optim.Optimizer, float]] = [
-        (torch.optim.AdamW(dense, lr=rate, weight_decay=1e-3), rate),
-        (torch.optim.SparseAdam(tables, lr=2 * rate), 2 * rate),
-    ]
+    optimisers = _optimisers(model, config.learning_rate)
     mixed = targets
     if teacher is not None:
         share = config.teacher_share
@@ -246,6 +234,17 @@ def train_network(
                 optimiser.step()
             step += 1
     return model.eval()
+
+
+def _optimisers(model: WordConvolution, rate: float) -> list[tuple[torch.optim.Optimizer, float]]:
+    """One for the tables, whose gradients are sparse, one for the rest; each with its peak rate."""
+    tables = [model.words.weight, model.subwords.weight]
+    table_ids = {id(table) for table in tables}
+    dense = [p for p in model.parameters() if id(p) not in table_ids]
+    return [
+        (torch.optim.AdamW(dense, lr=rate, weight_decay=1e-3), rate),
+        (torch.optim.SparseAdam(tables, lr=2 * rate), 2 * rate),
+    ]
 
 
 def predict(model: WordConvolution, data: Sequences) -> Floats:
