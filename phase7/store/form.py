@@ -20,7 +20,7 @@ FORM = 1
 NAME = "form.txt"
 
 
-def check_form(root: Path, tell: Callable[[str], None]) -> bool:
+def check_form(root: Path, tell: Callable[[str], None], *, mend: bool = True) -> bool:
     """Whether the folder says its form; False where it says none yet.
 
     Parameters
@@ -29,6 +29,8 @@ def check_form(root: Path, tell: Callable[[str], None]) -> bool:
         The store.
     tell : callable
         Told in a line where the note was damaged and set aside.
+    mend : bool
+        Set a damaged note aside; False changes nothing.
 
     Raises
     ------
@@ -49,8 +51,9 @@ def check_form(root: Path, tell: Callable[[str], None]) -> bool:
         ) from error
     number = line.removeprefix("phase7-store ").partition(" ")[0]
     if not (number.isascii() and number.isdigit() and len(number) < 10 and line == _line(int(number))):
-        os.replace(path, path.with_suffix(".damaged"))
-        tell(f"{path}: not what was written; set aside, its entries are checked one by one")
+        if mend:
+            os.replace(path, path.with_suffix(".damaged"))
+            tell(f"{path}: not what was written; set aside, its entries are checked one by one")
         return False
     if int(number) > FORM:
         raise UserError(
