@@ -30,10 +30,7 @@ def build(args: argparse.Namespace) -> int:
         report_format=args.format,
     )
     require_apart(paths.reports, [Path(args.profile)] if args.profile.endswith(".toml") else [])
-    run = _run(args, profile, paths)
-    if args.dry_run:
-        return _print_plan(run)
-    return _execute(run, args)
+    return _run(args, profile, paths)
 
 
 def patch(args: argparse.Namespace) -> int:
@@ -58,8 +55,7 @@ def patch(args: argparse.Namespace) -> int:
         run_record=output.with_suffix(".run.json"),
         patching=lambda model, emotion: output,
     )
-    run = _run(args, profile, paths)
-    return _print_plan(run) if args.dry_run else _execute(run, args)
+    return _run(args, profile, paths)
 
 
 def _patch_profile(args: argparse.Namespace) -> Any:
@@ -104,21 +100,21 @@ def _patch_profile(args: argparse.Namespace) -> Any:
     )
 
 
-def _run(args: argparse.Namespace, profile: Any, paths: Any) -> Any:
+def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
+    """Run a profile, or print its plan only."""
     from phase7.run.backend import Backend
+
+    backend = Backend(name=args.backend, n_jobs=args.jobs, scheduler=args.scheduler)
+    voice = _voice(args)
+    if args.dry_run:
+        from phase7.run.plan import plan_in_words
+
+        for line in plan_in_words(profile, paths, backend):
+            tell(line)
+        return 0
     from phase7.run.pipeline import Run
 
-    return Run(
-        profile,
-        paths,
-        lang=args.lang,
-        **_voice(args),
-        backend=Backend(name=args.backend, n_jobs=args.jobs, scheduler=args.scheduler),
-    )
-
-
-def _execute(run: Any, args: argparse.Namespace) -> int:
-    outcome = run.execute(force=args.force)
+    outcome = Run(profile, paths, lang=args.lang, **voice, backend=backend).execute(force=args.force)
     if outcome.up_to_date:
         tell(f"up to date: nothing to compute ({outcome.seconds:.1f} s)")
         return 0
@@ -127,28 +123,6 @@ def _execute(run: Any, args: argparse.Namespace) -> int:
     computed = sum(outcome.n_computed.values())
     kept = sum(outcome.n_hits.values())
     tell(f"{computed} entries computed, {kept} from the store, {outcome.seconds:.0f} s")
-    return 0
-
-
-def _print_plan(run: Any) -> int:
-    total = 0
-    for files in run.files:
-        for emotion in run.emotions.values():
-            for stage in run.stages(files, emotion):
-                batches = list(stage.batches())
-                cached = [b for b in batches if run.store.has("generation", b.key)]
-                todo = sum(b.n_tokens for b in batches) - sum(b.n_tokens for b in cached)
-                total += todo
-                tell(
-                    f"{files.name}/{emotion.name} {stage.name}: {len(stage.cells)} cells x"
-                    f" {len(stage.recipients)} prompts x {len(stage.roles)} donors,"
-                    f" {len(batches)} batches of {batches[0].n_rows} rows,"
-                    f" {len(cached)} in the store, {todo:,} tokens to generate"
-                )
-    strongest = run.profile.confirm.strongest if run.profile.sweep else 0
-    if strongest:
-        tell(f"the confirmation also tests the sweep's {strongest} strongest heads, known only then")
-    tell(f"total: {total:,} tokens to generate, in {run.bound}")
     return 0
 
 

@@ -21,7 +21,7 @@ FORMAT_VERSION = 2
 NAME = "form.txt"
 
 
-def check_marker(root: Path, tell: Callable[[str], None]) -> int | None:
+def check_marker(root: Path, tell: Callable[[str], None], *, mend: bool = True) -> int | None:
     """The format that the folder says it is in; None where it says none yet.
 
     Parameters
@@ -30,6 +30,8 @@ def check_marker(root: Path, tell: Callable[[str], None]) -> int | None:
         The store.
     tell : callable
         Told in a line where the marker was damaged and set aside.
+    mend : bool
+        Set a damaged marker aside; False changes nothing.
 
     Raises
     ------
@@ -50,8 +52,9 @@ def check_marker(root: Path, tell: Callable[[str], None]) -> int | None:
         ) from error
     number = line.removeprefix("phase7-store ").partition(" ")[0]
     if not (number.isascii() and number.isdigit() and len(number) < 10 and line == _line(int(number))):
-        os.replace(path, path.with_suffix(".damaged"))
-        tell(f"{path}: not what was written; set aside, its entries are checked one by one")
+        if mend:
+            os.replace(path, path.with_suffix(".damaged"))
+            tell(f"{path}: not what was written; set aside, its entries are checked one by one")
         return None
     if int(number) > FORMAT_VERSION:
         raise UserError(

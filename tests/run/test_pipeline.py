@@ -1,225 +1,62 @@
-"""What a run takes to be done already: the memo of scores, and the digest of everything that goes in.
-
-The model is a folder with a configuration and no weights; nothing is generated.
-"""
+"""A run that is made has done nothing yet."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from phase7.experiment.profile import Confirm, Engine, Profile
-from phase7.run.paths import Paths
+from phase7.experiment.profile import Profile
+from phase7.run import pipeline
+from phase7.run.paths import build_paths
 from phase7.run.pipeline import Run
-from phase7.vocabulary.metrics import METRICS
-from tests import stages
-from tests.stages import OTHER_VALUES, changed
+from phase7.vocabulary.errors import UserError
 
-
-class Counting:
-    """A scorer that measures one metric by its version, and notes what it was asked."""
-
-    name, version, metrics = "counting", "1", ("politeness",)
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, ...]] = []
-
-    def score(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        self.asked.append(tuple(texts))
-        return {self.metrics[0]: np.array([len(text) * float(self.version) for text in texts])}
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "version": self.version}
-
-
-class Other(Counting):
-    """One that measures another metric."""
-
-    name, metrics = "other", ("sentiment_positive",)
-
-
-COUNTING, OTHER = f"{__name__}:Counting", f"{__name__}:Other"
-PROFILE = Profile(
-    name="made-up",
-    models=("made-up",),
-    emotions=("gratitude",),
-    scorers=(COUNTING,),
-    sampling=stages.PROFILE.sampling,
-    sweep=stages.PROFILE.sweep,
-    confirm=Confirm(target_heads="0:1,2:3"),
-    engine=Engine(max_rows=64),
-)
+PROFILE = Profile(name="p", models=("gpt2",), emotions=("gratitude",))
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A folder with prompts and two models' configurations, as the current directory."""
-    (tmp_path / "data").mkdir()
-    for name in ("neutral", "other", "gratitude", "anger", "more_gratitude"):
-        write_prompts(tmp_path, name, [f"{name} {i}" for i in range(3)])
-    for name in ("made-up", "second"):
-        (tmp_path / name).mkdir()
-        config = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 8, "name": name}
-        (tmp_path / name / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
-        (tmp_path / name / "chat_template.jinja").write_text("x", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def run(tmp_path, monkeypatch):
+    """A run on which everything that does work is recorded."""
+    did: list[str] = []
+    for name in ("read_prompts", "fetch_models", "choose_scorers", "read_sizes", "Store", "Executor"):
 
+        def work(*args, name=name, **kwargs):
+            did.append(name)
+            raise UserError(expected="nothing", got=name, where="here", remedy="none")
 
-def write_prompts(folder, name: str, prompts: list[str]) -> None:
-    path = folder / "data" / f"{name}_prompts.json"
-    path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
-
-
-def run(folder, profile: Profile = PROFILE, **options: Any) -> Run:
-    paths = Paths(
-        root=folder,
-        store=folder / "store",
-        effects=folder / "effects.nc",
-        plots=folder / "plots",
-        report=None,
-        run_record=folder / "run.json",
-        patching=lambda model, emotion: folder / f"{model}_{emotion}.pkl",
+        monkeypatch.setattr(pipeline, name, work)
+    paths = build_paths(
+        "p", root=Path(), store=tmp_path / "store", results=tmp_path / "r", report=tmp_path / "r.md"
     )
-    return Run(profile, paths, show_progress=False, **options)
+    return Run(PROFILE, paths, show_progress=False), did
 
 
-# --- the digest of what goes in ------------------------------------------------------------------
+def test_making_a_run_does_no_work(run, tmp_path):
+    assert run[1] == []
+    assert list(tmp_path.iterdir()) == []
 
 
-def digest(made: Run) -> str:
-    """What a run compares with the last run's record."""
-    return made._inputs()
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [
+        ("store", "Store"),
+        ("prompts", "read_prompts"),
+        ("models", "fetch_models"),
+        ("scorers", "choose_scorers"),
+        ("profile", "fetch_models"),
+    ],
+)
+def test_each_part_is_made_when_it_is_first_asked_for(run, name, work):
+    """Liveness: the work that is recorded above is the work that is done."""
+    made, did = run
+    with pytest.raises(UserError):
+        getattr(made, name)
+    assert did == [work]
 
 
-SETTINGS = [f"{section}.{name}" for section, values in OTHER_VALUES.items() for name in values]
-TOP = {
-    "name": "renamed",
-    "models": ("second",),
-    "emotions": ("anger",),
-    "scorers": (COUNTING, OTHER),
-    "sweep": None,
-}
-
-
-def test_the_same_inputs_have_the_same_digest(project):
-    assert digest(run(project)) == digest(run(project))
-
-
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_every_setting_goes_into_the_digest(project, setting):
-    """`stages.OTHER_VALUES` has every setting of every section."""
-    section, _, name = setting.partition(".")
-    found = [digest(run(project))]
-    for value in OTHER_VALUES[section][name]:
-        found.append(digest(run(project, changed(section, PROFILE, **{name: value}))))
-    assert len(set(found)) == len(found)
-
-
-def test_every_setting_outside_the_sections_goes_into_the_digest(project):
-    assert {*TOP, *OTHER_VALUES} == set(PROFILE.as_dict())
-    found = [digest(run(project))]
-    found += [digest(run(project, replace(PROFILE, **{name: value}))) for name, value in TOP.items()]
-    assert len(set(found)) == len(found)
-
-
-def test_what_stands_in_the_files_goes_into_the_digest(project):
-    found = [digest(run(project))]
-    write_prompts(project, "neutral", ["something else", "neutral 1", "neutral 2"])
-    found.append(digest(run(project)))
-    write_prompts(project, "gratitude", ["gratitude 0"])
-    found.append(digest(run(project)))
-    (project / "made-up" / "model.safetensors").write_bytes(b"others!")
-    found.append(digest(run(project)))
-    assert len(set(found)) == len(found)
-
-
-def test_the_reports_language_goes_into_the_digest(project):
-    assert digest(run(project, lang="en")) != digest(run(project, lang="ja"))
-
-
-def test_a_scorers_version_goes_into_the_digest(project, monkeypatch):
-    before = digest(run(project))
-    monkeypatch.setattr(Counting, "version", "2")
-    assert digest(run(project)) != before
-
-
-@pytest.mark.parametrize("version", ["ENGINE_VERSION", "ANALYSIS_VERSION"])
-def test_versions_of_the_computation_go_into_the_digest(project, monkeypatch, version):
-    before = digest(run(project))
-    monkeypatch.setattr(sys.modules[Run.__module__], version, 10_000)
-    assert digest(run(project)) != before
-
-
-def test_how_the_machine_bounds_its_batches_does_not(project, monkeypatch):
-    """`max_rows` 0 leaves them to the free memory, and the outputs do not depend on it."""
-    profile = changed("engine", PROFILE, max_rows=0)
-    found = set()
-    for free in (2**40, 2**20):
-        memory = type("Memory", (), {"available": free})
-        monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
-        made = run(project, profile)
-        found.add((made.profile.engine.max_rows, digest(made)))
-    assert len({rows for rows, _ in found}) == 2 and len({one for _, one in found}) == 1
-
-
-# --- the memo of scores --------------------------------------------------------------------------
-
-
-def scores(made: Run, texts: list[str]) -> dict[str, Any]:
-    """Scores by text, from the store or made."""
-    return made._score(texts)
-
-
-def test_texts_that_were_scored_are_not_scored_again(project):
-    texts = ["a", "bb", "ccc"]
-    first = run(project)
-    found = scores(first, texts)
-    (scorer,) = first.scorers
-    assert scorer.asked == [("a", "bb", "ccc")]
-    again = run(project)
-    kept = scores(again, texts)
-    (scorer,) = again.scorers
-    assert scorer.asked == []
-    politeness = METRICS.index("politeness")
-    for table in (found, kept):
-        assert [table[text][politeness] for text in texts] == [1.0, 2.0, 3.0]
-        assert np.isnan(np.delete(table["a"], politeness)).all()
-
-
-def test_other_texts_are_scored(project):
-    made = run(project)
-    scores(made, ["a", "bb"])
-    assert scores(made, ["a", "cc"]).keys() == {"a", "cc"}
-    assert scores(made, ["a"]).keys() == {"a"}
-    (scorer,) = made.scorers
-    assert scorer.asked == [("a", "bb"), ("a", "cc"), ("a",)]
-
-
-def test_another_version_of_a_scorer_scores_again(project, monkeypatch):
-    politeness = METRICS.index("politeness")
-    assert scores(run(project), ["aaa"])["aaa"][politeness] == 3.0
-    monkeypatch.setattr(Counting, "version", "2")
-    assert scores(run(project), ["aaa"])["aaa"][politeness] == 6.0
-
-
-def test_other_scorers_score_again(project, monkeypatch):
-    first = scores(run(project), ["a"])["a"]
-    both = scores(run(project, replace(PROFILE, scorers=(COUNTING, OTHER))), ["a"])["a"]
-    alone = scores(run(project, replace(PROFILE, scorers=(OTHER,))), ["a"])["a"]
-    names = ("politeness", "sentiment_positive")
-    measured = [
-        [bool(~np.isnan(one[METRICS.index(name)])) for name in names] for one in (first, both, alone)
-    ]
-    assert measured == [[True, False], [True, True], [False, True]]
-    monkeypatch.setattr(Counting, "name", "renamed")
-    renamed = run(project)
-    scores(renamed, ["a"])
-    assert renamed.scorers[0].asked == [("a",)]
+def test_a_run_begins_with_the_store(run):
+    made, did = run
+    with pytest.raises(UserError):
+        made.execute()
+    assert did == ["Store"]

@@ -1,0 +1,150 @@
+"""The plan of a run and its cost, without running it: nothing is downloaded, computed or written.
+
+A model that is not here yet is planned by the registry's facts. How much of its work the store holds is
+then unknown, since the store's keys depend on the model's files, so the plan says "at most".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from phase7.experiment.profile import Profile
+from phase7.experiment.prompts import PromptSet
+from phase7.experiment.stages import Stage, confirm_stage, sweep_stage
+from phase7.models.facts import ModelFacts, ModelSizes
+from phase7.models.files import ModelFiles, read_sizes, require_heads
+from phase7.models.look import Fetchable, look_for_model
+from phase7.run.backend import Backend
+from phase7.run.inputs import Prompts, read_prompts
+from phase7.run.memory import bound_in_words, bounded, footprint
+from phase7.run.paths import Paths
+from phase7.store import Store
+from phase7.store.marker import check_marker
+from phase7.vocabulary.names import require_distinct
+
+
+def known_stages(
+    profile: Profile, model: ModelFacts, neutral: PromptSet, emotion: PromptSet
+) -> list[Stage]:
+    """The stages as far as they are known before running: the sweep's strongest heads are not."""
+    sweep = sweep_stage(profile, model, neutral, emotion)
+    confirm = confirm_stage(profile, model, neutral, emotion, ())
+    return [stage for stage in (sweep, confirm) if stage is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """What a stage takes.
+
+    Attributes
+    ----------
+    n_batches, n_rows : int
+        Batches, and the rows of one of them.
+    n_stored : int or None
+        Batches that the store holds; None where the model is not here, so that nobody knows.
+    n_tokens : int
+        Still to generate, or at most so many where `n_stored` is None.
+    """
+
+    n_batches: int
+    n_rows: int
+    n_stored: int | None
+    n_tokens: int
+
+
+def stage_cost(stage: Stage, store: Store) -> StageCost:
+    """Count a stage's batches, and those of them that the store lacks."""
+    batches = list(stage.batches())
+    is_here = bool(stage.files.fingerprint)
+    stored = [b for b in batches if is_here and store.has("generation", b.key)]
+    return StageCost(
+        n_batches=len(batches),
+        n_rows=batches[0].n_rows,
+        n_stored=len(stored) if is_here else None,
+        n_tokens=sum(b.n_tokens for b in batches) - sum(b.n_tokens for b in stored),
+    )
+
+
+def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]:
+    """The plan in lines: what is fetched, each stage with its cost, and the total.
+
+    Raises
+    ------
+    UserError
+        If the profile cannot be carried out, as far as that can be known without the models that are
+        not here.
+    """
+    check_marker(paths.store, lambda line: None, mend=False)
+    prompts = read_prompts(profile, paths.root)
+    models = [look_for_model(name, store_root=paths.store) for name in profile.models]
+    require_distinct("models", [model.name for model in models])
+    for model in models:
+        if isinstance(model, ModelFiles):
+            require_heads(model)
+    sizes = [known for model in models if (known := _sizes(model)) is not None]
+    if sizes:
+        profile = bounded(profile, sizes)
+    store, lines, total = Store(paths.store), [], 0
+    for model in models:
+        if isinstance(model, Fetchable):
+            lines.append(_fetch_line(model))
+        facts = model.facts if isinstance(model, Fetchable) else model
+        if facts is not None:
+            told, n_tokens = _stage_lines(profile, facts, prompts, store)
+            lines, total = lines + told, total + n_tokens
+    strongest = profile.confirm.strongest if profile.sweep else 0
+    if strongest:
+        lines.append(
+            f"the confirmation also tests the sweep's {strongest} strongest heads, known only then"
+        )
+    return lines + ([_total_line(profile, models, sizes, total, backend)] if sizes else [])
+
+
+def _sizes(model: ModelFiles | Fetchable) -> ModelSizes | None:
+    return model.sizes if isinstance(model, Fetchable) else read_sizes(model)
+
+
+def _fetch_line(model: Fetchable) -> str:
+    state = f"damaged here ({model.damage})" if model.damage else "not here yet"
+    if model.download_bytes is None:
+        return f"{model.name}: {state}; its size and its plan are not known until it is fetched"
+    return f"{model.name}: {state}, will be fetched ({model.download_bytes / 1e6:.0f} MB)"
+
+
+def _stage_lines(
+    profile: Profile, model: ModelFacts, prompts: Prompts, store: Store
+) -> tuple[list[str], int]:
+    """A line for each stage of a model, and the tokens of all."""
+    lines, total = [], 0
+    for emotion in prompts.emotions.values():
+        for stage in known_stages(profile, model, prompts.neutral, emotion):
+            cost = stage_cost(stage, store)
+            total += cost.n_tokens
+            stored = "at most" if cost.n_stored is None else f"{cost.n_stored} in the store,"
+            lines.append(
+                f"{model.name}/{emotion.name} {stage.name}: {len(stage.cells)} cells x"
+                f" {len(stage.recipients)} prompts x {len(stage.roles)} donors,"
+                f" {cost.n_batches} batches of {cost.n_rows} rows,"
+                f" {stored} {cost.n_tokens:,} tokens to generate"
+            )
+    return lines, total
+
+
+def _total_line(
+    profile: Profile,
+    models: Sequence[ModelFiles | Fetchable],
+    sizes: Sequence[ModelSizes],
+    n_tokens: int,
+    backend: Backend,
+) -> str:
+    n_at_once = backend.batches_here([footprint(one, profile) for one in sizes], profile.engine)
+    bound = bound_in_words(profile, sizes, n_at_once)
+    absent = [model for model in models if isinstance(model, Fetchable)]
+    n_bytes = sum(model.download_bytes or 0 for model in absent)
+    unknown = [model.name for model in absent if model.facts is None]
+    return (
+        f"total: {'at most ' if n_bytes else ''}{n_tokens:,} tokens to generate, in {bound}"
+        + (f"; {n_bytes / 1e6:.0f} MB to fetch" if n_bytes else "")
+        + (f"; {', '.join(unknown)} not counted" if unknown else "")
+    )

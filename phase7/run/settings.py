@@ -1,0 +1,111 @@
+"""What a group of results was made with, as its report and its pickle tell it.
+
+One flat dict for each model and emotion, of built-in types: JSON can hold it, and a reader needs no
+phase7 to read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from phase7.experiment.stages import Stage, random_heads
+from phase7.models.files import ModelFiles
+from phase7.scoring.base import Scorer
+from phase7.vocabulary.heads import Head
+
+
+def group_settings(
+    files: ModelFiles,
+    confirm: Stage,
+    sweep: Stage | None,
+    *,
+    strongest: Sequence[Head],
+    selection_metrics: Sequence[str],
+    scorers: Sequence[Scorer],
+) -> dict[str, Any]:
+    """The settings of one model and one emotion.
+
+    Parameters
+    ----------
+    files : ModelFiles
+    confirm : Stage
+    sweep : Stage or None
+        None where the profile has no sweep.
+    strongest : sequence of Head
+        The heads that the sweep chose.
+    selection_metrics : sequence of str
+        The metrics by which it chose them.
+    scorers : sequence of Scorer
+    """
+    profile = confirm.profile
+    return (
+        _model(files)
+        | _patching(confirm)
+        | _prompts(confirm, sweep)
+        | _sampling(confirm, sweep)
+        | {
+            "prompt_format": confirm.prompt_format,
+            "dtype": profile.engine.dtype,
+            "device": profile.engine.device,
+            "scorers": [scorer.describe() for scorer in scorers],
+            "fdr_family": "all tested head sets, modes and metrics of one (model, emotion) and stage",
+            "alpha": profile.statistics.alpha,
+            "random_heads": [str(head) for head in random_heads(profile, files)],
+            "strongest_heads": [str(head) for head in strongest],
+            "selection_rule": "root mean square over "
+            + ", ".join(selection_metrics)
+            + " of the mean net Δ, each divided by its standard deviation over the swept heads",
+            "discovery_overlaps_confirmation": _overlap(confirm, sweep),
+        }
+    )
+
+
+def _model(files: ModelFiles) -> dict[str, Any]:
+    return {
+        "model": files.name,
+        "model_source": files.source,
+        "fingerprint": files.fingerprint,
+        "n_layers": files.n_layers,
+        "n_heads": files.n_heads,
+    }
+
+
+def _patching(confirm: Stage) -> dict[str, Any]:
+    patching, tested = confirm.profile.patching, confirm.profile.confirm
+    return {
+        "emotion": confirm.emotion.name,
+        "target_heads": tested.target_heads,
+        "patch_mode": patching.primary_mode,
+        "modes": list(tested.modes),
+        "donor": patching.donor,
+        "control": None if patching.control == "none" else patching.control,
+        "positions": patching.positions,
+        "use_attn_result": patching.use_attn_result,
+    }
+
+
+def _prompts(confirm: Stage, sweep: Stage | None) -> dict[str, Any]:
+    return {
+        "n_neutral_prompts": len(confirm.neutral.prompts),
+        "n_emotion_prompts": len(confirm.emotion.prompts),
+        "n_discovery_prompts": len(sweep.recipients) if sweep else 0,
+        "n_confirmation_prompts": len(confirm.recipients),
+    }
+
+
+def _sampling(confirm: Stage, sweep: Stage | None) -> dict[str, Any]:
+    sampling = confirm.sampling
+    return {
+        "max_new_tokens": sampling.max_new_tokens,
+        "sweep_max_new_tokens": sweep.sampling.max_new_tokens if sweep else 0,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "samples": sampling.samples,
+        "seed": sampling.seed,
+    }
+
+
+def _overlap(confirm: Stage, sweep: Stage | None) -> bool:
+    """Whether a prompt is used both to choose heads and to test them."""
+    return bool(set(confirm.recipients) & set(sweep.recipients if sweep else ()))
