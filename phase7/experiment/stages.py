@@ -16,7 +16,7 @@ from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
 from phase7.models.files import ModelFiles
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import Head, format_heads, parse_heads
+from phase7.vocabulary.heads import Head, HeadSet, parse_heads
 from phase7.vocabulary.modes import Mode
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
@@ -33,9 +33,14 @@ class Cell:
     mode: Mode
 
     @property
+    def head_set(self) -> HeadSet:
+        """The heads as results are filed under them."""
+        return HeadSet(self.heads)
+
+    @property
     def label(self) -> str:
         """Spec of the heads, e.g. ``"3:5,7:2"``."""
-        return format_heads(self.heads)
+        return self.head_set.label
 
 
 @dataclass(frozen=True, kw_only=True)
