@@ -12,7 +12,8 @@ from typing import Literal
 import xarray as xr
 
 from phase7.findings.figures import GROUPS_STEM, Figure, figures
-from phase7.findings.group import groups, root_record
+from phase7.findings.group import groups
+from phase7.findings.reader import provenance_of
 from phase7.report.chapter import Chapter, FigureFolder, Medium, Page
 from phase7.report.language import Language
 from phase7.report.sections import comparison, discussion, heads, lengths, modes, settings, shared, texts
@@ -94,7 +95,7 @@ def page_blocks(tree: xr.DataTree, language: Language, medium: Medium) -> list[s
         *shared.reading(page, chapters),
         *bodies,
         *compared_groups.render(page, chapters, beside),
-        *shared.reproducibility(page, chapters, root_record(tree), tree.attrs),
+        *shared.reproducibility(page, chapters, provenance_of(tree), tree.attrs),
     ]
     return [block for block in blocks if block]
 
