@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects.attributes import label
-from phase7.effects.inference import Tested, tested
+from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.scores import Floats, StageScores, StageTexts
 from phase7.experiment.profile import Statistics
 from phase7.experiment.stages import Cell, Stage
@@ -45,12 +45,12 @@ class GroupBuilder:
     def datasets(self, texts: StageTexts, ov: xr.Dataset | None) -> dict[str, xr.Dataset]:
         """All Datasets by their name below ``/<model>/<emotion>``; ``""`` is the main one."""
         stage = self._confirm.stage
-        result = tested(self._confirm.full, self._stats, self._seed)
+        result = cell_statistics(self._confirm.full, self._stats, self._seed)
         singles = [c for c, cell in enumerate(stage.cells) if cell.head_set.is_single]
         sets = [c for c, cell in enumerate(stage.cells) if not cell.head_set.is_single]
         datasets = {"": self._grid(self._confirm, result, singles)}
         if self._sweep is not None:
-            swept = tested(self._sweep.full, self._stats, self._seed)
+            swept = cell_statistics(self._sweep.full, self._stats, self._seed)
             datasets["sweep"] = self._grid(self._sweep, swept, range(len(self._sweep.stage.cells)))
         if sets:
             datasets["head_sets"] = self._head_sets(result, sets)
@@ -60,8 +60,10 @@ class GroupBuilder:
             datasets["ov"] = ov
         coords = self._coords()
         named = {"model": stage.files.name, "emotion": stage.emotion.name}
+        kinds = {"donor": stage.donor_kind("emotion"), "control": stage.donor_kind("control")}
         return {
-            name: label(_with_coords(one, coords).assign_attrs(named)) for name, one in datasets.items()
+            name: label(_with_coords(one, coords).assign_attrs(named), **kinds)
+            for name, one in datasets.items()
         }
 
     def _coords(self) -> dict[str, Any]:
@@ -82,14 +84,14 @@ class GroupBuilder:
             "split": ("prompt", halves),
         }
 
-    def _grid(self, scores: StageScores, result: Tested, cells: Sequence[int]) -> xr.Dataset:
+    def _grid(self, scores: StageScores, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
         """Single heads on (layer, head, mode)."""
         stage = scores.stage
         index = _index([_single_place(stage.cells[c]) for c in cells], n_axes=3)
         shape, dims = (*self._size, len(MODES)), ("layer", "head", "mode")
         return self._variables(scores, result, cells, index, shape, dims)
 
-    def _head_sets(self, result: Tested, cells: Sequence[int]) -> xr.Dataset:
+    def _head_sets(self, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
         stage = self._confirm.stage
         labels = _labels(stage, cells)
         index = _index([_set_place(stage.cells[c], labels) for c in cells])
@@ -126,7 +128,7 @@ class GroupBuilder:
     def _variables(
         self,
         scores: StageScores,
-        result: Tested,
+        result: CellStatistics,
         cells: Sequence[int],
         index: tuple[Any, ...],
         shape: tuple[int, ...],
@@ -171,7 +173,9 @@ class GroupBuilder:
         labels = _labels(stage, range(len(stage.cells)))
         index = _index([_set_place(cell, labels) for cell in stage.cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
-        by_length = [tested(self._confirm.by_length[n], self._stats, self._seed) for n in lengths]
+        by_length = [
+            cell_statistics(self._confirm.by_length[n], self._stats, self._seed) for n in lengths
+        ]
         names = ["delta", "p_value", "effect_size", "net_delta", "net_p_value", "net_effect_size"]
         variables: dict[str, Any] = {}
         columns = {name: np.stack([one.column(name) for one in by_length]) for name in names}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phase7.effects.inference import Tested
+from phase7.effects.inference import CellStatistics
 from phase7.effects.scores import StageScores
 from phase7.experiment.profile import Profile
 from phase7.vocabulary.emotions import goemotions_metric
@@ -17,7 +17,7 @@ _SELECTION = ("sentiment_positive", "politeness")
 
 
 def strongest_heads(
-    sweep: StageScores, result: Tested, metrics: Sequence[str], n: int
+    sweep: StageScores, result: CellStatistics, metrics: Sequence[str], n: int
 ) -> list[tuple[int, int]]:
     """The sweep's heads by strength, strongest first.
 

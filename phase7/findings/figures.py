@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 
 from phase7.findings.group import Cell, Floats, Group
-from phase7.statistics import paired_summary
 
 #: With fewer heads tested, a heatmap is nearly all "not tested" and says less than the tables.
 ENOUGH_HEADS = 10
@@ -119,10 +118,3 @@ def interval_labels(group: Group) -> list[str]:
     others = sorted(here, key=lambda label: (-size(label), here.index(label)))
     wanted = dict.fromkeys([group.target, *sets, *group.target_heads, *group.strongest, *others])
     return [label for label in wanted if label in here][:_MOST_ROWS]
-
-
-def control_interval(group: Group, cell: Cell, metric: str) -> tuple[float, float, float]:
-    """Control Δ with its interval, which the tree does not hold: the bootstrap of the others."""
-    difference = cell.scores("control_patched", metric) - cell.scores("baseline", metric)
-    summary = paired_summary(difference, seed=int(group.settings.get("seed", 0)), n_tail=0)
-    return cell.value("control_delta", metric), float(summary.ci_low), float(summary.ci_high)

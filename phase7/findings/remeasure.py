@@ -15,7 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from phase7.effects.attributes import label
-from phase7.effects.inference import tested
+from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores
 from phase7.experiment.profile import Statistics
 from phase7.findings.reader import control_ran, in_order, settings_of
@@ -63,7 +63,7 @@ def measure(group: xr.DataTree, metric: str, function: Callable[[str], float]) -
         patched["control"] = score.table(texts["control_text"], cells)
     baseline = score.rows(texts["baseline_text"].transpose("prompt", "sample").values)[np.newaxis]
     scores = Scores(baseline=baseline, patched=patched, changed={})  # type: ignore[arg-type]
-    result = tested(scores, Statistics(), int(settings_of(main).get("seed", 0)))
+    result = cell_statistics(scores, Statistics(), int(settings_of(main).get("seed", 0)))
     return _dataset(group, texts, cells, scores, result.values, metric)
 
 
@@ -157,5 +157,8 @@ def _dataset(
             values = scores.patched[role]
             variables[name] = ((*dims, "metric", "prompt"), scatter(values, np.nan))
     coords = {name: texts[name] for name in ("head_set", "mode", "prompt", "prompt_text")}
-    made = xr.Dataset(variables, coords=coords | {"metric": [metric]})
-    return label(made.assign_attrs(group.attrs))
+    made = xr.Dataset(variables, coords=coords | {"metric": [metric]}).assign_attrs(group.attrs)
+    settings = settings_of(group)
+    return label(
+        made, donor=settings.get("donor", "mean"), control=settings.get("control", "neutral") or "none"
+    )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from phase7.findings.figures import control_interval, interval_labels
+from phase7.findings.figures import interval_labels
 from phase7.findings.group import Cell, Group
 from phase7.plots.style import CONTROL, EMOTION, NET
 
@@ -62,7 +62,7 @@ def _interval_row(axis: Axes, group: Group, cell: Cell, metric: str, y: float) -
         whisker(0.0, EMOTION, "o", stored(""), significant)
         return
     whisker(-0.24, EMOTION, "o", stored(""), True)
-    whisker(0.0, CONTROL, "s", control_interval(group, cell, metric), True)
+    whisker(0.0, CONTROL, "s", stored("control_"), True)
     whisker(0.24, NET, "D", stored("net_"), significant)
 
 

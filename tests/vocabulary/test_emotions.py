@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from pathlib import Path
 
 from phase7.effects.selection import selection_metrics
 from phase7.experiment.profile import load_profile
@@ -18,7 +19,7 @@ def test_docstrings_show_what_happens():
 
 
 def test_report_and_selection_ask_for_the_same_metric():
-    profile = load_profile("quickstart")
+    profile = load_profile("quickstart", Path(__file__).parents[2])
     for emotion in ("gratitude", "anger", "apology", "joy", "boredom"):
         own = emotions.goemotions_metric(emotion)
         ranked = selection_metrics(profile, emotion)
