@@ -1,24 +1,23 @@
 """``dataset.phase7`` and ``tree.phase7``: the analysis as methods of xarray objects.
 
-What enters: Datasets and trees of an effects store. What leaves: tables, figures, comparisons. Importing
-this module registers both accessors; using :func:`phase7.open_effects` imports it. ``import phase7``
-alone does not, so that the command line stays quick: who opens files with xarray itself writes
-``import phase7.accessor`` once.
+Importing this module registers both accessors; using :func:`phase7.open_effects` imports it. ``import
+phase7`` alone does not, so that the command line stays quick: with files opened by xarray itself,
+write ``import phase7.accessor`` once.
 
-The functions behind the methods are in :mod:`phase7.findings.tables`. In the examples, `tree` is what
-:func:`phase7.open_effects` returned.
+The functions behind the methods are in :mod:`phase7.findings.tables`,
+:mod:`phase7.findings.comparison` and :mod:`phase7.findings.remeasure`. In the examples, `tree` is
+what :func:`phase7.open_effects` returned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import xarray as xr
 
-from phase7.findings import remeasure
-from phase7.findings import tables as analysis
+from phase7.findings import comparison, remeasure, tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +44,7 @@ class DatasetAccessor:
         n: int = 10,
         *,
         mode: str | None = None,
-        by: analysis.Order = "effect",
+        by: tables.Order = "effect",
     ) -> pd.DataFrame:
         """The heads that move a metric most, with interval, p, q and d_z.
 
@@ -81,7 +80,7 @@ class DatasetAccessor:
         >>> bool(top.ci_low[0] < top.effect[0] < top.ci_high[0])
         True
         """
-        return analysis.top_heads(self._dataset, metric, n, mode=mode, by=by)
+        return tables.top_heads(self._dataset, metric, n, mode=mode, by=by)
 
     def heatmap(self, metric: str, mode: str | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw the effect of every tested head, layers to the right and heads upwards.
@@ -121,7 +120,7 @@ class DatasetAccessor:
         metric: str,
         *,
         mode: str | None = None,
-        by: Literal["auto", "head", "depth"] = "auto",
+        by: comparison.By = "auto",
     ) -> xr.Dataset:
         """Set this group beside another: by head within one model, else by relative depth.
 
@@ -137,7 +136,7 @@ class DatasetAccessor:
         Returns
         -------
         xarray.Dataset
-            As :func:`phase7.findings.tables.compare` describes it.
+            As :func:`phase7.findings.comparison.compare` describes it.
 
         Raises
         ------
@@ -158,7 +157,7 @@ class DatasetAccessor:
         >>> across.head_set[across.in_both].values, across.other_head_set[across.in_both].values
         (array(['1:2'], dtype='<U3'), array(['2:1'], dtype='<U3'))
         """
-        return analysis.compare(self._dataset, other, metric, mode=mode, by=by)
+        return comparison.compare(self._dataset, other, metric, mode=mode, by=by)
 
     def layers(self, metric: str, mode: str | None = None) -> pd.DataFrame:
         """Mean and largest |effect| of each layer's heads.
@@ -184,7 +183,7 @@ class DatasetAccessor:
         2      2  0.625        3
         3      3  0.875        3
         """
-        return analysis.layer_effects(self._dataset, metric, mode)
+        return tables.layer_effects(self._dataset, metric, mode)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Every tested cell and measured metric as one row of a pandas DataFrame.
@@ -205,7 +204,7 @@ class DatasetAccessor:
         >>> sorted(frame["head_set"].unique()), len(frame)
         (['1:2,3:0'], 105)
         """
-        return analysis.to_dataframe(self._dataset)
+        return tables.to_dataframe(self._dataset)
 
 
 @xr.register_datatree_accessor("phase7")  # type: ignore[no-untyped-call]
@@ -229,7 +228,7 @@ class DataTreeAccessor:
         >>> tree.phase7.groups()
         ['tiny/gratitude', 'tiny/anger', 'deep/gratitude']
         """
-        return analysis.group_paths(self._tree)
+        return comparison.group_paths(self._tree)
 
     def top_heads(
         self,
@@ -237,7 +236,7 @@ class DataTreeAccessor:
         n: int = 10,
         *,
         mode: str | None = None,
-        by: analysis.Order = "effect",
+        by: tables.Order = "effect",
     ) -> pd.DataFrame:
         """The `n` strongest heads of each group, one table.
 
@@ -260,7 +259,7 @@ class DataTreeAccessor:
         2  deep  gratitude      2     1
         """
         datasets = [self._tree[path].to_dataset() for path in self.groups()]
-        frames = [analysis.top_heads(one, metric, n, mode=mode, by=by) for one in datasets]
+        frames = [tables.top_heads(one, metric, n, mode=mode, by=by) for one in datasets]
         return pd.concat(frames, ignore_index=True)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -277,7 +276,7 @@ class DataTreeAccessor:
         945
         """
         datasets = [self._tree[path].to_dataset() for path in self.groups()]
-        return pd.concat([analysis.to_dataframe(one) for one in datasets], ignore_index=True)
+        return pd.concat([tables.to_dataframe(one) for one in datasets], ignore_index=True)
 
     def agreement(self, metric: str, mode: str | None = None) -> pd.DataFrame:
         """Rank agreement of heads for every pair of groups.
@@ -291,7 +290,7 @@ class DataTreeAccessor:
         Returns
         -------
         pandas.DataFrame
-            As :func:`phase7.findings.tables.pairwise_agreement` describes it.
+            As :func:`phase7.findings.comparison.pairwise_agreement` describes it.
 
         Examples
         --------
@@ -301,7 +300,7 @@ class DataTreeAccessor:
         1  tiny/gratitude  deep/gratitude  depth           4
         2      tiny/anger  deep/gratitude  depth           4
         """
-        return analysis.pairwise_agreement(self._tree, metric, mode)
+        return comparison.pairwise_agreement(self._tree, metric, mode)
 
     def measure(self, metric: str, function: Callable[[str], float]) -> xr.Dataset:
         """Test a metric of your own on the texts of this group; nothing is generated again.
@@ -309,7 +308,7 @@ class DataTreeAccessor:
         Parameters
         ----------
         metric : str
-            The name it shall have.
+            What to call it.
         function : callable
             From a continuation (str) to its score; NaN for "cannot be measured".
 

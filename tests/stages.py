@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from phase7.effects.scores import StageTexts, collect
+from phase7.effects.scores import StageTexts, gather_texts
 from phase7.experiment.profile import Confirm, Engine, Profile, Sampling, Sweep
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
@@ -171,7 +171,7 @@ class Numbers(dict[str, np.ndarray]):
 
 def gather(stage: Stage) -> StageTexts:
     """All texts of a stage's entries above, taken in batch by batch."""
-    return collect(stage, [(batch, entry(stage, batch)) for batch in stage.batches()])
+    return gather_texts(stage, [(batch, entry(stage, batch)) for batch in stage.batches()])
 
 
 class NotedStore(Store):

@@ -1,13 +1,29 @@
 """CF-style attributes of the effects store: what every variable and coordinate is, and in what unit.
 
-What enters: a Dataset of :mod:`phase7.effects.datasets`. What leaves: the same with `long_name`, `units`
-and `comment` on everything it holds, so that plain ``.plot()`` labels itself. Units follow CF: ``"1"``
-for whatever has no dimension (shares, probabilities, counts, names).
+:func:`label` writes `long_name`, `units` and `comment` on everything a Dataset holds, so that plain
+``.plot()`` labels itself, and names the donors that really ran. Units follow CF: ``"1"`` for whatever
+has no dimension (shares, probabilities, counts, names).
 """
 
 from __future__ import annotations
 
 import xarray as xr
+
+#: Kind of the donor -> what the labels call it. The kinds are those of `DONOR_KINDS`.
+DONOR_WORDS: dict[str, str] = {
+    "mean": "emotion donor",
+    "paired": "paired emotion donor",
+    "self": "recipient's own activations",
+    "neutral": "neutral donor",
+    "zero": "zero donor",
+}
+
+#: Kind of the control -> what the labels call it. The kinds are those of `CONTROL_KINDS`.
+CONTROL_WORDS: dict[str, str] = {
+    "neutral": "neutral donor",
+    "shuffled": "shuffled donor",
+    "none": "control donor (none ran)",
+}
 
 _SCORE = "unit of the metric: a probability or share in [0, 1], a count of words for *_keywords"
 _NAN = "NaN: not tested or not measured, never 0"
@@ -16,17 +32,19 @@ _BOOTSTRAP = f"bootstrap over prompts; {_SCORE}"
 _TEXT = "the continuation alone; empty: not run"
 _PAIRED = "paired by prompt, a prompt's samples averaged first"
 
-#: name -> (long_name, units, comment).
+#: name -> (long_name, units, comment), with places for the words of the donor and the control.
 VARIABLES: dict[str, tuple[str, str, str]] = {
-    "delta": ("mean Δ, patched with the emotion donor - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}"),
+    "delta": ("mean Δ, patched with the {donor} - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}"),
     "ci_low": ("lower end of the 95 % interval of delta", "1", _BOOTSTRAP),
     "ci_high": ("upper end of the 95 % interval of delta", "1", _BOOTSTRAP),
     "p_value": ("p of delta", "1", f"two-sided sign-flip permutation test over prompts; {_NAN}"),
     "q_value": ("q of delta", "1", f"Benjamini-Hochberg; {_FAMILY}; {_NAN}"),
     "effect_size": ("Cohen's d_z of delta", "1", f"mean over standard deviation over prompts; {_NAN}"),
     "control_delta": (
-        "mean Δ, patched with the neutral donor - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}",
+        "mean Δ, patched with the {control} - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}",
     ),
+    "control_ci_low": ("lower end of the 95 % interval of control_delta", "1", _BOOTSTRAP),
+    "control_ci_high": ("upper end of the 95 % interval of control_delta", "1", _BOOTSTRAP),
     "net_delta": ("mean net Δ, delta - control_delta", "1", f"{_SCORE}; {_PAIRED}; {_NAN}"),
     "net_ci_low": ("lower end of the 95 % interval of net_delta", "1", _BOOTSTRAP),
     "net_ci_high": ("upper end of the 95 % interval of net_delta", "1", _BOOTSTRAP),
@@ -35,9 +53,9 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "net_effect_size": (
         "Cohen's d_z of net_delta", "1", f"mean over standard deviation over prompts; {_NAN}",
     ),
-    "patched": ("score of the text patched with the emotion donor", "1", f"{_SCORE}; mean over samples"),
+    "patched": ("score of the text patched with the {donor}", "1", f"{_SCORE}; mean over samples"),
     "control_patched": (
-        "score of the text patched with the neutral donor", "1", f"{_SCORE}; mean over samples",
+        "score of the text patched with the {control}", "1", f"{_SCORE}; mean over samples",
     ),
     "baseline": ("score of the unpatched text", "1", f"{_SCORE}; mean over samples"),
     "kl_first_token": (
@@ -46,12 +64,12 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     ),
     "control_kl_first_token": (
         "KL(baseline || control) at the first generated token", "nats",
-        f"as kl_first_token, with the neutral donor; {_NAN}",
+        f"as kl_first_token, with the {{control}}; {_NAN}",
     ),
     "n_prompts": ("prompts the cell was tested on", "1", "0: not tested"),
-    "changed_share": ("share of texts that differ from the baseline's", "1", f"emotion donor; {_NAN}"),
+    "changed_share": ("share of texts that differ from the baseline's", "1", f"{{donor}}; {_NAN}"),
     "control_changed_share": (
-        "share of control texts that differ from the baseline's", "1", f"neutral donor; {_NAN}",
+        "share of control texts that differ from the baseline's", "1", f"{{control}}; {_NAN}",
     ),
     "synergy": (
         "mean of joint Δ - sum of single Δ", "1",
@@ -66,8 +84,8 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     ),
     "synergy_verdict": ("verdict on synergy", "1", "Yes, No or undetermined"),
     "baseline_text": ("text of the unpatched run", "1", _TEXT),
-    "patched_text": ("text patched with the emotion donor", "1", _TEXT),
-    "control_text": ("text patched with the neutral donor", "1", _TEXT),
+    "patched_text": ("text patched with the {donor}", "1", _TEXT),
+    "control_text": ("text patched with the {control}", "1", _TEXT),
     "token": ("token that the head's emotional output moves directly", "1", "as it is decoded"),
     "score": (
         "direct effect on the token's logit", "1",
@@ -91,22 +109,30 @@ COORDINATES: dict[str, tuple[str, str, str]] = {
 }
 
 
-def label(dataset: xr.Dataset) -> xr.Dataset:
+def label(dataset: xr.Dataset, *, donor: str = "mean", control: str = "neutral") -> xr.Dataset:
     """Write `long_name`, `units` and `comment` on every known variable and coordinate, in place.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         Of an effects tree.
+    donor, control : str
+        The kinds that ran, such as those of :data:`DONOR_WORDS` and :data:`CONTROL_WORDS`.
 
     Returns
     -------
     xarray.Dataset
         The same object; what it holds beyond :data:`VARIABLES` and :data:`COORDINATES` is left alone.
     """
+    words = {
+        "donor": DONOR_WORDS.get(donor, f"{donor} donor"),
+        "control": CONTROL_WORDS.get(control, f"{control} donor"),
+    }
     known = VARIABLES | COORDINATES
     for name, variable in dataset.variables.items():
         if name in known:
             long_name, units, comment = known[str(name)]
-            variable.attrs.update(long_name=long_name, units=units, comment=comment)
+            variable.attrs.update(
+                long_name=long_name.format(**words), units=units, comment=comment.format(**words)
+            )
     return dataset

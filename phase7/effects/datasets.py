@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects.attributes import label
-from phase7.effects.inference import Tested, tested
+from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.scores import Floats, StageScores, StageTexts
 from phase7.experiment.profile import Statistics
 from phase7.experiment.stages import Cell, Stage
@@ -45,12 +45,12 @@ class GroupBuilder:
     def datasets(self, texts: StageTexts, ov: xr.Dataset | None) -> dict[str, xr.Dataset]:
         """All Datasets by their name below ``/<model>/<emotion>``; ``""`` is the main one."""
         stage = self._confirm.stage
-        result = tested(self._confirm.full, self._stats, self._seed)
-        singles = [c for c, cell in enumerate(stage.cells) if len(cell.heads) == 1]
-        sets = [c for c, cell in enumerate(stage.cells) if len(cell.heads) > 1]
+        result = cell_statistics(self._confirm.full, self._stats, self._seed)
+        singles = [c for c, cell in enumerate(stage.cells) if cell.head_set.is_single]
+        sets = [c for c, cell in enumerate(stage.cells) if not cell.head_set.is_single]
         datasets = {"": self._grid(self._confirm, result, singles)}
         if self._sweep is not None:
-            swept = tested(self._sweep.full, self._stats, self._seed)
+            swept = cell_statistics(self._sweep.full, self._stats, self._seed)
             datasets["sweep"] = self._grid(self._sweep, swept, range(len(self._sweep.stage.cells)))
         if sets:
             datasets["head_sets"] = self._head_sets(result, sets)
@@ -60,8 +60,10 @@ class GroupBuilder:
             datasets["ov"] = ov
         coords = self._coords()
         named = {"model": stage.files.name, "emotion": stage.emotion.name}
+        kinds = {"donor": stage.donor_kind("emotion"), "control": stage.donor_kind("control")}
         return {
-            name: label(_with_coords(one, coords).assign_attrs(named)) for name, one in datasets.items()
+            name: label(_with_coords(one, coords).assign_attrs(named), **kinds)
+            for name, one in datasets.items()
         }
 
     def _coords(self) -> dict[str, Any]:
@@ -82,20 +84,17 @@ class GroupBuilder:
             "split": ("prompt", halves),
         }
 
-    def _grid(self, scores: StageScores, result: Tested, cells: Sequence[int]) -> xr.Dataset:
+    def _grid(self, scores: StageScores, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
         """Single heads on (layer, head, mode)."""
         stage = scores.stage
-        index = tuple(np.array([_place(stage.cells[c]) for c in cells], dtype=int).reshape(-1, 3).T)
+        index = _index([_single_place(stage.cells[c]) for c in cells], n_axes=3)
         shape, dims = (*self._size, len(MODES)), ("layer", "head", "mode")
         return self._variables(scores, result, cells, index, shape, dims)
 
-    def _head_sets(self, result: Tested, cells: Sequence[int]) -> xr.Dataset:
+    def _head_sets(self, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
         stage = self._confirm.stage
         labels = _labels(stage, cells)
-        index = (
-            np.array([labels.index(stage.cells[c].label) for c in cells]),
-            np.array([MODES.index(stage.cells[c].mode) for c in cells]),
-        )
+        index = _index([_set_place(stage.cells[c], labels) for c in cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
         dataset = self._variables(self._confirm, result, cells, index, shape, dims)
         for name, values in self._synergy(cells).items():
@@ -129,7 +128,7 @@ class GroupBuilder:
     def _variables(
         self,
         scores: StageScores,
-        result: Tested,
+        result: CellStatistics,
         cells: Sequence[int],
         index: tuple[Any, ...],
         shape: tuple[int, ...],
@@ -172,12 +171,11 @@ class GroupBuilder:
         """What can be detected at each length; one family over lengths, cells and metrics."""
         stage, lengths = self._confirm.stage, sorted(self._confirm.by_length)
         labels = _labels(stage, range(len(stage.cells)))
-        index = (
-            np.array([labels.index(cell.label) for cell in stage.cells]),
-            np.array([MODES.index(cell.mode) for cell in stage.cells]),
-        )
+        index = _index([_set_place(cell, labels) for cell in stage.cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
-        by_length = [tested(self._confirm.by_length[n], self._stats, self._seed) for n in lengths]
+        by_length = [
+            cell_statistics(self._confirm.by_length[n], self._stats, self._seed) for n in lengths
+        ]
         names = ["delta", "p_value", "effect_size", "net_delta", "net_p_value", "net_effect_size"]
         variables: dict[str, Any] = {}
         columns = {name: np.stack([one.column(name) for one in by_length]) for name in names}
@@ -204,8 +202,8 @@ class GroupBuilder:
             baseline[self._prompts.index(prompt)] = samples
         for role in stage.roles:
             for (cell, prompt), samples in texts.patched[role, length].items():
-                place = (labels.index(cell.label), MODES.index(cell.mode))
-                tables[role][(*place, self._prompts.index(prompt))] = samples
+                place = (*_set_place(cell, labels), self._prompts.index(prompt))
+                tables[role][place] = samples
         dims = ("head_set", "mode", "prompt", "sample")
         return xr.Dataset(
             {
@@ -219,13 +217,26 @@ class GroupBuilder:
 
 def _labels(stage: Stage, cells: Sequence[int]) -> list[str]:
     """Labels of cells, each once: single heads by place first, then sets."""
-    chosen = {stage.cells[c].heads for c in cells}
-    ordered = sorted(chosen, key=lambda heads: (len(heads) > 1, heads))
-    return [Cell(heads, "result").label for heads in ordered]
+    return [heads.label for heads in sorted({stage.cells[c].head_set for c in cells})]
 
 
-def _place(cell: Cell) -> tuple[int, int, int]:
-    return cell.heads[0].layer, cell.heads[0].head, MODES.index(cell.mode)
+def _mode_place(cell: Cell) -> int:
+    return MODES.index(cell.mode)
+
+
+def _single_place(cell: Cell) -> tuple[int, ...]:
+    """Where a single head's numbers stand on (layer, head, mode)."""
+    return (*cell.head_set.only, _mode_place(cell))
+
+
+def _set_place(cell: Cell, labels: Sequence[str]) -> tuple[int, ...]:
+    """Where a cell's numbers stand on (head_set, mode)."""
+    return (labels.index(cell.label), _mode_place(cell))
+
+
+def _index(places: Sequence[tuple[int, ...]], n_axes: int = 2) -> tuple[Any, ...]:
+    """Places as one array of integers for each axis, with which NumPy picks them all at once."""
+    return tuple(np.array(places, dtype=int).reshape(-1, n_axes).T)
 
 
 def _scatter(shape: tuple[int, ...], index: tuple[Any, ...], values: Floats) -> Floats:

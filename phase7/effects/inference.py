@@ -9,10 +9,14 @@ import numpy as np
 from phase7.effects.scores import Floats, Scores
 from phase7.experiment.profile import Statistics
 from phase7.statistics import benjamini_hochberg, paired_summary
+from phase7.statistics.paired import bootstrap_interval, by_prompt_count
+
+#: Level of every interval.
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Tested:
+class CellStatistics:
     """Statistics of some cells: each value a float64 array [cell, metric]."""
 
     values: dict[str, Floats]
@@ -22,17 +26,25 @@ class Tested:
         return self.values[name]
 
 
-def tested(scores: Scores, stats: Statistics, seed: int) -> Tested:
-    """Δ, control Δ and net Δ of every cell, with intervals, p and d_z (q comes with the family)."""
+def cell_statistics(scores: Scores, stats: Statistics, seed: int) -> CellStatistics:
+    """Test what every cell does to every metric.
+
+    Δ and net Δ come with interval, p, q and d_z; control Δ, which nobody tests, with its interval.
+    Columns of a control that did not run are NaN.
+    """
     delta = scores.patched["emotion"] - scores.baseline
     control = (
         scores.patched["control"] - scores.baseline
         if "control" in scores.patched
         else np.full_like(delta, np.nan)
     )
-    values: dict[str, Floats] = {"control_delta": _mean(control)}
+    values: dict[str, Floats] = {"control_delta": _mean(control)} | _control_interval(
+        control, stats, seed
+    )
     for prefix, difference in (("", delta), ("net_", delta - control)):
-        summary = paired_summary(difference, seed=seed, n_resamples=stats.resamples, confidence=0.95)
+        summary = paired_summary(
+            difference, seed=seed, n_resamples=stats.resamples, confidence=CONFIDENCE
+        )
         values |= {
             f"{prefix}delta": _mean(difference),
             f"{prefix}ci_low": summary.ci_low,
@@ -43,7 +55,19 @@ def tested(scores: Scores, stats: Statistics, seed: int) -> Tested:
     # One family: all cells and metrics of the stage, for Δ and for net Δ apart.
     for prefix in ("", "net_"):
         values[f"{prefix}q_value"] = benjamini_hochberg(values[f"{prefix}p_value"])
-    return Tested(values=values)
+    return CellStatistics(values=values)
+
+
+def _control_interval(control: Floats, stats: Statistics, seed: int) -> dict[str, Floats]:
+    """Both ends of the interval of control Δ, by the bootstrap of the other intervals."""
+
+    def summarise(rows: Floats) -> dict[str, Floats]:
+        low, high = bootstrap_interval(
+            rows, seed=seed, n_resamples=stats.resamples, confidence=CONFIDENCE
+        )
+        return {"control_ci_low": low, "control_ci_high": high}
+
+    return by_prompt_count(control, ("control_ci_low", "control_ci_high"), summarise)[1]
 
 
 def _mean(values: Floats) -> Floats:

@@ -39,14 +39,10 @@ def result_dict(
     length = texts.lengths[-1]
     cells = []
     for c, cell in enumerate(stage.cells):
-        single = len(cell.heads) == 1
-        dataset = datasets["" if single else "head_sets"]
-        place = (
-            {"layer": cell.heads[0].layer, "head": cell.heads[0].head}
-            if single
-            else {"head_set": cell.label}
-        )
-        row = dataset.sel(place).sel(mode=cell.mode)
+        single = cell.head_set.is_single
+        place = cell.head_set.only._asdict() if single else {"head_set": cell.label}
+        row = datasets["" if single else "head_sets"].sel(place | {"mode": cell.mode})
+        row = row.sel(metric=list(METRICS))  # the order that the pickle states
         statistics = {
             str(name): variable.values.copy()
             for name, variable in row.data_vars.items()

@@ -116,7 +116,7 @@ class StageScores:
         return self.by_length[self.stage.sampling.max_new_tokens]
 
 
-def collect(stage: Stage, entries: Iterable[tuple[Batch, dict[str, Any]]]) -> StageTexts:
+def gather_texts(stage: Stage, entries: Iterable[tuple[Batch, dict[str, Any]]]) -> StageTexts:
     """Gather a stage's batches."""
     texts = StageTexts(stage=stage)
     for batch, entry in entries:

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phase7.effects.inference import Tested
+from phase7.effects.inference import CellStatistics
 from phase7.effects.scores import StageScores
 from phase7.experiment.profile import Profile
-from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.emotions import goemotions_metric
+from phase7.vocabulary.metrics import metric_place
 
 #: Metrics that rank the sweep's heads where the profile names none, besides the emotion's own label.
 _SELECTION = ("sentiment_positive", "politeness")
-_EMOTION_LABEL = {"gratitude": "gratitude", "anger": "anger", "apology": "remorse"}
 
 
 def strongest_heads(
-    sweep: StageScores, result: Tested, metrics: Sequence[str], n: int
+    sweep: StageScores, result: CellStatistics, metrics: Sequence[str], n: int
 ) -> list[tuple[int, int]]:
     """The sweep's heads by strength, strongest first.
 
@@ -27,7 +27,7 @@ def strongest_heads(
     """
     net = result.column("net_delta")
     net = result.column("delta") if np.isnan(net).all() else net
-    columns = net[:, [METRICS.index(metric) for metric in metrics]]
+    columns = net[:, [metric_place(metric) for metric in metrics]]
     measured = ~np.isnan(columns).all(axis=0)
     columns = columns[:, measured]
     spread = columns.std(axis=0)
@@ -41,9 +41,12 @@ def strongest_heads(
 
 
 def selection_metrics(profile: Profile, emotion: str) -> tuple[str, ...]:
-    """What ranks the sweep's heads: the profile's metrics, or sentiment, politeness and the
-    emotion's own GoEmotions label and keywords."""
+    """What ranks the sweep's heads for an emotion.
+
+    The metrics that the profile names; where it names none, positive sentiment, politeness and the
+    emotion's GoEmotions label, if it has one.
+    """
     if profile.statistics.selection_metrics:
         return profile.statistics.selection_metrics
-    own = (f"goemotions_{_EMOTION_LABEL.get(emotion, emotion)}",)
-    return tuple(m for m in (*_SELECTION, *own) if m in METRICS)
+    own = goemotions_metric(emotion)
+    return _SELECTION if own is None else (*_SELECTION, own)

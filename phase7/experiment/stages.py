@@ -16,7 +16,7 @@ from phase7.experiment.prompts import PromptSet
 from phase7.models.facts import ModelFacts
 from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL, Choice, Role
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import Head, format_heads, parse_heads
+from phase7.vocabulary.heads import Head, HeadSet, parse_heads
 from phase7.vocabulary.modes import POSITION_RECORDS, Mode
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
@@ -31,9 +31,14 @@ class Cell:
     mode: Mode
 
     @property
+    def head_set(self) -> HeadSet:
+        """The heads as results are filed under them."""
+        return HeadSet(self.heads)
+
+    @property
     def label(self) -> str:
         """Spec of the heads, e.g. ``"3:5,7:2"``."""
-        return format_heads(self.heads)
+        return self.head_set.label
 
 
 @dataclass(frozen=True, kw_only=True)

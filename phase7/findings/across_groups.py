@@ -1,9 +1,9 @@
 """The facts of the comparison across groups: agreement of heads, shared heads, effect by layer.
 
-What enters: all groups of a tree. What leaves: records of pairs and of groups. Single heads of the
-sweep are compared where there was one (all heads), else the confirmed ones, in each group's mode of that
-stage; which heads are significant comes from the confirmation alone. Each column compares one *role* of
-metric: sentiment, politeness, or the metric that stands for the emotion, which differs between them.
+Single heads of the sweep are compared where there was one (all heads), else the confirmed ones, in
+each group's mode of that stage; which heads are significant comes from the confirmation alone. Each
+column compares one *role* of metric: sentiment, politeness, or the metric that stands for the
+emotion, which differs between groups.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from phase7.findings.figures import heatmap_cells
+from phase7.findings.figures import grid, heatmap_cells
 from phase7.findings.group import Floats, Group
 from phase7.statistics import (
     Agreement,
@@ -23,10 +23,11 @@ from phase7.statistics import (
     agreement_by_depth,
     agreement_by_head,
     benjamini_hochberg,
+    depth_bins,
     relative_depth,
     shared_heads,
 )
-from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.heads import HeadSet
 
 Role = Literal["sentiment_positive", "politeness", "emotion"]
 ROLES: tuple[Role, ...] = ("sentiment_positive", "politeness", "emotion")
@@ -42,16 +43,10 @@ def role_metric(group: Group, role: Role) -> str | None:
 
 def strengths(group: Group, role: Role) -> Floats:
     """|mean tested effect| of single heads, [layer, head]; NaN where not tested or measured."""
-    grid = np.full((group.main.sizes["layer"], group.main.sizes["head"]), np.nan)
     metric = role_metric(group, role)
     mode = group.sweep_mode if group.sweep else group.mode
-    if metric is None:
-        return grid
-    for cell in heatmap_cells(group):
-        if cell.mode == mode:
-            layer, head = map(int, cell.label.split(":"))
-            grid[layer, head] = abs(float(cell.tested("delta")[METRICS.index(metric)]))
-    return grid
+    cells = [] if metric is None else [cell for cell in heatmap_cells(group) if cell.mode == mode]
+    return grid(group, cells, lambda cell: abs(cell.tested_value("delta", str(metric))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +129,13 @@ class ByLayer:
 
 def by_layer(group: Group, role: Role) -> ByLayer:
     """Mean |effect| of each layer's heads."""
-    grid = strengths(group, role)
-    layers = [int(layer) for layer in np.flatnonzero(np.isfinite(grid).any(axis=1))]
-    depth = relative_depth(len(grid))
+    sizes = strengths(group, role)
+    layers = [int(layer) for layer in np.flatnonzero(np.isfinite(sizes).any(axis=1))]
+    depth = relative_depth(len(sizes))
     return ByLayer(
         layer=tuple(layers),
         depth=tuple(float(depth[layer]) for layer in layers),
-        mean_size=tuple(float(np.nanmean(grid[layer])) for layer in layers),
+        mean_size=tuple(float(np.nanmean(sizes[layer])) for layer in layers),
     )
 
 
@@ -180,15 +175,15 @@ def _significant(group: Group, role: Role) -> dict[str, float]:
     metric = role_metric(group, role)
     if metric is None:
         return {}
-    m = METRICS.index(metric)
-    cells = [c for c in group.confirmed.values() if c.n_heads == 1 and c.mode == group.mode]
     return {
-        cell.label: float(np.sign(cell.tested("delta")[m]))
-        for cell in cells
-        if cell.tested("q_value")[m] < group.alpha
+        cell.label: float(np.sign(cell.tested_value("delta", metric)))
+        for cell in group.confirmed.values()
+        if cell.heads.is_single
+        and cell.mode == group.mode
+        and cell.tested_value("q_value", metric) < group.alpha
     }
 
 
 def _bin(group: Group, label: str, n_bins: int) -> int:
-    depth = relative_depth(group.main.sizes["layer"])
-    return int(depth[int(label.split(":")[0])] * n_bins)
+    """The bin of depth that a head lies in."""
+    return int(depth_bins(group.main.sizes["layer"], n_bins)[HeadSet.parse(label).only.layer])

@@ -1,7 +1,7 @@
-"""The facts behind the report's sentences.
+"""The facts behind the report's sentences: counts, medians and the cells they belong to.
 
-What enters: a :class:`Group`. What leaves: small records of counts, medians and the cells they
-belong to. Each is computed from the tree; none is worded here.
+Each fact is computed from a :class:`~phase7.findings.group.Group` and comes as a small record; the
+report's languages word it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from phase7.findings.group import DUST, Cell, Effect, Floats, Group, by_mode
+from phase7.findings.group import DUST, Cell, Effect, Floats, Group
 from phase7.statistics import minimum_p, prompts_needed
 from phase7.vocabulary.metrics import METRICS
 
@@ -34,8 +34,8 @@ def hits(group: Group, cells: Iterable[Cell]) -> list[Hit]:
     found = [
         Hit(cell=cell, metric=metric, effect=cell.effect(metric))
         for cell in cells
-        for metric, q in zip(METRICS, cell.tested("q_value"), strict=True)
-        if q < group.alpha
+        for metric in METRICS
+        if cell.tested_value("q_value", metric) < group.alpha
     ]
     return sorted(found, key=lambda hit: -abs(hit.effect.d_z))
 
@@ -45,9 +45,9 @@ def nearest(group: Group, cells: Iterable[Cell]) -> Hit | None:
     best: tuple[float, float, float] | None = None
     place: tuple[Cell, str] | None = None
     for cell in cells:
-        columns = (cell.tested(name) for name in ("q_value", "p_value", "effect_size"))
-        for metric, q, p, d_z in zip(METRICS, *columns, strict=True):
-            key = (float(q), float(p), -abs(float(d_z)))
+        for metric in METRICS:
+            q, p, d_z = (cell.tested_value(n, metric) for n in ("q_value", "p_value", "effect_size"))
+            key = (q, p, -abs(d_z))
             if not np.isnan(q) and (best is None or key < best):
                 best, place = key, (cell, metric)
     if place is None:
@@ -125,7 +125,9 @@ def mode_strengths(group: Group) -> list[Strength]:
     """Strength of each mode, over the heads and sets that were tested in all of them."""
     modes = group.modes
     common = [label for label in group.labels if all((label, m) in group.confirmed for m in modes)]
-    return [strength(mode, by_mode(group.confirmed, common, mode), group.alpha) for mode in modes]
+    return [
+        strength(mode, [group.confirmed[label, mode] for label in common], group.alpha) for mode in modes
+    ]
 
 
 def strength(mode: str, cells: Sequence[Cell], alpha: float) -> Strength:
@@ -166,11 +168,12 @@ def replication(group: Group) -> Replication | None:
         for label in group.strongest
         if (label, mode) in group.sweep and (label, mode) in group.confirmed
     ]
-    columns = [METRICS.index(metric) for metric in group.key_metrics]
     if not chosen:
         return None
-    first = np.array([group.sweep[label, mode].column(name)[columns] for label in chosen])
-    second = np.array([group.confirmed[label, mode].column(name)[columns] for label in chosen])
+    first, second = (
+        np.array([[cells[label, mode].value(name, m) for m in group.key_metrics] for label in chosen])
+        for cells in (group.sweep, group.confirmed)
+    )
     both = np.isfinite(first) & np.isfinite(second)
     ratios = []
     for one, two, use in zip(first.T, second.T, both.T, strict=True):

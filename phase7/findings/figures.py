@@ -1,21 +1,18 @@
-"""What the figures show: shared by the report that links or draws them and the plots.
+"""What the figures show: their names, rows and colour scales, shared by the plots and the report.
 
-What enters: the tree's groups. What leaves: file stems, rows, colour scales. A figure without data
-has no name.
+A figure without data has no name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from phase7.findings.group import Cell, Group
-from phase7.statistics import paired_summary
-from phase7.vocabulary.metrics import METRICS
+from phase7.findings.group import Cell, Floats, Group
 
 #: With fewer heads tested, a heatmap is nearly all "not tested" and says less than the tables.
 ENOUGH_HEADS = 10
@@ -50,7 +47,15 @@ def figures(groups: Sequence[Group]) -> list[list[Figure]]:
 def heatmap_cells(group: Group) -> list[Cell]:
     """Single heads that a heatmap shows: the sweep's where there is one, else the confirmed."""
     cells = group.sweep or group.confirmed
-    return [cell for cell in cells.values() if cell.n_heads == 1]
+    return [cell for cell in cells.values() if cell.heads.is_single]
+
+
+def grid(group: Group, cells: Sequence[Cell], value: Callable[[Cell], float]) -> Floats:
+    """A value of single heads, float64 [layer, head]; NaN where none of the cells lies."""
+    values = np.full((group.main.sizes["layer"], group.main.sizes["head"]), np.nan)
+    for cell in cells:
+        values[cell.heads.only] = value(cell)
+    return values
 
 
 def _of_group(group: Group, slug: str) -> list[Figure]:
@@ -91,7 +96,7 @@ def largest_value(groups: Sequence[Group], metric: str | None) -> float:
             value = (
                 cell.mean_over_prompts("kl_first_token")
                 if metric is None
-                else float(cell.tested("delta")[METRICS.index(metric)])
+                else cell.tested_value("delta", metric)
             )
             if np.isfinite(value):
                 largest = max(largest, abs(value))
@@ -104,7 +109,7 @@ def interval_labels(group: Group) -> list[str]:
     Heads that nothing puts first come by their largest |d_z|. At most 16, all in the primary mode.
     """
     here = [label for label in group.labels if (label, group.mode) in group.confirmed]
-    sets = [label for label in here if "," in label]
+    sets = [label for label in here if not group.confirmed[label, group.mode].heads.is_single]
 
     def size(label: str) -> float:
         sizes = np.abs(group.confirmed[label, group.mode].tested("effect_size"))
@@ -113,13 +118,3 @@ def interval_labels(group: Group) -> list[str]:
     others = sorted(here, key=lambda label: (-size(label), here.index(label)))
     wanted = dict.fromkeys([group.target, *sets, *group.target_heads, *group.strongest, *others])
     return [label for label in wanted if label in here][:_MOST_ROWS]
-
-
-def control_interval(group: Group, cell: Cell, metric: str) -> tuple[float, float, float]:
-    """Control Δ with its interval, which the tree does not hold: the bootstrap of the others."""
-    m = METRICS.index(metric)
-    control = np.asarray(cell.arrays["control_patched"], float)[m]
-    difference = control - np.asarray(cell.arrays["baseline"], float)[m]
-    summary = paired_summary(difference, seed=int(group.settings.get("seed", 0)), n_tail=0)
-    centre = float(cell.column("control_delta")[m])
-    return centre, float(summary.ci_low), float(summary.ci_high)

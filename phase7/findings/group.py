@@ -1,14 +1,13 @@
 """The effects tree as the report and the figures read it.
 
-What enters: the `xarray.DataTree` of :mod:`phase7.effects.datasets`. What leaves: one :class:`Group` for
-each (model, emotion), whose cells are plain NumPy arrays. What it refuses: a tree without a group,
-and a group whose settings are not there. Nothing is computed here but which cells were tested.
+Each (model, emotion) of the tree becomes a :class:`Group` of tested :class:`Cell` objects. Nothing is
+computed here but which cells were tested; the order of the axes is that of
+:mod:`phase7.findings.reader`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,21 +16,27 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from phase7.findings.reader import (
+    control_ran,
+    fitted,
+    grid_size,
+    group_nodes,
+    in_order,
+    level_of,
+    main_mode,
+    modes_in_order,
+    settings_of,
+)
+from phase7.vocabulary.emotions import goemotions_metric, keywords_metric
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import format_heads, parse_heads
-from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.heads import HeadSet, parse_heads
+from phase7.vocabulary.metrics import METRICS, metric_place
 from phase7.vocabulary.modes import MODES
 
 Floats = npt.NDArray[np.float64]
 
-#: The GoEmotions label that stands for an emotion where it is not called the same (Demszky et al.
-#: 2020 have no "apology"; remorse is what their raters gave apologies).
-_GOEMOTIONS_OF = {"apology": "remorse"}
-
-
 #: Below this a difference is rounding noise of the sum behind it: the scores were equal.
 DUST = 1e-12
-
 
 #: Characters of a label that a table or axis still takes.
 _LONG_LABEL = 40
@@ -71,24 +76,25 @@ class Cell:
 
     Attributes
     ----------
-    label : str
-        Head spec, e.g. ``"3:5"`` or ``"3:5,7:2"``.
+    heads : HeadSet
     mode : str
     arrays : mapping
-        Variables of the tree at this cell: [metric], [metric, prompt], [prompt] or scalar.
+        Variables of the tree at this cell: [metric], [metric, prompt], [prompt] or scalar, the
+        metrics in the order of :data:`phase7.vocabulary.metrics.METRICS`. Ask for one metric by its
+        name.
     prefix : str
         ``"net_"`` where a control was run, else ``""``.
     """
 
-    label: str
+    heads: HeadSet
     mode: str
     arrays: Mapping[str, npt.NDArray[Any]]
     prefix: str
 
-    @property
-    def n_heads(self) -> int:
-        """Heads patched together."""
-        return self.label.count(",") + 1
+    @cached_property
+    def label(self) -> str:
+        """Head spec, e.g. ``"3:5"`` or ``"3:5,7:2"``."""
+        return self.heads.label
 
     @property
     def n_prompts(self) -> int:
@@ -96,26 +102,47 @@ class Cell:
         return int(self.arrays["n_prompts"])
 
     def column(self, name: str) -> Floats:
-        """A variable by metric, NaN where the tree does not have it."""
+        """A variable of all metrics at once, NaN where the tree does not have it."""
         found = self.arrays.get(name)
         return np.full(len(METRICS), np.nan) if found is None else np.asarray(found, float)
 
+    def value(self, name: str, metric: str) -> float:
+        """A variable of one metric, e.g. ``value("delta", "politeness")``."""
+        return float(self.column(name)[metric_place(metric)])
+
     def tested(self, name: str) -> Floats:
-        """A statistic of the tested effect by metric, e.g. ``tested("q_value")``."""
+        """A statistic of the tested effect on all metrics at once, e.g. ``tested("q_value")``."""
         return self.column(f"{self.prefix}{name}")
+
+    def tested_value(self, name: str, metric: str) -> float:
+        """A statistic of the tested effect on one metric."""
+        return self.value(f"{self.prefix}{name}", metric)
+
+    def word(self, name: str, metric: str) -> str:
+        """A variable of one metric that holds words, such as ``synergy_verdict``."""
+        return str(self.arrays[name][metric_place(metric)])
+
+    def scores(self, name: str, metric: str) -> Floats:
+        """Scores of one metric by prompt, e.g. ``scores("patched", "politeness")``."""
+        one: Floats = self._scores(name)[metric_place(metric)]
+        return one
 
     def effect(self, metric: str) -> Effect:
         """Everything about one metric."""
-        m = METRICS.index(metric)
-        baseline, patched = self._scores("baseline")[m], self._scores("patched")[m]
+        baseline, patched = self.scores("baseline", metric), self.scores("patched", metric)
         both = np.isfinite(baseline) & np.isfinite(patched)
-        names = {"low": "ci_low", "high": "ci_high", "p": "p_value", "q": "q_value"}
+        names = {
+            "low": "ci_low",
+            "high": "ci_high",
+            "p": "p_value",
+            "q": "q_value",
+            "d_z": "effect_size",
+        }
         return Effect(
             baseline=_mean(baseline[both]),
             patched=_mean(patched[both]),
-            **{n: float(self.column(n)[m]) for n in ("delta", "control_delta", "net_delta")},
-            **{short: float(self.tested(name)[m]) for short, name in names.items()},
-            d_z=float(self.tested("effect_size")[m]),
+            **{n: self.value(n, metric) for n in ("delta", "control_delta", "net_delta")},
+            **{short: self.tested_value(name, metric) for short, name in names.items()},
         )
 
     def differences_by_metric(self) -> Floats:
@@ -126,8 +153,12 @@ class Cell:
 
     def differences(self, metric: str) -> Floats:
         """The tested effect on one metric by prompt."""
-        one: Floats = self.differences_by_metric()[METRICS.index(metric)]
+        one: Floats = self.differences_by_metric()[metric_place(metric)]
         return one
+
+    def prompts(self) -> npt.NDArray[np.bool_]:
+        """The prompts on which any metric was measured, as a mask over the group's prompts."""
+        return np.asarray(np.isfinite(self._scores("patched")).any(axis=0))
 
     def mean_over_prompts(self, name: str) -> float:
         """Mean of a per-prompt variable such as ``kl_first_token``; NaN where not measured."""
@@ -144,6 +175,9 @@ class Cell:
 
 
 Cells = dict[tuple[str, str], Cell]
+
+#: Children of a group that hold numbers on the group's own axes.
+_NUMBERS = ("sweep", "head_sets", "lengths")
 
 
 class Group:
@@ -168,18 +202,25 @@ class Group:
     """
 
     def __init__(self, node: xr.DataTree) -> None:
-        main = node.to_dataset()
-        model, _, self.emotion = node.path.strip("/").rpartition("/")
-        self.model = model
-        self.settings: dict[str, Any] = _settings(main, node.path)
-        self._children = {name: child.to_dataset() for name, child in node.children.items()}
+        main = in_order(node.to_dataset())
+        self.model, _, self.emotion = node.path.strip("/").rpartition("/")
+        self.settings = settings_of(main, node.path)
+        axes = {
+            **grid_size(main, self.settings), "mode": MODES, "metric": METRICS,
+            "prompt": main.indexes["prompt"].tolist(),
+        }  # fmt: skip
+        main = fitted(main, **axes)
+        self._children = {
+            name: fitted(in_order(child.to_dataset()), **axes) if name in _NUMBERS
+            else in_order(child.to_dataset())
+            for name, child in node.children.items()
+        }  # fmt: skip
         self.prompt_texts = [str(text) for text in main["prompt_text"].values]
         self.prompts = [int(prompt) for prompt in main["prompt"].values]
         self.splits = [str(split) for split in main["split"].values]
-        datasets = [main, *(self._children[n] for n in ("head_sets",) if n in self._children)]
-        self.has_control = any(
-            "net_delta" in one and bool(np.isfinite(one["net_delta"].values).any()) for one in datasets
-        )
+        head_sets = self.child("head_sets")
+        datasets = [main] if head_sets is None else [main, head_sets]
+        self.has_control = control_ran(*datasets)
         self.prefix = "net_" if self.has_control else ""
         self.main = main
         self.confirmed: Cells = {}
@@ -195,25 +236,22 @@ class Group:
     @property
     def alpha(self) -> float:
         """Level of q."""
-        return float(self.settings.get("alpha", 0.05))
+        return level_of(self.settings)
 
     @property
     def mode(self) -> str:
         """The primary mode, or the first tested one where the primary was not run."""
-        primary = str(self.settings["patch_mode"])
-        return primary if primary in self.modes or not self.modes else self.modes[0]
+        return main_mode(str(self.settings["patch_mode"]), self.modes)
 
     @cached_property
     def modes(self) -> tuple[str, ...]:
         """Modes that were tested in the confirmation, in the order of every table."""
-        run = {mode for _, mode in self.confirmed}
-        return tuple(mode for mode in MODES if mode in run)
+        return modes_in_order([mode for _, mode in self.confirmed])
 
     @property
     def sweep_mode(self) -> str:
         """The primary mode where it was swept, else the first swept mode."""
-        run = [mode for mode in MODES if any(m == mode for _, m in self.sweep)]
-        return self.mode if self.mode in run or not run else run[0]
+        return main_mode(self.mode, modes_in_order([mode for _, mode in self.sweep]))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -221,21 +259,26 @@ class Group:
         return tuple(dict.fromkeys(label for label, _ in self.confirmed))
 
     @cached_property
+    def _targets(self) -> HeadSet:
+        size = self.main.sizes
+        return HeadSet(
+            parse_heads(
+                str(self.settings["target_heads"]),
+                n_layers=size["layer"],
+                n_heads=size["head"],
+                where="settings.target_heads",
+            )
+        )
+
+    @cached_property
     def target_heads(self) -> tuple[str, ...]:
         """The target heads, one label each."""
-        spec, size = str(self.settings["target_heads"]), self.main.sizes
-        heads = parse_heads(
-            spec, n_layers=size["layer"], n_heads=size["head"], where="settings.target_heads"
-        )
-        return tuple(str(head) for head in heads)
+        return tuple(str(head) for head in self._targets.heads)
 
     @cached_property
     def target(self) -> str:
         """Label of the target heads together; of the first tested one where no set was run."""
-        size = self.main.sizes
-        joint = format_heads(
-            parse_heads(str(self.settings["target_heads"]), n_layers=size["layer"], n_heads=size["head"])
-        )
+        joint = self._targets.label
         if joint in self.labels:
             return joint
         return next((head for head in self.target_heads if head in self.labels), joint)
@@ -243,7 +286,7 @@ class Group:
     @property
     def is_target_joint(self) -> bool:
         """Whether :attr:`target` means all target heads."""
-        return self.target.count(",") + 1 == len(self.target_heads)
+        return self.target == self._targets.label
 
     @property
     def target_cell(self) -> Cell | None:
@@ -267,7 +310,7 @@ class Group:
         spec = "".join(str(self.settings["target_heads"]).split())
         if label == self.target and self.is_target_joint and len(spec) <= _LONG_LABEL:
             return spec
-        heads = label.split(",")
+        heads = HeadSet.parse(label).heads
         return f"{heads[0]}...{heads[-1]}/{len(heads)}/{self.labels.index(label) + 1}"
 
     @cached_property
@@ -277,8 +320,8 @@ class Group:
         Its GoEmotions label where that was measured, else its keyword count, else the label
         again (as "not measured"); None for an emotion that has neither.
         """
-        label = f"goemotions_{_GOEMOTIONS_OF.get(self.emotion, self.emotion)}"
-        known = [m for m in (label, f"{self.emotion}_keywords") if m in METRICS]
+        own = (goemotions_metric(self.emotion), keywords_metric(self.emotion))
+        known = [metric for metric in own if metric is not None]
         return next((m for m in known if m in self.measured), known[0] if known else None)
 
     @property
@@ -293,7 +336,7 @@ class Group:
         seen = np.zeros(len(METRICS), bool)
         for cell in self.confirmed.values():
             seen |= np.isfinite(cell.column("delta"))
-        return tuple(metric for metric, one in zip(METRICS, seen, strict=True) if one)
+        return tuple(metric for metric in METRICS if seen[metric_place(metric)])
 
     @property
     def n_confirmation(self) -> int:
@@ -316,16 +359,15 @@ class Group:
         }
         baseline = dataset if "baseline" in dataset else self.main
         shared = {"baseline": baseline["baseline"].transpose("metric", "prompt").values}
-        modes = [str(mode) for mode in dataset["mode"].values]
+        labels = [dataset.indexes[dim].tolist() for dim in leading]
         cells: Cells = {}
         for place in _tested_places(arrays["n_prompts"]):
-            if is_sets:
-                label = str(dataset["head_set"].values[place[0]])
-            else:
-                label = f"{dataset['layer'].values[place[0]]}:{dataset['head'].values[place[1]]}"
+            *heads, mode = (str(one[i]) for one, i in zip(labels, place, strict=True))
             at = {name: values[place] for name, values in arrays.items()}
-            mode = modes[place[-1]]
-            cells[label, mode] = Cell(label=label, mode=mode, arrays=at | shared, prefix=self.prefix)
+            cell = Cell(
+                heads=HeadSet.parse(":".join(heads)), mode=mode, arrays=at | shared, prefix=self.prefix
+            )
+            cells[cell.label, mode] = cell
         return cells
 
 
@@ -337,7 +379,7 @@ def groups(tree: xr.DataTree) -> list[Group]:
     UserError
         If the tree holds none with settings.
     """
-    nodes = [node for node in tree.subtree if "settings" in node.attrs]
+    nodes = group_nodes(tree)
     if not nodes:
         raise UserError(
             expected="at least one /<model>/<emotion> group with settings",
@@ -348,33 +390,9 @@ def groups(tree: xr.DataTree) -> list[Group]:
     return [Group(node) for node in nodes]
 
 
-def root_record(tree: xr.DataTree) -> dict[str, Any]:
-    """The provenance of a tree; empty where it has none."""
-    record: dict[str, Any] = json.loads(str(tree.attrs.get("provenance") or "{}"))
-    return record
-
-
-def by_mode(cells: Cells, labels: Sequence[str], mode: str) -> list[Cell]:
-    """Cells of some labels in one mode, those that were tested."""
-    return [cells[label, mode] for label in labels if (label, mode) in cells]
-
-
 def _tested_places(n_prompts: npt.NDArray[Any]) -> Iterator[tuple[int, ...]]:
     for place in np.argwhere(np.nan_to_num(n_prompts) > 0):
         yield tuple(int(i) for i in place)
-
-
-def _settings(dataset: xr.Dataset, where: str) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = json.loads(str(dataset.attrs["settings"]))
-    except ValueError as error:
-        raise UserError(
-            expected="an attribute `settings` that holds JSON",
-            got=type(error).__name__,
-            where=where,
-            remedy="build the effects file again",
-        ) from error
-    return settings
 
 
 def _mean(values: Floats) -> float:

@@ -1,7 +1,6 @@
-"""Ratings of cells, by the thresholds of :mod:`phase7.statistics.ratings`.
+"""Ratings of cells in words, by the thresholds of :mod:`phase7.statistics.ratings`.
 
-What enters: a cell. What leaves: a word of that module; the languages translate it. The only place
-where the report rates anything.
+This is the only place where the report rates anything; its languages translate the words.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from phase7.statistics.ratings import (
     overall_rating,
     size_of_effect,
 )
-from phase7.vocabulary.metrics import METRICS
 
 #: What a note under a table needs to state the thresholds.
 THRESHOLDS = {"small": SMALL, "medium": MEDIUM, "large": LARGE, "n_strong": STRONG_METRICS}
@@ -23,8 +21,7 @@ THRESHOLDS = {"small": SMALL, "medium": MEDIUM, "large": LARGE, "n_strong": STRO
 
 def size_word(cell: Cell, metric: str, alpha: float) -> str:
     """Size of the tested effect on one metric."""
-    m = METRICS.index(metric)
-    d_z, q = cell.tested("effect_size")[m], cell.tested("q_value")[m]
+    d_z, q = (cell.tested_value(name, metric) for name in ("effect_size", "q_value"))
     return str(size_of_effect(d_z, q, alpha=alpha))
 
 

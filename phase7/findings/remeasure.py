@@ -1,13 +1,11 @@
 """A metric of the user's own, measured on the texts that an effects store keeps.
 
-What enters: one group of an effects tree and a function from a text to a number. What leaves: a Dataset
-of the same statistics as the store's, for that one metric. What it refuses: a node without texts, and a
-function that returns no number. Nothing is generated again, so neither the model nor torch is needed.
+The statistics are those of the store. Nothing is generated again, so neither the model nor torch is
+needed.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +15,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from phase7.effects.attributes import label
-from phase7.effects.inference import tested
+from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores
 from phase7.experiment.profile import Statistics
+from phase7.findings.reader import control_ran, in_order, settings_of
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.heads import HeadSet
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def measure(group: xr.DataTree, metric: str, function: Callable[[str], float]) -
     group : xarray.DataTree
         ``tree["<model>/<emotion>"]`` of :func:`phase7.open_effects`.
     metric : str
-        The name it shall have.
+        What to call it.
     function : callable
         Given a continuation (str, without its prompt), returns its score as a number; NaN for "cannot be
         measured". It must not depend on anything but the text: each distinct text is scored once.
@@ -53,21 +53,22 @@ def measure(group: xr.DataTree, metric: str, function: Callable[[str], float]) -
     UserError
         If the node has no texts, or the function returns something other than a number or NaN.
     """
-    texts, settings = _texts(group), json.loads(str(group.attrs.get("settings") or "{}"))
+    texts, main, head_sets = _datasets(group)
     ran = texts["prompt"].values[texts["split"].values != "discovery"]
     texts = texts.sel(prompt=ran)
-    cells = _cells(group, texts)
+    cells = _cells(texts, main, head_sets)
     score = _Scored(metric, function)
     patched = {"emotion": score.table(texts["patched_text"], cells)}
-    if settings.get("control") is not None:
+    if control_ran(main, *([] if head_sets is None else [head_sets])):
         patched["control"] = score.table(texts["control_text"], cells)
     baseline = score.rows(texts["baseline_text"].transpose("prompt", "sample").values)[np.newaxis]
     scores = Scores(baseline=baseline, patched=patched, changed={})  # type: ignore[arg-type]
-    result = tested(scores, Statistics(), int(settings.get("seed", 0)))
+    result = cell_statistics(scores, Statistics(), int(settings_of(main).get("seed", 0)))
     return _dataset(group, texts, cells, scores, result.values, metric)
 
 
-def _texts(group: xr.DataTree) -> xr.Dataset:
+def _datasets(group: xr.DataTree) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset | None]:
+    """Texts, single heads and head sets (where there are some) of a group, axes in order."""
     if "texts" not in group.children or "n_prompts" not in group:
         raise UserError(
             expected="a group with its texts",
@@ -75,18 +76,20 @@ def _texts(group: xr.DataTree) -> xr.Dataset:
             where="measure",
             remedy='take a group of the tree, e.g. tree["smollm2/gratitude"]',
         )
-    return group["texts"].to_dataset()
+    sets = in_order(group["head_sets"].to_dataset()) if "head_sets" in group.children else None
+    return in_order(group["texts"].to_dataset()), in_order(group.to_dataset()), sets
 
 
-def _cells(group: xr.DataTree, texts: xr.Dataset) -> list[tuple[int, int]]:
+def _cells(texts: xr.Dataset, main: xr.Dataset, sets: xr.Dataset | None) -> list[tuple[int, int]]:
     """Places (head_set, mode) of the cells that were tested, in the order of the texts."""
     found = []
     for h, name in enumerate(map(str, texts["head_set"].values)):
-        if "," in name:
-            counts = group["head_sets"].to_dataset()["n_prompts"].sel(head_set=name)
+        heads = HeadSet.parse(name)
+        if heads.is_single:
+            counts = main["n_prompts"].sel(heads.only._asdict())
         else:
-            layer, _, head = name.partition(":")
-            counts = group.to_dataset()["n_prompts"].sel(layer=int(layer), head=int(head))
+            assert sets is not None  # texts of a set stand beside its numbers
+            counts = sets["n_prompts"].sel(head_set=name)
         modes = texts["mode"].values
         found += [(h, m) for m, mode in enumerate(modes) if int(counts.sel(mode=mode)) > 0]
     return found
@@ -154,5 +157,8 @@ def _dataset(
             values = scores.patched[role]
             variables[name] = ((*dims, "metric", "prompt"), scatter(values, np.nan))
     coords = {name: texts[name] for name in ("head_set", "mode", "prompt", "prompt_text")}
-    made = xr.Dataset(variables, coords=coords | {"metric": [metric]})
-    return label(made.assign_attrs(group.attrs))
+    made = xr.Dataset(variables, coords=coords | {"metric": [metric]}).assign_attrs(group.attrs)
+    settings = settings_of(group)
+    return label(
+        made, donor=settings.get("donor", "mean"), control=settings.get("control", "neutral") or "none"
+    )

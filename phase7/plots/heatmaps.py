@@ -18,13 +18,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from phase7.findings.figures import heatmap_cells
+from phase7.findings.figures import grid, heatmap_cells
 from phase7.findings.group import Cell, Floats, Group
+from phase7.findings.reader import modes_in_order
 from phase7.findings.tables import effect_grid, level, primary_mode
 from phase7.plots.style import HATCH, UNTESTED
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.metrics import METRICS
-from phase7.vocabulary.modes import MODES
 
 
 def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
@@ -39,9 +38,9 @@ def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
         End of the colour scale, shared by all groups' figures of one metric.
     """
     cells = heatmap_cells(group)
-    modes = [mode for mode in MODES if any(cell.mode == mode for cell in cells)]
+    modes = modes_in_order([cell.mode for cell in cells])
     shape = (group.main.sizes["layer"], group.main.sizes["head"])
-    grids = {mode: _grid([c for c in cells if c.mode == mode], metric, shape) for mode in modes}
+    grids = {mode: _grids(group, [c for c in cells if c.mode == mode], metric) for mode in modes}
     norm = _norm(largest, centred=metric is not None)
     beside = shape[0] <= 1.5 * shape[1]
     n_rows, n_columns = (1, len(modes)) if beside else (len(modes), 1)
@@ -69,18 +68,15 @@ def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
     return canvas
 
 
-def _grid(cells: Sequence[Cell], metric: str | None, shape: tuple[int, int]) -> tuple[Floats, Floats]:
+def _grids(group: Group, cells: Sequence[Cell], metric: str | None) -> tuple[Floats, Floats]:
     """Values and q on [layer, head]; NaN where nothing was tested."""
-    values, q_values = np.full(shape, np.nan), np.full(shape, np.nan)
-    for cell in cells:
-        layer, head = map(int, cell.label.split(":"))
-        if metric is None:
-            values[layer, head] = cell.mean_over_prompts("kl_first_token")
-        else:
-            m = METRICS.index(metric)
-            values[layer, head] = cell.tested("delta")[m]
-            q_values[layer, head] = cell.tested("q_value")[m]
-    return values, q_values
+    if metric is None:
+        values = grid(group, cells, lambda cell: cell.mean_over_prompts("kl_first_token"))
+        return values, np.full_like(values, np.nan)
+    return (
+        grid(group, cells, lambda cell: cell.tested_value("delta", metric)),
+        grid(group, cells, lambda cell: cell.tested_value("q_value", metric)),
+    )
 
 
 def _norm(largest: float, *, centred: bool) -> Normalize:
@@ -174,8 +170,8 @@ def draw_heatmap(effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | 
         If the metric or mode is unknown, or nothing was measured.
     """
     mode = primary_mode(effects) if mode is None else mode
-    grid = effect_grid(effects, metric, mode)
-    values, q_values = (np.asarray(grid[name].values, float) for name in ("effect", "q_value"))
+    made = effect_grid(effects, metric, mode)
+    values, q_values = (np.asarray(made[name].values, float) for name in ("effect", "q_value"))
     if not np.isfinite(values).any():
         raise UserError(
             expected="a metric with at least one measured cell",
@@ -191,7 +187,7 @@ def draw_heatmap(effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | 
         _, ax = pyplot.subplots(figsize=size, layout="constrained")
     norm = _norm(float(np.nanmax(np.abs(values))), centred=True)
     mesh = _panel(ax, values, q_values, norm, alpha=level(effects))
-    stored = "net Δ" if "net" in str(grid["effect"].attrs.get("long_name", "")) else "Δ"
+    stored = "net Δ" if "net" in str(made["effect"].attrs.get("long_name", "")) else "Δ"
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(f"{stored} {metric}")
     place = "/".join(str(effects.attrs[k]) for k in ("model", "emotion") if k in effects.attrs)
     ax.set_title(f"{place}: {metric}, mode {mode}".removeprefix(": "))

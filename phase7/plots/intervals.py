@@ -13,10 +13,9 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from phase7.findings.figures import control_interval, interval_labels
+from phase7.findings.figures import interval_labels
 from phase7.findings.group import Cell, Group
 from phase7.plots.style import CONTROL, EMOTION, NET
-from phase7.vocabulary.metrics import METRICS
 
 
 def intervals(group: Group) -> Canvas:
@@ -45,7 +44,8 @@ def intervals(group: Group) -> Canvas:
 
 
 def _interval_row(axis: Axes, group: Group, cell: Cell, metric: str, y: float) -> None:
-    m = METRICS.index(metric)
+    def stored(prefix: str) -> list[float]:
+        return [cell.value(prefix + name, metric) for name in ("delta", "ci_low", "ci_high")]
 
     def whisker(offset: float, color: str, marker: str, values: Sequence[float], full: bool) -> None:
         centre, low, high = values
@@ -57,15 +57,13 @@ def _interval_row(axis: Axes, group: Group, cell: Cell, metric: str, y: float) -
             markeredgewidth=1.3,
         )  # fmt: skip
 
-    significant = bool(cell.tested("q_value")[m] < group.alpha)
-    plain = [float(cell.column(name)[m]) for name in ("delta", "ci_low", "ci_high")]
+    significant = cell.tested_value("q_value", metric) < group.alpha
     if not group.has_control:
-        whisker(0.0, EMOTION, "o", plain, significant)
+        whisker(0.0, EMOTION, "o", stored(""), significant)
         return
-    net = [float(cell.column(f"net_{name}")[m]) for name in ("delta", "ci_low", "ci_high")]
-    whisker(-0.24, EMOTION, "o", plain, True)
-    whisker(0.0, CONTROL, "s", control_interval(group, cell, metric), True)
-    whisker(0.24, NET, "D", net, significant)
+    whisker(-0.24, EMOTION, "o", stored(""), True)
+    whisker(0.0, CONTROL, "s", stored("control_"), True)
+    whisker(0.24, NET, "D", stored("net_"), significant)
 
 
 def _interval_legend(canvas: Canvas, group: Group) -> None:

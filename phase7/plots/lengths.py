@@ -23,9 +23,7 @@ def lengths(group: Group) -> Canvas:
     left, right = canvas.subplots(1, 2)
     x = np.arange(len(rows))
     ticks = [f"{row.length}" for row in rows[:-1]] + [f"{rows[-1].length} (all)"]
-    shares = data.sortby("length")["changed_share"]
-    for index in np.ndindex(shares.shape[1:]):
-        one = shares.values[(slice(None), *index)]
+    for one in data["changed_share"].stack(cell=("head_set", "mode")).transpose("cell", "length").values:
         left.plot(x, 100 * one, "-", color="#bbbbbb", linewidth=0.8, zorder=1)
     mean = [100 * row.changed for row in rows]
     left.plot(x, mean, "o-", color=EMOTION, linewidth=2, zorder=3, label="mean over all cells")

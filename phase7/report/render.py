@@ -11,7 +11,8 @@ from typing import Literal
 import xarray as xr
 
 from phase7.findings.figures import figures
-from phase7.findings.group import groups, root_record
+from phase7.findings.group import groups
+from phase7.findings.reader import provenance_of
 from phase7.report.chapter import Chapter, Contents, Report
 from phase7.report.contents import CONTENTS
 from phase7.report.language import Language
@@ -84,7 +85,7 @@ def page_blocks(
             bodies.append(f'<a id="{chapter.anchor}"></a>\n\n## {chapter.name}')
         for section in contents.chapter:
             bodies += chapter.write(section)
-    report = Report(chapters, root_record(tree), tree.attrs, language, medium)
+    report = Report(chapters, provenance_of(tree), tree.attrs, language, medium)
     before, after = (
         [block for section in sections for block in report.write(section)]
         for sections in (contents.before, contents.after)

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from phase7.effects.datasets import GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
-from phase7.effects.inference import tested
+from phase7.effects.inference import cell_statistics
 from phase7.effects.pickle_file import result_dict, write_result
-from phase7.effects.scores import StageScores, StageTexts, collect, score_stage
+from phase7.effects.scores import StageScores, StageTexts, gather_texts, score_stage
 from phase7.effects.selection import selection_metrics, strongest_heads
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
@@ -201,7 +201,7 @@ class Run:
         sweep = sweep_stage(profile, files, neutral, emotion)
         if sweep is not None:
             sweep_texts, sweep_scores = self._stage(sweep, executor)
-            result = tested(sweep_scores.full, profile.statistics, profile.sampling.seed)
+            result = cell_statistics(sweep_scores.full, profile.statistics, profile.sampling.seed)
             ranked = strongest_heads(sweep_scores, result, metrics, profile.confirm.strongest)
             strongest = [Head(*head) for head in ranked]
         confirm = confirm_stage(profile, files, neutral, emotion, strongest)
@@ -235,7 +235,7 @@ class Run:
             disable=not (self._show_progress and todo),
         )  # fmt: skip
         with bar:
-            texts = collect(stage, executor.run(stage, bar.update))
+            texts = gather_texts(stage, executor.run(stage, bar.update))
         scores = score_stage(texts, score_through_store(self.scorers, texts.all_texts(), self.store))
         self._timed(name, started)
         return texts, scores

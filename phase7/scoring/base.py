@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.metrics import METRICS, metric_place
 
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -61,5 +61,5 @@ def score_distinct(scorers: Iterable[Scorer], texts: Iterable[str]) -> dict[str,
         if not distinct:
             break
         for metric, column in scorer.score(distinct).items():
-            table[:, METRICS.index(metric)] = column
+            table[:, metric_place(metric)] = column
     return dict(zip(distinct, table, strict=True))

@@ -54,6 +54,12 @@ def relative_depth(n_layers: int) -> FloatArray:
     return depth
 
 
+def depth_bins(n_layers: int, n_bins: int) -> npt.NDArray[np.int64]:
+    """The bin that each layer's middle lies in, of `n_bins` equal bins of depth; int64 [layer]."""
+    bins: npt.NDArray[np.int64] = np.floor(relative_depth(n_layers) * n_bins).astype(np.int64)
+    return bins
+
+
 def scaled_ranks(strength: FloatArray) -> FloatArray:
     """Ranks within one group, from 0 (weakest) to 1 (strongest), ties shared.
 
@@ -160,7 +166,7 @@ def shared_heads(one: FloatArray, other: FloatArray, n_top: int) -> Shared:
 def _bin_weights(strength: FloatArray, n_bins: int) -> FloatArray:
     """0/1 [tested head, bin]: the bin of depth that a head lies in."""
     layer = np.nonzero(np.isfinite(strength))[0]
-    place = np.floor(relative_depth(strength.shape[0])[layer] * n_bins).astype(int)
+    place = depth_bins(strength.shape[0], n_bins)[layer]
     weights: FloatArray = (place[:, None] == np.arange(n_bins)).astype(np.float64)
     return weights
 

@@ -1,17 +1,20 @@
-"""Heads and the little language that names them.
+"""Heads, sets of heads, and the little language that names them.
 
-What enters: a text such as ``"3:5,7:2"``, ``"3:*"``, ``"3:0-5"`` or ``"all"`` and the model's size.
-What leaves: a sorted tuple of distinct :class:`Head`. What it refuses: anything else, by name.
+:func:`parse_heads` reads what a user writes, ``"3:5,7:2"``, ``"3:*"``, ``"3:0-5"`` or ``"all"``, for
+a model of known size. :class:`HeadSet` is what a result is filed under: its label spells out every
+head, so it can be read back without the model.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from phase7.vocabulary.errors import UserError
 
 _ITEM = re.compile(r"(\d{1,6}):(\*|\d{1,6}(?:-\d{1,6})?)", re.ASCII)
+_LABEL_ITEM = re.compile(r"(\d{1,6}):(\d{1,6})", re.ASCII)
 
 
 class Head(NamedTuple):
@@ -27,6 +30,78 @@ class Head(NamedTuple):
 def format_heads(heads: tuple[Head, ...]) -> str:
     """The spec that names `heads`, e.g. ``"3:5,7:2"``."""
     return ",".join(str(head) for head in heads)
+
+
+@dataclass(frozen=True)
+class HeadSet:
+    """Heads that are patched together; a single head is a set of one.
+
+    Sets sort as tables list them: single heads by place, then larger sets.
+
+    Attributes
+    ----------
+    heads : tuple of Head
+        In the order of the label; never empty.
+    """
+
+    heads: tuple[Head, ...]
+
+    def __post_init__(self) -> None:
+        if not self.heads:
+            raise ValueError("a set of heads holds at least one")
+
+    @classmethod
+    def parse(cls, label: str) -> HeadSet:
+        """Read a label of the effects store: heads one by one, such as ``"3:5"`` or ``"3:5,7:2"``.
+
+        Raises
+        ------
+        UserError
+            If it is written in another way. Specs with ranges or ``*`` need the model's size:
+            :func:`parse_heads`.
+        """
+        matches = [_LABEL_ITEM.fullmatch(item) for item in label.split(",")]
+        if None in matches:
+            raise UserError(
+                expected='heads spelled out as layer:head, such as "3:5,7:2"',
+                got=repr(label[:80]),
+                where="label of a set of heads",
+                remedy="build the effects file again",
+            )
+        return cls(tuple(Head(int(match[1]), int(match[2])) for match in matches if match))
+
+    @property
+    def label(self) -> str:
+        """What the store files the set under, e.g. ``"3:5,7:2"``."""
+        return format_heads(self.heads)
+
+    @property
+    def n_heads(self) -> int:
+        """Heads patched together."""
+        return len(self.heads)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether this is one head alone."""
+        return self.n_heads == 1
+
+    @property
+    def only(self) -> Head:
+        """The head of a single.
+
+        Raises
+        ------
+        ValueError
+            If there are several.
+        """
+        (head,) = self.heads
+        return head
+
+    def __lt__(self, other: HeadSet) -> bool:
+        return (not self.is_single, self.heads) < (not other.is_single, other.heads)
+
+    def __str__(self) -> str:
+        return self.label
 
 
 def parse_heads(spec: str, *, n_layers: int, n_heads: int, where: str = "head spec") -> tuple[Head, ...]:

@@ -1,6 +1,6 @@
-"""The names of the 35 metrics, in the order of every table and array.
+"""The names of the 35 metrics, in the order of every table and array that this package makes.
 
-Scorers, effects, findings and figures all read this order from here.
+Files may have another order: :mod:`phase7.findings.reader` brings what it reads into this one.
 """
 
 from __future__ import annotations
@@ -19,3 +19,14 @@ GOEMOTIONS_LABELS = (
 GOEMOTIONS = tuple(f"goemotions_{label}" for label in GOEMOTIONS_LABELS)
 
 METRICS = SENTIMENT + POLITENESS + KEYWORDS + GOEMOTIONS
+
+
+def metric_place(metric: str) -> int:
+    """Where a metric stands in :data:`METRICS`, and so in every array whose axis has that order.
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric.
+    """
+    return METRICS.index(metric)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phase7.effects.scores import StageScores, collect, score_stage
+from phase7.effects.scores import StageScores, gather_texts, score_stage
 from phase7.experiment.stages import Stage
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
@@ -74,7 +74,7 @@ def test_the_largest_gap_of_all_batches_is_kept():
     stage = STAGES["small batches"]
     gaps = [0.0, 3e-6, 1e-6] + [0.0] * 100
     batches = list(stage.batches())
-    texts = collect(
+    texts = gather_texts(
         stage,
         [
             (batch, stages.entry(stage, batch) | {"max_self_logit_gap": gap})
@@ -121,7 +121,7 @@ def test_kl_is_found_by_role_cell_and_prompt(stage):
 def test_the_order_in_which_batches_come_does_not_matter(stage):
     pairs = [(batch, stages.entry(stage, batch)) for batch in stage.batches()]
     one, other = (
-        score_stage(collect(stage, order), Numbers()) for order in (pairs, list(reversed(pairs)))
+        score_stage(gather_texts(stage, order), Numbers()) for order in (pairs, list(reversed(pairs)))
     )
     for role in stage.roles:
         np.testing.assert_array_equal(one.kl_first_token_nats[role], other.kl_first_token_nats[role])
@@ -148,7 +148,7 @@ def test_the_changed_share_counts_samples_that_differ_from_their_own_baseline():
     for i, batch in enumerate(stage.batches()):
         texts = {"baseline": baseline, "patched": [patched[role][i] for role, _ in batch.patches]}
         entries.append((batch, stages.entry(stage, batch) | {"texts": {8: texts}}))
-    scores = score_stage(collect(stage, entries), Numbers())
+    scores = score_stage(gather_texts(stage, entries), Numbers())
     assert scores.full.changed["emotion"].tolist() == [[0.0, 1.0, 0.25]]
     assert scores.full.changed["control"].tolist() == [[0.5, 0.0, 0.75]]
 
@@ -174,7 +174,7 @@ def test_batches_that_disagree_on_a_prompts_baseline_are_refused(length):
     with pytest.raises(
         UserError, match="expected one baseline text for a prompt in all its batches"
     ) as e:
-        collect(stage, pairs)
+        gather_texts(stage, pairs)
     assert "neutral 3" in e.value.where
     assert "phase7 store prune --stage generation" in e.value.remedy
 
@@ -191,11 +191,11 @@ def test_an_entry_with_too_few_patches_is_no_entry_of_its_batch():
     short = stages.entry(stage, batch)
     short["texts"][8]["patched"].pop()
     with pytest.raises(ValueError, match="zip"):
-        collect(stage, [(batch, short)])
+        gather_texts(stage, [(batch, short)])
     short = stages.entry(stage, batch)
     short["kl_first_token_nats"].pop()
     with pytest.raises(ValueError, match="zip"):
-        collect(stage, [(batch, short)])
+        gather_texts(stage, [(batch, short)])
 
 
 def test_a_text_without_scores_is_an_error_and_not_a_zero():

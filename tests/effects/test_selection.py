@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7.effects.inference import Tested as Result
+from phase7.effects.inference import CellStatistics as Result
 from phase7.effects.scores import Scores, StageScores
 from phase7.effects.selection import selection_metrics, strongest_heads
 from phase7.experiment.profile import Profile

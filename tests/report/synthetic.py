@@ -204,7 +204,12 @@ class _Builder:
             control = np.stack([one["control"] for one in scores.values()])[..., prompts]
         else:
             control = np.full_like(emotion, np.nan)
-        found = {"control_delta": (control - baseline).mean(axis=-1)}
+        interval = paired_summary(control - baseline, seed=7, n_tail=0)
+        found = {
+            "control_delta": (control - baseline).mean(axis=-1),
+            "control_ci_low": interval.ci_low,
+            "control_ci_high": interval.ci_high,
+        }
         for prefix, difference in (("", emotion - baseline), ("net_", emotion - control)):
             summary = paired_summary(difference, seed=7, n_resamples=500, n_tail=0)
             found |= {

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import Head, format_heads, parse_heads
+from phase7.vocabulary.heads import Head, HeadSet, format_heads, parse_heads
 
 N_LAYERS, N_HEADS = 12, 9
 LAW = settings(deadline=None, derandomize=True)
@@ -115,3 +115,43 @@ def test_any_text_is_heads_of_the_model_or_one_line_of_refusal(spec):
         assert heads
         assert list(heads) == sorted(set(heads))
         assert all(0 <= h.layer < N_LAYERS and 0 <= h.head < N_HEADS for h in heads)
+
+
+@LAW
+@given(head_sets)
+def test_a_label_is_read_back_without_the_models_size(heads):
+    one = HeadSet(heads)
+    assert HeadSet.parse(one.label) == one
+    assert str(one) == one.label == format_heads(heads)
+    assert one.n_heads == len(heads) == len(parse(one.label))
+    assert one.is_single == (len(heads) == 1)
+
+
+def test_a_label_keeps_its_order():
+    """The store is asked for the label as it stands, so reading must not tidy it."""
+    assert HeadSet.parse("7:2,3:5").label == "7:2,3:5"
+
+
+@pytest.mark.parametrize(
+    "label", ["", "3", "3:5,", "3:*", "3:0-5", "all", " 3:5", "3:5, 7:2", "a:b", "-1:0"]
+)
+def test_a_label_that_does_not_spell_out_its_heads_is_refused(label):
+    with pytest.raises(UserError, match="spelled out"):
+        HeadSet.parse(label)
+
+
+def test_singles_come_before_sets_and_both_by_place():
+    ordered = ["0:1", "2:0", "10:3", "0:0,0:1", "0:0,2:0", "3:1,4:0"]
+    mixed = [HeadSet.parse(label) for label in reversed(ordered)]
+    assert [one.label for one in sorted(mixed)] == ordered
+
+
+def test_the_head_of_a_single():
+    assert HeadSet.parse("3:5").only == Head(3, 5)
+    with pytest.raises(ValueError, match="too many"):
+        HeadSet.parse("3:5,7:2").only  # noqa: B018
+
+
+def test_a_set_of_no_heads_is_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        HeadSet(())

@@ -13,10 +13,9 @@ import numpy as np
 
 from phase7.findings.figures import heatmap_cells
 from phase7.findings.group import Cell, Group
+from phase7.findings.reader import modes_in_order
 from phase7.report.html.markup import diverging, element, line, sequential, svg, text
 from phase7.report.numbers import Numbers
-from phase7.vocabulary.metrics import METRICS
-from phase7.vocabulary.modes import MODES
 
 _SIDE, _LEFT, _TOP, _BOTTOM = 20.0, 44.0, 26.0, 42.0
 _BAR_STEPS = 21
@@ -38,7 +37,7 @@ def heatmap(group: Group, metric: str | None, largest: float, numbers: Numbers) 
         Formats of the page's language.
     """
     cells = heatmap_cells(group)
-    modes = [mode for mode in MODES if any(cell.mode == mode for cell in cells)]
+    modes = modes_in_order([cell.mode for cell in cells])
     panels = [
         _panel(group, [c for c in cells if c.mode == mode], mode, metric, largest, numbers)
         for mode in modes
@@ -59,7 +58,7 @@ def _panel(
     ]
     marks: list[str] = []
     for cell in cells:
-        layer, head = map(int, cell.label.split(":"))
+        layer, head = cell.heads.only
         x, y = _LEFT + layer * _SIDE, _TOP + height - (head + 1) * _SIDE
         value = _value(cell, metric)
         if math.isnan(value):
@@ -69,7 +68,7 @@ def _panel(
         parts.append(
             element("rect", x=x, y=y, width=_SIDE, height=_SIDE, fill=fill, class_="cell", data_tip=tip)
         )
-        if metric is not None and cell.tested("q_value")[METRICS.index(metric)] < group.alpha:
+        if metric is not None and cell.tested_value("q_value", metric) < group.alpha:
             centre = {"cx": x + _SIDE / 2, "cy": y + _SIDE / 2}
             marks.append(element("circle", **centre, r=4.5, class_="ring"))
     parts += marks
@@ -93,12 +92,12 @@ def _ticks(n: int) -> Iterator[int]:
 def _value(cell: Cell, metric: str | None) -> float:
     if metric is None:
         return cell.mean_over_prompts("kl_first_token")
-    return float(cell.tested("delta")[METRICS.index(metric)])
+    return cell.tested_value("delta", metric)
 
 
 def _tip(group: Group, cell: Cell, metric: str | None, numbers: Numbers) -> str:
     """Lines of what a cell tells, joined by ``|``."""
-    layer, head = cell.label.split(":")
+    layer, head = cell.heads.only
     place = f"layer {layer}, head {head} ({cell.mode})"
     if metric is None:
         control = cell.mean_over_prompts("control_kl_first_token")

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from phase7.findings.figures import control_interval, interval_labels
+from phase7.findings.figures import interval_labels
 from phase7.findings.group import Cell, Group
 from phase7.report.html.heatmap import effect_lines
 from phase7.report.html.markup import CONTROL, EMOTION, NET, element, line, svg, text
 from phase7.report.numbers import Numbers
-from phase7.vocabulary.metrics import METRICS
 
 _LABELS, _PLOT, _ROW, _TOP, _BOTTOM, _MARGIN = 150.0, 260.0, 36.0, 28.0, 40.0, 16.0
 Whisker = tuple[float, float, float]
@@ -68,7 +67,7 @@ def _row(
     name = group.short(cell.label)
     tip = "|".join([f"{name} ({cell.mode})", *effect_lines(group, cell, metric, numbers)])
     parts = [text(_LABELS - 8, top + _ROW / 2 + 4.5, name, text_anchor="end")]
-    significant = bool(cell.tested("q_value")[METRICS.index(metric)] < group.alpha)
+    significant = cell.tested_value("q_value", metric) < group.alpha
     for i, (color, (centre, low, high)) in enumerate(whiskers):
         y = top + _ROW * (i + 1) / (len(whiskers) + 1)
         if math.isfinite(low) and math.isfinite(high):
@@ -85,17 +84,15 @@ def _row(
 
 
 def _whiskers(group: Group, cell: Cell, metric: str) -> list[tuple[str, Whisker]]:
-    m = METRICS.index(metric)
-
     def stored(prefix: str) -> Whisker:
-        centre, low, high = (float(cell.column(prefix + n)[m]) for n in ("delta", "ci_low", "ci_high"))
+        centre, low, high = (cell.value(prefix + n, metric) for n in ("delta", "ci_low", "ci_high"))
         return centre, low, high
 
     if not group.has_control:
         return [(EMOTION, stored(""))]
     return [
         (EMOTION, stored("")),
-        (CONTROL, control_interval(group, cell, metric)),
+        (CONTROL, stored("control_")),
         (NET, stored("net_")),
     ]
 

@@ -137,7 +137,7 @@ def _found_heads(chapter: Chapter, found: list[Hit]) -> list[str]:
     places: dict[str, str] = {}
     for hit in found[:MOST_HITS]:
         places.setdefault(hit.cell.label, chapter.row_name(hit.cell, hit.metric))
-    singles = list(dict.fromkeys(hit.cell.label for hit in found if hit.cell.n_heads == 1))
+    singles = list(dict.fromkeys(hit.cell.label for hit in found if hit.cell.heads.is_single))
     if not singles:
         return [chapter.claim([say("sig.no_heads")], chapter.cite("hits"))]
     named = [code(label) for label in singles[:_MOST_NAMED]]
@@ -245,25 +245,25 @@ def _modes(chapter: Chapter) -> list[str]:
 def _combinations(chapter: Chapter) -> list[str]:
     say, group, numbers = chapter.say, chapter.group, chapter.numbers
     rows = [
-        (cell, metric, METRICS.index(metric))
+        (cell, metric)
         for cell in group.confirmed.values()
-        if cell.n_heads > 1
+        if not cell.heads.is_single
         for metric in group.key_metrics
-        if not math.isnan(cell.column("synergy")[METRICS.index(metric)])
+        if not math.isnan(cell.value("synergy", metric))
     ]
     if not rows:
         return [chapter.claim([say("sets.none.sentence")])]
-    verdicts = [str(cell.arrays["synergy_verdict"][m]) for cell, _, m in rows]
+    verdicts = [cell.word("synergy_verdict", metric) for cell, metric in rows]
     n = {word: verdicts.count(word) for word in ("Yes", "No", "undetermined")}
     sentences = [say("sets.verdicts", n=len(rows), yes=n["Yes"], no=n["No"], open=n["undetermined"])]
     if n["undetermined"]:
         sentences.append(say("sets.open"))
     lines = [chapter.claim(sentences, chapter.cite("sets"))]
-    for (cell, metric, m), verdict in zip(rows, verdicts, strict=True):
+    for (cell, metric), verdict in zip(rows, verdicts, strict=True):
         if verdict != "Yes":
             continue
         value, low, high, p, q = (
-            float(cell.column(f"synergy{name}")[m])
+            cell.value(f"synergy{name}", metric)
             for name in ("", "_ci_low", "_ci_high", "_p_value", "_q_value")
         )
         name = chapter.row_name(cell, metric)

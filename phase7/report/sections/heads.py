@@ -13,8 +13,7 @@ from phase7.report.chapter import Chapter
 from phase7.report.escape import code, escape
 from phase7.report.sections.wording import resolution
 from phase7.report.tables import Row
-from phase7.vocabulary.metrics import METRICS
-from phase7.vocabulary.modes import MODES
+from phase7.vocabulary.heads import HeadSet
 
 #: Significant effects shown in the report; all are in the effects store.
 MOST_HITS = 25
@@ -34,7 +33,7 @@ def render(chapter: Chapter) -> list[str]:
 
 def single_labels(chapter: Chapter) -> list[str]:
     """Confirmed single heads, in the order of the table: by place."""
-    return [label for label in chapter.group.labels if "," not in label]
+    return [label for label in chapter.group.labels if HeadSet.parse(label).is_single]
 
 
 def _singles(chapter: Chapter) -> list[str]:
@@ -135,11 +134,11 @@ def _hit(chapter: Chapter, hit: Hit) -> Row:
 
 def _sets(chapter: Chapter) -> list[str]:
     say, group = chapter.say, chapter.group
-    cells = [cell for cell in group.confirmed.values() if cell.n_heads > 1]
+    cells = [cell for cell in group.confirmed.values() if not cell.heads.is_single]
     blocks = [chapter.subheading("h.sets")]
     if not cells:
         return [*blocks, say("sets.none")]
-    cells.sort(key=lambda cell: (group.labels.index(cell.label), MODES.index(cell.mode)))
+    cells.sort(key=lambda cell: (group.labels.index(cell.label), group.modes.index(cell.mode)))
     header = [say("heads"), say("mode"), say("metric"), say("delta")]
     header += [say("net_delta")] if group.has_control else []
     header += [
@@ -151,9 +150,9 @@ def _sets(chapter: Chapter) -> list[str]:
 
 
 def _synergy(chapter: Chapter, cell: Cell, metric: str) -> Row:
-    numbers, m, effect = chapter.numbers, METRICS.index(metric), cell.effect(metric)
+    numbers, effect = chapter.numbers, cell.effect(metric)
     synergy, low, high, p, q, equivalence = (
-        float(cell.column(f"synergy{name}")[m])
+        cell.value(f"synergy{name}", metric)
         for name in ("", "_ci_low", "_ci_high", "_p_value", "_q_value", "_equivalence_p")
     )
     measured = not math.isnan(synergy)
@@ -173,7 +172,7 @@ def _synergy(chapter: Chapter, cell: Cell, metric: str) -> Row:
             numbers.p(p, measured=measured),
             chapter.q(q, measured=measured),
             numbers.p(equivalence, measured=measured),
-            chapter.say(f"verdict.{cell.arrays['synergy_verdict'][m]}")
+            chapter.say(f"verdict.{cell.word('synergy_verdict', metric)}")
             if measured
             else numbers.not_measured,
         ),

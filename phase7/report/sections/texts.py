@@ -15,7 +15,6 @@ from phase7.report.escape import code, escape
 from phase7.report.medium import ShownText
 from phase7.report.sections.comparison import introduction
 from phase7.report.tables import Row
-from phase7.vocabulary.metrics import METRICS
 
 N_CHANGED, N_UNCHANGED = 4, 1
 
@@ -66,15 +65,15 @@ def choice_metric(group: Group) -> str:
 
 
 def _arms(group: Group, cell: Cell, data: xr.Dataset) -> _Arms:
-    here = data.sel(head_set=cell.label, mode=cell.mode)
-    tested = np.isfinite(cell.arrays["patched"]).any(axis=0)
+    tested = [i for i, measured in enumerate(cell.prompts()) if measured]
+    here = data.sel(head_set=cell.label, mode=cell.mode, prompt=[group.prompts[i] for i in tested])
     tables = {}
     for name in ("baseline_text", "patched_text", "control_text"):
         if name in here:
-            tables[name] = here[name].transpose("prompt", "sample").values.astype(object)[tested]
+            tables[name] = here[name].transpose("prompt", "sample").values.astype(object)
     control = tables.get("control_text") if group.has_control else None
     return _Arms(
-        prompts=[i for i, one in enumerate(tested) if one],
+        prompts=tested,
         baseline=tables["baseline_text"],
         patched=tables["patched_text"],
         control=control,
@@ -83,8 +82,7 @@ def _arms(group: Group, cell: Cell, data: xr.Dataset) -> _Arms:
 
 def _chosen(arms: _Arms, cell: Cell, metric: str) -> list[int]:
     """Places in `arms`: changed ones by |patched - baseline|, then unchanged ones."""
-    m = METRICS.index(metric)
-    scores = cell.arrays["patched"][m] - cell.arrays["baseline"][m]
+    scores = cell.scores("patched", metric) - cell.scores("baseline", metric)
     size = np.nan_to_num(np.abs(scores[arms.prompts]))
     changed = arms.changed.any(axis=1)
     moved = sorted(np.flatnonzero(changed), key=lambda i: (-size[i], i))
@@ -97,8 +95,7 @@ def _shown(chapter: Chapter, arms: _Arms, cell: Cell, metric: str, place: int) -
     differs = np.flatnonzero(arms.changed[place])
     sample = int(differs[0]) if differs.size else 0
     index = arms.prompts[place]
-    m = METRICS.index(metric)
-    before, after = (float(cell.arrays[n][m, index]) for n in ("baseline", "patched"))
+    before, after = (float(cell.scores(name, metric)[index]) for name in ("baseline", "patched"))
     others = [(say("patched"), str(arms.patched[place, sample]))]
     if arms.control is not None:
         others.append((say("control"), str(arms.control[place, sample])))

@@ -1,0 +1,129 @@
+"""The effects tree of made-up texts: what its control columns hold, and what its labels call the donors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from phase7.effects.attributes import CONTROL_WORDS, DONOR_WORDS
+from phase7.effects.datasets import GroupBuilder
+from phase7.effects.scores import StageTexts, score_stage
+from phase7.experiment.profile import Confirm, Patching, Profile, Sampling
+from phase7.experiment.prompts import PromptSet
+from phase7.experiment.stages import confirm_stage
+from phase7.models.files import ModelFiles
+from phase7.statistics import paired_summary
+from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import CONTROL_KINDS, DONOR_KINDS
+
+FILES = ModelFiles(
+    name="tiny", folder=Path("tiny"), source="made up", revision=None, fingerprint="ab" * 32,
+    n_layers=3, n_heads=2, has_chat_template=False,
+)  # fmt: skip
+PROFILE = Profile(
+    name="made",
+    models=("tiny",),
+    emotions=("gratitude",),
+    sampling=Sampling(samples=1, max_new_tokens=8, seed=5),
+    confirm=Confirm(target_heads="0:1,2:0", modes=("result", "v_only"), lengths=()),
+)
+
+
+def datasets(patching: Patching) -> dict[str, xr.Dataset]:
+    """Of texts that are all different, with random scores."""
+    neutral, emotion = (
+        PromptSet(name=name, path="", prompts=tuple(f"{name} {i}" for i in range(9)))
+        for name in ("neutral", "gratitude")
+    )
+    stage = confirm_stage(replace(PROFILE, patching=patching), FILES, neutral, emotion, ())
+    names = {
+        (role, cell, prompt): f"{role} {cell.label} {cell.mode} {prompt}"
+        for role in stage.roles
+        for cell in stage.cells
+        for prompt in stage.recipients
+    }
+    texts = StageTexts(
+        stage=stage,
+        baseline={8: {prompt: [f"baseline {prompt}"] for prompt in stage.recipients}},
+        patched={
+            (role, 8): {(c, p): [text] for (r, c, p), text in names.items() if r == role}
+            for role in stage.roles
+        },
+        kl_first_token_nats={
+            role: {(c, p): 0.1 for r, c, p in names if r == role} for role in stage.roles
+        },
+    )
+    rng = np.random.default_rng(1)
+    scores = score_stage(texts, {text: rng.random(len(METRICS)) for text in texts.all_texts()})
+    return GroupBuilder(scores, None, PROFILE.statistics).datasets(texts, None)
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, xr.Dataset]:
+    return datasets(Patching())
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("", {"layer": 0, "head": 1}), ("head_sets", {"head_set": "0:1,2:0"})]
+)
+def test_the_interval_of_the_control_is_the_bootstrap_of_the_others(plain, name, place):
+    cell = plain[name].sel(place | {"mode": "v_only"})
+    difference = (cell["control_patched"] - cell["baseline"]).transpose("metric", "prompt").values
+    summary = paired_summary(difference, seed=PROFILE.sampling.seed)
+    np.testing.assert_array_equal(cell["control_ci_low"], summary.ci_low)
+    np.testing.assert_array_equal(cell["control_ci_high"], summary.ci_high)
+    assert (cell["control_ci_low"] < cell["control_delta"]).all()
+    assert (cell["control_delta"] < cell["control_ci_high"]).all()
+
+
+def test_cells_that_were_not_tested_have_no_interval(plain):
+    tested = plain[""]["n_prompts"] > 0
+    assert 0 < int(tested.sum()) < tested.size
+    finite = np.isfinite(plain[""]["control_ci_low"]).all("metric")
+    xr.testing.assert_equal(finite.drop_attrs(), tested.drop_attrs())
+
+
+def test_without_a_control_its_interval_is_missing():
+    made = datasets(Patching(control="none"))
+    for name in ("control_delta", "control_ci_low", "control_ci_high"):
+        assert made[""][name].isnull().all()
+    assert np.isfinite(made[""]["ci_low"]).any()
+
+
+def words(made: dict[str, xr.Dataset]) -> dict[str, str]:
+    """Everything the labels say, by variable."""
+    return {
+        str(name): f"{variable.attrs['long_name']}; {variable.attrs['comment']}"
+        for dataset in made.values()
+        for name, variable in dataset.variables.items()
+    }
+
+
+def test_every_kind_of_donor_and_control_has_its_words():
+    assert set(CONTROL_WORDS) == set(CONTROL_KINDS)
+    assert set(DONOR_WORDS) == set(DONOR_KINDS)
+    assert len(set(CONTROL_WORDS.values())) == len(CONTROL_KINDS)
+    assert len(set(DONOR_WORDS.values())) == len(DONOR_KINDS)
+
+
+@pytest.mark.parametrize("kind", CONTROL_KINDS)
+def test_the_labels_name_the_control_that_ran(kind):
+    said = words(datasets(Patching(control=kind)))
+    named = [name for name, text in said.items() if CONTROL_WORDS[kind] in text]
+    assert {"control_delta", "control_patched", "control_kl_first_token", "control_text"} <= set(named)
+    assert {"control_changed_share"} <= set(named)
+    for other in set(CONTROL_KINDS) - {kind}:
+        assert [name for name, text in said.items() if CONTROL_WORDS[other] in text] == []
+    assert not any("{" in text for text in said.values())
+
+
+@pytest.mark.parametrize("kind", ["mean", "paired", "zero"])
+def test_the_labels_name_the_donor_that_ran(kind):
+    said = words(datasets(Patching(donor=kind)))
+    for name in ("delta", "patched", "patched_text", "changed_share"):
+        assert DONOR_WORDS[kind] in said[name]
+    assert ("emotion donor" in said["delta"]) == (kind != "zero")
