@@ -14,7 +14,7 @@ All recipes end in one write, at z (the head's output before W_O) of the named q
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,8 +73,8 @@ class _Write:
     """
 
     mode: Mode
-    rows: np.ndarray[Any, Any]  # [N]
-    base: np.ndarray[Any, Any]  # [N] baseline row with the same sample
+    rows: np.ndarray[Any, np.dtype[Any]]  # [N]
+    base: np.ndarray[Any, np.dtype[Any]]  # [N] baseline row with the same sample
     heads: Tensor  # [N]
     first: Tensor  # [N] first patched query
     last: Tensor  # [N] last patched query
@@ -86,7 +86,7 @@ class _Write:
     def composes(self) -> bool:
         return self.mode == "v_only" or (self.mode == "pattern_v" and self.table is None)
 
-    def without(self, rows: Collection[int]) -> _Write:
+    def without(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> _Write:
         """Without the entries of some rows."""
         kept = ~np.isin(self.rows, list(rows))
         index = torch.from_numpy(np.flatnonzero(kept)).to(self.heads.device)
@@ -140,7 +140,7 @@ class Patcher:
         """Say which absolute position the next forward pass starts at, with which cache and rows."""
         self._first_query, self._cache, self._layout = first_query, cache, layout
 
-    def drop(self, rows: Collection[int]) -> None:
+    def drop(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         """Patch these rows no more."""
         for layer, writes in self._writes.items():
             writes[:] = [write.without(rows) for write in writes]
@@ -229,10 +229,10 @@ class Patcher:
             donor_value = torch.where(inside[..., None], write.table[:, reached], own_value)
         return donor_pattern @ donor_value - own_pattern @ own_value
 
-    def _slots(self, layer: int, rows: np.ndarray[Any, Any]) -> Tensor:
+    def _slots(self, layer: int, rows: np.ndarray[Any, np.dtype[Any]]) -> Tensor:
         return torch.from_numpy(self._layout.slots(layer)[rows]).to(self._model.device)
 
-    def _attention_slots(self, layer: int, rows: np.ndarray[Any, Any]) -> Tensor:
+    def _attention_slots(self, layer: int, rows: np.ndarray[Any, np.dtype[Any]]) -> Tensor:
         return torch.from_numpy(self._layout.attention_slots(layer)[rows]).to(self._model.device)
 
     def _compile(self, patches: Sequence[Patch], n_samples: int) -> dict[int, list[_Write]]:
