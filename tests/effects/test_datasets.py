@@ -17,8 +17,8 @@ from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import confirm_stage
 from phase7.models.files import ModelFiles
 from phase7.statistics import paired_summary
+from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS
 from phase7.vocabulary.metrics import METRICS
-from phase7.vocabulary.modes import CONTROL_KINDS, DONOR_KINDS
 
 FILES = ModelFiles(
     name="tiny", folder=Path("tiny"), source="made up", revision=None, fingerprint="ab" * 32,

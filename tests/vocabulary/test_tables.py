@@ -10,7 +10,7 @@ import torch
 
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.tokens import encode
-from phase7.engine.patch import patching, recipes
+from phase7.engine.patch import recipes
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.profile import Sampling
 from phase7.vocabulary import donors, modes
@@ -32,21 +32,19 @@ def test_what_a_recipe_reads_agrees_with_its_mode():
 
 
 def test_a_mode_without_a_recipe_is_an_error_and_never_another_mode(monkeypatch):
-    """A name that is only added to the table is refused where it would be computed."""
-    invented = {**modes.MODE_RECORDS, "k_only": replace(modes.MODE_RECORDS["result"])}
-    monkeypatch.setattr(patching, "MODE_RECORDS", invented)
+    """A mode that only has a record is refused where it would be computed."""
     model = tiny.load("gpt2")
-    patches = [Patch(heads=(Head(1, 2),), mode="k_only", donor="zero")]
+    patches = [Patch(heads=(Head(1, 2),), mode="v_only", donor="zero")]
     tokens = encode(model, "One two.", "raw")
 
-    def run(patch):
-        return generate(
-            model, "One two.", tokens, [patch], donors={}, sampling=Sampling(max_new_tokens=2)
-        )
+    def run():
+        sampling = Sampling(max_new_tokens=2)
+        return generate(model, "One two.", tokens, patches, donors={}, sampling=sampling)
 
-    with pytest.raises(NotImplementedError, match="no recipe for the patch mode 'k_only'"):
-        run(patches[0])
-    assert run(replace(patches[0], mode="result")).n_self_rows  # the same call runs for a mode that is
+    assert run().n_self_rows  # it runs as long as the recipe is there
+    monkeypatch.delitem(recipes.RECIPES, "v_only")
+    with pytest.raises(NotImplementedError, match="no recipe for the patch mode 'v_only'"):
+        run()
 
 
 def test_every_kind_has_a_record_and_every_record_a_use():

@@ -52,9 +52,9 @@ class _Step:
         index = torch.from_numpy(self.slots[rows]).to(self.states.device)
         return self.states.index_select(0, index)
 
-    def logits_of(self, row: int) -> Float[Tensor, n_vocab]:
+    def logits_of(self, row: int) -> Float[Tensor, " n_vocab"]:
         """Of a row whose logits are kept and have been made."""
-        logits = self.kept[int(row)]
+        logits = self.kept[row]
         assert logits is not None
         return logits
 
@@ -204,7 +204,7 @@ class Drawing:
                 places = np.flatnonzero(others == other)
                 some = slice(places[0], places[-1] + 1)
                 drawn, certain = sample_changed(
-                    now.logits_of(other),
+                    now.logits_of(int(other)),
                     changes[some],
                     error[some],
                     None if now.noise is None else now.noise[other % self._samples],

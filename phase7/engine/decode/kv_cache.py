@@ -56,14 +56,16 @@ def fan_out(cache: Cache, *, n_slots: int, n_new: int, buffers: Buffers) -> None
             layer.batch_repeat_interleave(n_slots)
 
 
-def copy_slots(layer: Any, source: Int[Tensor, N], target: Int[Tensor, N]) -> None:
+def copy_slots(layer: Any, source: Int[Tensor, " N"], target: Int[Tensor, " N"]) -> None:
     """Copy the generated tokens' keys and values from slots to slots of a shared layer."""
     for own in (layer.own_keys, layer.own_values):
         held = own.tokens[:, :, : layer.n_own]
         held.index_copy_(0, target, held.index_select(0, source))
 
 
-def values_of(layer: Any, slots: Int[Tensor, N], kv_heads: Int[Tensor, N]) -> Float[Tensor, "N keys d"]:
+def values_of(
+    layer: Any, slots: Int[Tensor, " N"], kv_heads: Int[Tensor, " N"]
+) -> Float[Tensor, "N keys d"]:
     """The values of some (slot, KV head), of a plain or a shared layer."""
     if not isinstance(layer, SharedPrefixLayer):
         values: Tensor = getattr(layer, "seen_values", layer.values)[slots, kv_heads]

@@ -290,7 +290,9 @@ class _DecodeLoop:
 
 
 def _compare(
-    baseline: np.ndarray[Any, Any], generated: np.ndarray[Any, Any], checks: Sequence[Patch]
+    baseline: np.ndarray[Any, np.dtype[Any]],
+    generated: np.ndarray[Any, np.dtype[Any]],
+    checks: Sequence[Patch],
 ) -> None:
     for check, patch in zip(generated, checks, strict=True):
         if not np.array_equal(check, baseline):

@@ -59,8 +59,8 @@ def sample(
     *,
     temperature: float,
     top_p: float,
-    noise_rows: Int[Tensor, rows] | None = None,
-) -> Int[Tensor, rows]:
+    noise_rows: Int[Tensor, " rows"] | None = None,
+) -> Int[Tensor, " rows"]:
     """One token a row: argmax of logits/T + noise inside the nucleus.
 
     The nucleus holds every token whose probability at temperature T has less than `top_p` of the mass
@@ -99,15 +99,15 @@ def sample(
 
 
 def sample_changed(
-    logits: Float[Tensor, n_vocab],
+    logits: Float[Tensor, " n_vocab"],
     changes: Float[Tensor, "rows n_vocab"],
-    error: Float[Tensor, rows],
-    noise: Float[Tensor, n_vocab] | None,
+    error: Float[Tensor, " rows"],
+    noise: Float[Tensor, " n_vocab"] | None,
     *,
     temperature: float,
     top_p: float,
     exact: ExactLogits,
-) -> tuple[Int[Tensor, rows], Bool[Tensor, rows]]:
+) -> tuple[Int[Tensor, " rows"], Bool[Tensor, " rows"]]:
     """One token a row from logits that are known up to an error, and whether the error matters.
 
     Parameters
@@ -158,12 +158,14 @@ def sample_changed(
 class _Near:
     """Rows that are still to be drawn, and what is known of them."""
 
-    rows: Int[Tensor, rows]
+    rows: Int[Tensor, " rows"]
     perturbed: Float[Tensor, "rows n_vocab"]
     probability: Float[Tensor, "rows n_vocab"] | None  # None where every token may be drawn
-    error: Float[Tensor, rows]  # of a scaled logit, up to a constant by row
+    error: Float[Tensor, " rows"]  # of a scaled logit, up to a constant by row
 
-    def without_less_probable(self, proposed: Int[Tensor, rows], among: Bool[Tensor, rows]) -> _Near:
+    def without_less_probable(
+        self, proposed: Int[Tensor, " rows"], among: Bool[Tensor, " rows"]
+    ) -> _Near:
         """Some of the rows, each without the tokens that are no more probable than its proposal."""
         (some,) = torch.nonzero(among, as_tuple=True)
         if not len(some) or self.probability is None:
@@ -182,11 +184,11 @@ class _Near:
 
 def _surely_first(
     near: _Near,
-    noise: Float[Tensor, n_vocab] | None,
+    noise: Float[Tensor, " n_vocab"] | None,
     scale: float,
     slack: float,
     exact: ExactLogits,
-) -> tuple[Int[Tensor, rows], Bool[Tensor, rows]]:
+) -> tuple[Int[Tensor, " rows"], Bool[Tensor, " rows"]]:
     """The perturbed argmax, and whether it is surely that of the true logits.
 
     Where the lead is within the errors, the tokens that it may be are compared by their exact logits.
@@ -218,8 +220,8 @@ def _surely_first(
 
 
 def _surely_in_nucleus(
-    near: _Near, tokens: Int[Tensor, rows], top_p: float
-) -> tuple[Bool[Tensor, rows], Bool[Tensor, rows]]:
+    near: _Near, tokens: Int[Tensor, " rows"], top_p: float
+) -> tuple[Bool[Tensor, " rows"], Bool[Tensor, " rows"]]:
     """Whether the nucleus surely holds each row's token, and whether it surely does not.
 
     A mass of m is at most a factor of exp(2 * error) off in m / (1 - m); which tokens lie above another
@@ -242,14 +244,14 @@ def _surely_in_nucleus(
     return inside, outside
 
 
-def _with_odds(mass: Float[Tensor, rows], factor: Float[Tensor, rows]) -> Float[Tensor, rows]:
+def _with_odds(mass: Float[Tensor, " rows"], factor: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
     """A mass m whose m / (1 - m) is multiplied by a factor."""
     return mass * factor / (mass * factor + (1 - mass))
 
 
 def _mass_above(
-    probability: Float[Tensor, "rows n_vocab"], least: Float[Tensor, rows]
-) -> Float[Tensor, rows]:
+    probability: Float[Tensor, "rows n_vocab"], least: Float[Tensor, " rows"]
+) -> Float[Tensor, " rows"]:
     """The mass of each row's tokens whose probability is above a value."""
     least = least.clamp(min=1e-30)  # all tokens below hold nothing together
     relative = probability / least[:, None]
@@ -259,10 +261,10 @@ def _mass_above(
 
 def _sample_piece(
     logits: Float[Tensor, "rows n_vocab"],
-    noise: Float[Tensor, "rows n_vocab"],
+    noise: Float[Tensor, "#rows n_vocab"],
     temperature: float,
     top_p: float,
-) -> Int[Tensor, rows]:
+) -> Int[Tensor, " rows"]:
     """Propose the perturbed argmax; where it lies outside the nucleus, rule out all that is no
     more probable, and propose again for those rows."""
     # Differences from the largest logit, so that no temperature overflows them.
@@ -289,7 +291,7 @@ def _sample_piece(
     return tokens
 
 
-def _argmax(values: Float[Tensor, "rows n"]) -> Int[Tensor, rows]:
+def _argmax(values: Float[Tensor, "rows n"]) -> Int[Tensor, " rows"]:
     """The first largest value of each row: first the block that holds it, by a fast reduction."""
     if values.shape[0] == 0 or values.shape[1] < _BLOCK:
         return values.argmax(dim=-1)
@@ -301,7 +303,7 @@ def _argmax(values: Float[Tensor, "rows n"]) -> Int[Tensor, rows]:
 
 def _argmax_and_lead(
     values: Float[Tensor, "rows n"],
-) -> tuple[Int[Tensor, rows], Float[Tensor, rows], Float[Tensor, rows]]:
+) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"], Float[Tensor, " rows"]]:
     """A largest value of each row: where, what, and by how much it leads the next, or less."""
     if values.shape[1] < 2 * _BLOCK:
         two = values.topk(2, dim=-1)

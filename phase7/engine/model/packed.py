@@ -56,7 +56,7 @@ def pack_weight(weight: Float[Tensor, "n_out n_in"]) -> Tensor:
 
 
 def packed_product(
-    x: Float[Tensor, "*rows n_in"], copy: Tensor, bias: Float[Tensor, n_out] | None = None
+    x: Float[Tensor, "*rows n_in"], copy: Tensor, bias: Float[Tensor, " n_out"] | None = None
 ) -> Float[Tensor, "*rows n_out"]:
     """Multiply with a weight that has been packed."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, copy, bias, "none", [], "")

@@ -46,7 +46,7 @@ class RoughUnembedding:
 
     def least_error(
         self, states: Float[Tensor, "rows d_model"], references: Float[Tensor, "rows d_model"]
-    ) -> Float[Tensor, rows]:
+    ) -> Float[Tensor, " rows"]:
         """The part of the error of :meth:`changes` that is known before the product; float32 [rows]."""
         self._copied()
         change = states - references
@@ -60,7 +60,7 @@ class RoughUnembedding:
 
     def changes(
         self, states: Float[Tensor, "rows d_model"], references: Float[Tensor, "rows d_model"]
-    ) -> tuple[Float[Tensor, "rows n_vocab"], Float[Tensor, rows]]:
+    ) -> tuple[Float[Tensor, "rows n_vocab"], Float[Tensor, " rows"]]:
         """What to add to the references' logits, up to a constant by row, and its largest error.
 
         Returns
@@ -79,8 +79,8 @@ class RoughUnembedding:
         return changes, self.least_error(states, references) + last
 
     def logits_of(
-        self, states: Float[Tensor, "pairs d_model"], tokens: Int[Tensor, pairs]
-    ) -> tuple[Float[Tensor, pairs], Float[Tensor, pairs]]:
+        self, states: Float[Tensor, "pairs d_model"], tokens: Int[Tensor, " pairs"]
+    ) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
         """One token's logit for each state, and how far a float32 product may lie from it; float64."""
         rows = self._weight.index_select(0, tokens).double()
         logits = torch.linalg.vecdot(states.double(), rows)
@@ -112,7 +112,7 @@ def _longest(rows: Float[Tensor, "rows d_model"]) -> float:
     return float(rows.norm(dim=1).max())
 
 
-def _largest_size(values: Float[Tensor, "rows n"]) -> Float[Tensor, rows]:
+def _largest_size(values: Float[Tensor, "rows n"]) -> Float[Tensor, " rows"]:
     """The largest absolute value of bfloat16 rows: their bits without the sign are ordered alike."""
     largest = (values.view(torch.int16) & 0x7FFF).amax(dim=1)
     return largest.view(torch.bfloat16).float()

@@ -10,7 +10,7 @@ written once, by index, for all its rows. What a mode writes is its recipe's mat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from phase7.engine.model.bridge import Model, output_weight
 from phase7.engine.model.gates import Hook
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.recipes import Place, Recipe, Write, recipe_of
-from phase7.engine.patch.step import Step
+from phase7.engine.patch.step import Ints, Step
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.modes import MODE_RECORDS, POSITION_RECORDS, Mode, Positions
@@ -68,7 +68,7 @@ class _LayerWrite:
     def composes(self) -> bool:
         return self.recipe.self_composes if self.write.table is None else self.recipe.composes
 
-    def without(self, rows: Collection[int]) -> _LayerWrite:
+    def without(self, rows: Ints) -> _LayerWrite:
         return _LayerWrite(recipe=self.recipe, site=self.site, write=self.write.without(rows))
 
 
@@ -105,7 +105,7 @@ class Patcher:
         _check_modes(model, patches)
         self._writes = self._compile(patches, n_samples)
 
-    def drop(self, rows: Collection[int]) -> None:
+    def drop(self, rows: Ints) -> None:
         """Stop patching rows whose texts have ended."""
         for layer, writes in self._writes.items():
             self._writes[layer] = [write.without(rows) for write in writes]
@@ -194,7 +194,7 @@ class Patcher:
             table=None if is_self else self._table(layer, mode, heads, patches, donors),
         )
 
-    def _ints(self, values: Sequence[int]) -> Int[Tensor, N]:
+    def _ints(self, values: Sequence[int]) -> Int[Tensor, " N"]:
         return torch.tensor(values, dtype=torch.long, device=self._model.device)
 
     def _table(

@@ -8,7 +8,7 @@ to exactly 0. That is how the donor `self` changes nothing, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -45,29 +45,29 @@ class Place:
     group: int
 
     @cached_property
-    def queries(self) -> Int[Tensor, queries]:
+    def queries(self) -> Int[Tensor, " queries"]:
         """Index of each query in the pass."""
         return torch.arange(self.old.shape[1], device=self.old.device)
 
     @cached_property
-    def positions(self) -> Int[Tensor, queries]:
+    def positions(self) -> Int[Tensor, " queries"]:
         """Absolute position of each query."""
         return self.queries + self.step.first_query
 
     @cached_property
-    def offsets(self) -> Int[Tensor, queries]:
+    def offsets(self) -> Int[Tensor, " queries"]:
         """Donor offset of each query; generated ones have the last token's, 0."""
         return (self.n_prompt - 1 - self.positions).clamp(min=0)
 
-    def slots(self, rows: Ints) -> Int[Tensor, N]:
+    def slots(self, rows: Ints) -> Int[Tensor, " N"]:
         """Where rows lie in `old`."""
         return torch.from_numpy(self.step.rows.slots(self.layer)[rows]).to(self.old.device)
 
-    def attention_slots(self, rows: Ints) -> Int[Tensor, N]:
+    def attention_slots(self, rows: Ints) -> Int[Tensor, " N"]:
         """Where rows lie in patterns and cached values."""
         return torch.from_numpy(self.step.rows.attention_slots(self.layer)[rows]).to(self.old.device)
 
-    def outputs(self, rows: Ints, heads: Int[Tensor, N]) -> Float[Tensor, "N queries d"]:
+    def outputs(self, rows: Ints, heads: Int[Tensor, " N"]) -> Float[Tensor, "N queries d"]:
         """What some (row, head) give at the site."""
         return self.old[self.slots(rows)[:, None], self.queries, heads[:, None]]
 
@@ -94,16 +94,16 @@ class Write:
 
     rows: Ints
     base: Ints
-    heads: Int[Tensor, N]
+    heads: Int[Tensor, " N"]
     table: Float[Tensor, "N offsets d"] | None
-    first: Int[Tensor, N]
-    last: Int[Tensor, N]
-    reach: Int[Tensor, N]
-    key_reach: Int[Tensor, N]
+    first: Int[Tensor, " N"]
+    last: Int[Tensor, " N"]
+    reach: Int[Tensor, " N"]
+    key_reach: Int[Tensor, " N"]
 
-    def without(self, rows: Collection[int]) -> Write:
+    def without(self, rows: Ints) -> Write:
         """Without the entries of some rows."""
-        kept = ~np.isin(self.rows, list(rows))
+        kept = ~np.isin(self.rows, rows)
         index = torch.from_numpy(np.flatnonzero(kept)).to(self.heads.device)
         tensors = ("heads", "first", "last", "reach", "key_reach")
         return replace(
@@ -114,7 +114,7 @@ class Write:
             **{name: getattr(self, name)[index] for name in tensors},
         )
 
-    def at(self, offsets: Int[Tensor, M]) -> Float[Tensor, "N M d"]:
+    def at(self, offsets: Int[Tensor, " M"]) -> Float[Tensor, "N M d"]:
         """The donor at some offsets; beyond its reach whatever, for the caller to leave out."""
         assert self.table is not None
         return self.table[:, offsets.clamp(max=self.table.shape[1] - 1)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from torch import Tensor
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Where the rows of a batch lie in a layer's tensors."""
 
@@ -28,7 +29,7 @@ class Rows(Protocol):
 
 
 #: (layer, slots [N], KV heads [N]) to the values of those, generated tokens included: [N, keys, d_head].
-ReadValues = Callable[[int, Int[Tensor, "N"], Int[Tensor, "N"]], Float[Tensor, "N keys d"]]
+ReadValues = Callable[[int, Int[Tensor, " N"], Int[Tensor, " N"]], Float[Tensor, "N keys d"]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,61 @@
+"""The engine's annotations are true: they can be evaluated, and this test run checks them at each call."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import typing
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+import phase7.engine
+from phase7.engine.decode.sampling import sample
+from phase7.engine.model.packed import packed_product
+
+MODULES = [m.name for m in pkgutil.walk_packages(phase7.engine.__path__, "phase7.engine.")]
+
+
+def functions(name: str) -> list[object]:
+    """Functions, methods and classes that a module defines."""
+    module = importlib.import_module(name)
+    outer = [o for o in vars(module).values() if getattr(o, "__module__", None) == name]
+    classes = [o for o in outer if inspect.isclass(o)]
+    inner = [inspect.unwrap(o) for c in classes for o in vars(c).values() if inspect.isfunction(o)]
+    return [*(o for o in outer if inspect.isfunction(o) or inspect.isclass(o)), *inner]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_annotation_can_be_evaluated(name):
+    for one in functions(name):
+        typing.get_type_hints(one)
+
+
+def test_the_law_above_sees_shapes():
+    hints = typing.get_type_hints(sample)
+    assert hints["logits"].dim_str == "rows n_vocab"
+    assert len(MODULES) > 10
+    assert sum(len(functions(name)) for name in MODULES) > 100
+
+
+def test_this_test_run_refuses_a_wrong_number_of_axes():
+    with pytest.raises(TypeCheckError, match="logits"):
+        sample(torch.zeros(5), None, temperature=0, top_p=1.0)
+
+
+def test_this_test_run_refuses_axes_that_do_not_fit_each_other():
+    logits, noise = torch.zeros(2, 5), torch.zeros(1, 5)
+    for n_rows in (2, 3):
+        rows = torch.zeros(n_rows, dtype=torch.int64)
+        if n_rows == len(logits):
+            assert sample(logits, noise, temperature=1.0, top_p=1.0, noise_rows=rows).shape == (2,)
+            continue
+        with pytest.raises(TypeCheckError, match="noise_rows"):
+            sample(logits, noise, temperature=1.0, top_p=1.0, noise_rows=rows)
+
+
+def test_this_test_run_refuses_a_wrong_dtype():
+    with pytest.raises(TypeCheckError, match="Float"):
+        packed_product(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(4, 3))
