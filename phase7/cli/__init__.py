@@ -1,7 +1,7 @@
-"""The command line: parse, call, report errors in one line.
+"""The command line: parse the arguments, run the command, print an error in one line.
 
-What enters: arguments. What leaves: an exit code: 0 done, 1 something stored is damaged, 2 a mistake
-in what was asked or a machine that refused it, 130 and 143 interrupted by SIGINT and SIGTERM.
+The exit code is 0 when all is done, 1 when something stored is damaged, 2 for a mistake in what was
+asked or a machine that refused it, 130 after SIGINT and 143 after SIGTERM.
 
 Little is imported before the signals are handled, so that stopping while the libraries load is as clean
 as stopping later.
@@ -67,7 +67,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _require_texts(args: Namespace) -> None:
-    """Refuse what no file name, or none of the files written here, can hold."""
+    """Refuse arguments that cannot be a file's name or stand in a file that is written here."""
     for name, value in vars(args).items():
         if isinstance(value, list):  # what argparse makes of `--option=--`
             raise UserError(
@@ -84,5 +84,5 @@ def _require_texts(args: Namespace) -> None:
                 expected="text in UTF-8",
                 got=ascii(str(value))[:80],
                 where=name.replace("_", "-"),
-                remedy="name it without NUL characters and bytes that are no UTF-8",
+                remedy="leave out NUL characters and bytes that are not UTF-8",
             )

@@ -1,7 +1,7 @@
 """The grammar of the command line: commands, flags, defaults and help.
 
-What enters: nothing. What leaves: a parser whose result names the function to call. Mistakes are told
-in one line with exit code 2.
+What the parser returns names the function to call. A mistake in the arguments is one line on standard
+error and exit code 2.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from phase7.cli import commands
 from phase7.cli.terminal import printable
 
 _REPORT = Path("docs/phase7_report.md")
+_DRY_RUN = "print the plan and its cost, download and write nothing"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, as every other error here is told."""
+    """Prints a mistake in one line, like every other error of this program."""
 
     def error(self, message: str) -> NoReturn:
         print(f"phase7: error: {printable(message)} (see {self.prog} --help)", file=sys.stderr)
@@ -110,7 +111,7 @@ def _add_build(subparsers: Any) -> None:
         " the store: an interrupted build continues, a finished one computes nothing.",
     )
     parser.add_argument("profile", nargs="?", default="quickstart", help="name or .toml file")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost only")
+    parser.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
     parser.add_argument("--force", action="store_true", help="write all outputs again")
     parser.add_argument("--report", type=Path, default=_REPORT, metavar="FILE")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
@@ -153,7 +154,7 @@ def _add_patch(subparsers: Any) -> None:
         "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost only")
+    parser.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
     parser.add_argument("--force", action="store_true", help="write all outputs again")
     _backend_options(parser)
     _common(parser)

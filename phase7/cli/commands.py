@@ -16,6 +16,7 @@ from phase7.vocabulary.errors import UserError
 
 
 def build(args: argparse.Namespace) -> int:
+    """Run a profile, or print its plan."""
     from phase7.experiment.profile import load_profile
     from phase7.run.paths import build_paths, require_apart
 
@@ -34,6 +35,7 @@ def build(args: argparse.Namespace) -> int:
 
 
 def patch(args: argparse.Namespace) -> int:
+    """Patch heads of one model for one emotion, or print the plan of that."""
     from phase7.run.paths import Paths
 
     profile = _patch_profile(args)
@@ -127,6 +129,7 @@ def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
+    """Write the figures and the report of an effects file again."""
     from phase7.effects.file import open_effects
     from phase7.plots import write_plots
     from phase7.report import report_files, write_reports
@@ -143,6 +146,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def models(args: argparse.Namespace) -> int:
+    """List the known models, or fetch one."""
     from phase7.models.files import find_model, is_here
     from phase7.models.registry import REGISTRY
 
@@ -180,6 +184,7 @@ def models(args: argparse.Namespace) -> int:
 
 
 def store(args: argparse.Namespace) -> int:
+    """Show what the store holds, check it, or prune it."""
     from phase7.store import Store
 
     store = Store(args.store, on_damage=say)
@@ -214,7 +219,7 @@ def store(args: argparse.Namespace) -> int:
 
 
 def _voice(args: argparse.Namespace) -> dict[str, Any]:
-    """How a run speaks: progress unless --quiet, warnings always, a log instead of bars if --verbose."""
+    """What a run prints: always warnings, progress unless --quiet, and a log, not bars, if --verbose."""
     if args.verbose:
         log_to_stderr()
     silent: Callable[[str], None] = lambda line: None  # noqa: E731

@@ -1,9 +1,9 @@
 """SIGINT and SIGTERM as exceptions that end a command cleanly.
 
-What enters: the two signals, while a command runs. What leaves: `Interrupted` or `Terminated` in the
-main thread, and afterwards the conventional exit code with a line that says how to continue. Some
-library code swallows exceptions (destructors, imports): the exception is raised again every few seconds
-until the command has ended, where the system has interval timers.
+While a command runs, a signal raises :class:`Interrupted` or :class:`Terminated` in the main thread; the
+command then ends with the conventional exit code and a line that says how to continue. Some library code
+swallows exceptions (destructors, imports), so where the system has interval timers the exception is
+raised again every few seconds until the command has ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Terminated(BaseException):
 
 
 class Signals:
-    """What arrived. `code` is the exit code of the first signal, None before any."""
+    """The signals that arrived. `code` is the exit code of the first one, None before any."""
 
     def __init__(self) -> None:
         self.code: int | None = None
@@ -56,7 +56,7 @@ class Signals:
 
 
 def ignore_signals() -> None:
-    """Let a process that has done its work end with its own exit code."""
+    """Ignore both signals, so that a process that has done its work ends with its own exit code."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signum, signal.SIG_IGN)

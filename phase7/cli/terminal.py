@@ -1,7 +1,6 @@
-"""What reaches the terminal: lines whose control characters are escaped.
+"""Lines for the terminal: results on standard output, progress and errors on standard error.
 
-What enters: text that may hold a user's or a model's characters. What leaves: printable lines, results
-on standard output, progress and errors on standard error.
+Text from a user, a file or a model may hold control characters; they are escaped before it is printed.
 """
 
 from __future__ import annotations
@@ -12,34 +11,35 @@ import sys
 
 
 def printable(text: str) -> str:
-    """Control characters of a user's input must not reach the terminal."""
+    """The text with its control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def tell(line: str) -> None:
-    """Print what may hold a user's or a file's characters."""
+    """Print a line of a command's result on standard output."""
     print(printable(line))
 
 
 def say(line: str) -> None:
+    """Print a line about what is going on, on standard error."""
     print(f"phase7: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def complain(line: str) -> None:
-    """Print an error's line; where even that cannot be written, the exit code is all there is."""
+    """Print an error's line on standard error; if even that fails, the exit code has to do."""
     with contextlib.suppress(OSError):
         print(f"phase7: error: {printable(line)}", file=sys.stderr, flush=True)
 
 
 class _OneLine(logging.Formatter):
-    """A record in one printable line."""
+    """Formats a record as one printable line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
 
 
 def log_to_stderr() -> None:
-    """Send the package's log to standard error, a line a record with the time of day."""
+    """Send the package's log to standard error: one line for each record, with the time of day."""
     logger = logging.getLogger("phase7")
     for old in logger.handlers[:]:
         logger.removeHandler(old)

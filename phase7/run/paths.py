@@ -1,7 +1,4 @@
-"""The files of a run: where it reads and where it writes.
-
-What enters: a profile's name and folders. What leaves: :class:`Paths`.
-"""
+"""Where a run reads and where it writes, and the refusal to write over what it reads."""
 
 from __future__ import annotations
 
@@ -16,7 +13,10 @@ from phase7.vocabulary.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:
-    """Where a run reads and writes. `report` None: no report; its format None: by its suffix."""
+    """Where a run reads and writes.
+
+    Without a `report` none is written; without a `report_format` its suffix decides.
+    """
 
     root: Path
     store: Path
@@ -75,7 +75,7 @@ def build_paths(
     report: Path,
     report_format: Format | None = None,
 ) -> Paths:
-    """The layout of `phase7 build`."""
+    """Where `phase7 build` puts its files."""
     folder = results / profile_name
     return Paths(
         root=root,

@@ -1,7 +1,7 @@
-"""Under what circumstances numbers were made.
+"""The circumstances in which numbers were made.
 
-Nothing enters but the run's facts. What leaves: a dict that JSON can hold: configuration, seed, package
-versions, model fingerprints, machine, git commit.
+One dict that JSON can hold: configuration, seed, package versions, model fingerprints, machine and git
+commit.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Everything a reader needs to repeat the run.
 
-    `origins` are those of :class:`~phase7.store.Store`: with what the entries that were read were made.
+    `origins` is that of :class:`~phase7.store.Store`: what the entries that were read were made with.
     """
     return {
         "config": profile.as_dict(),
@@ -61,12 +61,12 @@ def provenance(
 
 
 def made_with() -> dict[str, Any]:
-    """Library versions, as an entry's header keeps."""
+    """The library versions that an entry's header keeps."""
     return {**_engine_versions(), "python": platform.python_version()}
 
 
 def stored_entries(origins: Mapping[str, int]) -> list[dict[str, Any]]:
-    """With what the entries that a run read were made.
+    """What the entries that a run read were made with.
 
     Parameters
     ----------
@@ -76,7 +76,8 @@ def stored_entries(origins: Mapping[str, int]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``n`` entries, ``made_with`` (None: unknown) and ``differs``: what is not as it is here, by name.
+        ``n``, a number of entries; ``made_with`` (None: unknown); ``differs``, the names of the packages
+        whose version here is another one.
     """
     here = made_with()
     found = []

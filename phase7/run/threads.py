@@ -1,9 +1,8 @@
 """Several memo entries at once in this process, each computed on one processor.
 
-What enters: an executor, and the units that the store lacks. What leaves: the entries, in the store.
-Each thread has a twin of the model: the same weights, hooks of its own. Batches side by side are faster
-than all processors at one batch after the other: no processor waits for another within a batch, and
-what Python does between two operations holds up one of them only.
+Each thread has a twin of the model: the same weights, but hooks of its own. Batches side by side are
+faster than all processors working on one batch after another: no processor waits for another within a
+batch, and what Python does between two operations holds up only one of them.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from phase7.run.executor import Executor, Unit, one_thread
 from phase7.store import Store
 
-#: Of every thread.
+#: The name of every thread.
 NAME = "phase7 batches"
 
 MakeExecutor = Callable[[Store, Callable[[], None]], Executor]
 
 
 class _Stopped(Exception):
-    """Ends what a thread computes when nobody waits for it any more."""
+    """Ends a thread's work when nobody waits for it any more."""
 
 
 class Threads:
@@ -34,7 +33,7 @@ class Threads:
     make_executor : callable
         Given a store and what to call at every step, makes the executor whose model the threads share.
     open_store : callable
-        Opens the run's store once more: its counters belong to one thread.
+        Opens the run's store again: a store's counters belong to one thread.
     n_threads : int
     """
 
@@ -93,7 +92,7 @@ def _work(executor: Executor, todo: deque[Unit], done: queue.SimpleQueue[Unit | 
 
 
 def _taken(todo: deque[Unit]) -> Iterator[Unit]:
-    """One unit after the other, as long as other threads leave some."""
+    """Take one unit after another until none is left."""
     while True:
         try:
             unit = todo.popleft()
