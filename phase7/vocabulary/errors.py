@@ -1,7 +1,7 @@
 """Errors a user can act on.
 
-What enters: the facts of one mistake (what was expected, what came, where, and what to do).
-What leaves: an exception whose text is one line. The command line prints it and exits with code 2.
+A :class:`UserError` states one mistake in one line: what was expected, what came instead, where, and
+what to do about it. The command line prints that line and exits with code 2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Phase7Error(Exception):
 
 
 class UserError(Phase7Error):
-    """A mistake in what the user gave, told in one line.
+    """A mistake in what the user gave, stated in one line.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class UserError(Phase7Error):
         super().__init__(" ".join(text.split()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by the facts, so that the error of a worker process arrives whole."""
+        """Pickle the four facts, so that an error raised in a worker process arrives whole."""
         facts = {name: getattr(self, name) for name in ("expected", "got", "where", "remedy")}
         return partial(type(self), **facts), ()
 

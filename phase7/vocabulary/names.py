@@ -1,7 +1,7 @@
-"""Names that are safe as a file's, a netCDF group's and a line on a terminal.
+"""Names that are safe for files, for netCDF groups and on a terminal.
 
-What enters: any text. What leaves: letters, digits, ``.``, ``_`` and ``-``; and a refusal of
-two results that would have the same one.
+They are made of letters, digits, ``.``, ``_`` and ``-``. Two results that would get the same name are
+refused, since one would overwrite the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def plain_name(text: str) -> str:
 
 
 def require_distinct(what: str, names: list[str]) -> None:
-    """Refuse two results of one name: the second would overwrite the first."""
+    """Refuse a name that stands twice: the second result would overwrite the first."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
