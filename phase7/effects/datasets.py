@@ -1,9 +1,8 @@
-"""The effects store: labelled arrays of what every patch did, with their statistics.
+"""The Datasets of the effects store: labelled arrays of what every patch did, with their statistics.
 
-What enters: scores of the stages, texts and logit-lens tokens. What leaves: for one (model, emotion)
-a dict of `xarray.Dataset`: ``""`` (the numbers to defend: the confirmation), ``sweep``,
-``head_sets``, ``lengths``, ``texts`` and ``ov``; and the `xarray.DataTree` of a whole profile.
-Untested cells are NaN; nothing here imports torch.
+One (model, emotion) has several, by the name of their node: ``""`` (the confirmation, the numbers to
+defend), ``sweep``, ``head_sets``, ``lengths``, ``texts`` and ``ov``. Cells that were not tested are NaN.
+docs/effects.md lists the variables.
 """
 
 from __future__ import annotations
@@ -25,12 +24,13 @@ from phase7.vocabulary.modes import MODES
 
 
 class GroupBuilder:
-    """Datasets of one (model, emotion).
+    """Makes the Datasets of one (model, emotion).
 
     Parameters
     ----------
     confirm : StageScores
     sweep : StageScores or None
+        None where the profile has no sweep.
     stats : Statistics
     """
 
@@ -85,7 +85,7 @@ class GroupBuilder:
         }
 
     def _grid(self, scores: StageScores, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
-        """Single heads on (layer, head, mode)."""
+        """Statistics and scores of single heads on (layer, head, mode)."""
         stage = scores.stage
         index = _index([_single_place(stage.cells[c]) for c in cells], n_axes=3)
         shape, dims = (*self._size, len(MODES)), ("layer", "head", "mode")
@@ -105,7 +105,10 @@ class GroupBuilder:
         return dataset.assign_coords(head_set=labels)
 
     def _synergy(self, cells: Sequence[int]) -> dict[str, Any]:
-        """Joint - sum of singles on net Δ (Δ without a control), [cell, metric] each."""
+        """Joint effect minus the sum of the single ones, each statistic [cell, metric].
+
+        The effect is net Δ, or Δ where no control ran.
+        """
         stage, full = self._confirm.stage, self._confirm.full
         effect = full.patched["emotion"] - full.patched.get("control", full.baseline)
         place = {cell: c for c, cell in enumerate(stage.cells)}
@@ -134,7 +137,7 @@ class GroupBuilder:
         shape: tuple[int, ...],
         dims: tuple[str, ...],
     ) -> xr.Dataset:
-        """Scatter statistics and per-prompt scores of `cells` to their places; NaN elsewhere."""
+        """Statistics and per-prompt scores of `cells`, each at its place; NaN elsewhere."""
         chosen, full = list(cells), scores.full
         variables: dict[str, Any] = {}
         for name, column in result.values.items():
@@ -168,7 +171,7 @@ class GroupBuilder:
         return xr.Dataset(variables)
 
     def _lengths(self) -> xr.Dataset:
-        """What can be detected at each length; one family over lengths, cells and metrics."""
+        """The tests at each length; lengths, cells and metrics are one family."""
         stage, lengths = self._confirm.stage, sorted(self._confirm.by_length)
         labels = _labels(stage, range(len(stage.cells)))
         index = _index([_set_place(cell, labels) for cell in stage.cells])
@@ -216,7 +219,7 @@ class GroupBuilder:
 
 
 def _labels(stage: Stage, cells: Sequence[int]) -> list[str]:
-    """Labels of cells, each once: single heads by place first, then sets."""
+    """Labels of some cells, each once: single heads by place, then sets."""
     return [heads.label for heads in sorted({stage.cells[c].head_set for c in cells})]
 
 
@@ -246,7 +249,7 @@ def _scatter(shape: tuple[int, ...], index: tuple[Any, ...], values: Floats) -> 
 
 
 def _with_coords(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:
-    """Give a Dataset those of the group's coordinates whose dimension it has."""
+    """The Dataset with those of the group's coordinates whose dimension it has."""
     own = {
         name: coord
         for name, coord in coords.items()

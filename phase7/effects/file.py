@@ -106,13 +106,7 @@ def open_effects(path: str | Path, *, chunks: Chunks = None) -> xr.DataTree:
             remedy="pip install 'phase7[analysis]', or leave out chunks",
         )
     try:
-        sealed = check_sealed(path)
-        tree = xr.open_datatree(path, engine="netcdf4", chunks=chunks)
-        if chunks is None:
-            with tree:
-                tree = tree.load()
-        if tree.attrs.pop("checksum", None) is not None and not sealed:
-            raise Damaged("its checksum is cut off")
+        tree = _opened(path, chunks)
     except (OSError, ValueError, RuntimeError, Damaged) as error:
         raise UserError(
             expected="an effects file of phase7 (netCDF)",
@@ -120,6 +114,23 @@ def open_effects(path: str | Path, *, chunks: Chunks = None) -> xr.DataTree:
             where=str(path),
             remedy="run `python -m phase7 build` to make it",
         ) from error
+    _require_known_schema(tree, path)
+    return tree
+
+
+def _opened(path: Path, chunks: Chunks) -> xr.DataTree:
+    """The tree of a file whose checksum, where it has one, is right."""
+    sealed = check_sealed(path)
+    tree = xr.open_datatree(path, engine="netcdf4", chunks=chunks)
+    if chunks is None:
+        with tree:
+            tree = tree.load()
+    if tree.attrs.pop("checksum", None) is not None and not sealed:
+        raise Damaged("its checksum is cut off")
+    return tree
+
+
+def _require_known_schema(tree: xr.DataTree, path: Path) -> None:
     version = tree.attrs.get("schema_version")
     if version is None or int(version) > SCHEMA_VERSION:
         tree.close()
@@ -129,7 +140,6 @@ def open_effects(path: str | Path, *, chunks: Chunks = None) -> xr.DataTree:
             where=str(path),
             remedy="upgrade phase7, or build the file again",
         )
-    return tree
 
 
 def settings_json(settings: Mapping[str, Any]) -> str:

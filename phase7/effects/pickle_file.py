@@ -1,7 +1,6 @@
 """The result of one (model, emotion) as a pickle that opens without phase7.
 
-What enters: a group's Datasets, texts and settings. What leaves: a dict of built-in and NumPy types
-only, and the file.
+It holds a dict of built-in and NumPy types only.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 import xarray as xr
 
 from phase7.effects.scores import StageScores, StageTexts
+from phase7.experiment.stages import Cell
 from phase7.store import write_bytes
 from phase7.vocabulary.metrics import METRICS
 
@@ -35,34 +35,7 @@ def result_dict(
     heads × mode: texts, scores [metric, prompt], KL [prompt] in nats, and Δ with its statistics
     [metric], for the emotion donor and net of the control).
     """
-    stage, full = texts.stage, scores.full
-    length = texts.lengths[-1]
-    cells = []
-    for c, cell in enumerate(stage.cells):
-        single = cell.head_set.is_single
-        place = cell.head_set.only._asdict() if single else {"head_set": cell.label}
-        row = datasets["" if single else "head_sets"].sel(place | {"mode": cell.mode})
-        row = row.sel(metric=list(METRICS))  # the order that the pickle states
-        statistics = {
-            str(name): variable.values.copy()
-            for name, variable in row.data_vars.items()
-            if variable.dims == ("metric",)
-        }
-        cells.append(
-            {
-                "heads": cell.label,
-                "mode": cell.mode,
-                "patched_texts": {
-                    role: [texts.patched[role, length][cell, p] for p in stage.recipients]
-                    for role in stage.roles
-                },
-                "patched_scores": {role: full.patched[role][c].copy() for role in stage.roles},
-                "kl_first_token_nats": {
-                    role: scores.kl_first_token_nats[role][c].copy() for role in stage.roles
-                },
-                "statistics": statistics,
-            }
-        )
+    stage, length = texts.stage, texts.lengths[-1]
     return {
         "format_version": FORMAT_VERSION,
         "settings": dict(settings),
@@ -75,9 +48,36 @@ def result_dict(
         },
         "baseline": {
             "texts": [texts.baseline[length][p] for p in stage.recipients],
-            "scores": full.baseline.copy(),
+            "scores": scores.full.baseline.copy(),
         },
-        "cells": cells,
+        "cells": [_cell_record(cell, c, datasets, texts, scores) for c, cell in enumerate(stage.cells)],
+    }
+
+
+def _cell_record(
+    cell: Cell, place: int, datasets: Mapping[str, xr.Dataset], texts: StageTexts, scores: StageScores
+) -> dict[str, Any]:
+    """One cell, the `place`-th of its stage."""
+    stage, length, heads = texts.stage, texts.lengths[-1], cell.head_set
+    at = heads.only._asdict() if heads.is_single else {"head_set": heads.label}
+    row = datasets["" if heads.is_single else "head_sets"].sel(at | {"mode": cell.mode})
+    row = row.sel(metric=list(METRICS))  # the order that the pickle states
+    return {
+        "heads": heads.label,
+        "mode": cell.mode,
+        "patched_texts": {
+            role: [texts.patched[role, length][cell, p] for p in stage.recipients]
+            for role in stage.roles
+        },
+        "patched_scores": {role: scores.full.patched[role][place].copy() for role in stage.roles},
+        "kl_first_token_nats": {
+            role: scores.kl_first_token_nats[role][place].copy() for role in stage.roles
+        },
+        "statistics": {
+            str(name): variable.values.copy()
+            for name, variable in row.data_vars.items()
+            if variable.dims == ("metric",)
+        },
     }
 
 

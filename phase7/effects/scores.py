@@ -1,8 +1,8 @@
 """From batches to arrays: the texts of a stage, and their scores.
 
-What enters: a stage and its batches' entries; scorers' results by text. What leaves:
-:class:`StageTexts` and :class:`StageScores`, NumPy arrays with axes (cell, metric, prompt).
-What it refuses: batches of one prompt that disagree on its baseline.
+:func:`gather_texts` collects what a stage's batches generated, :func:`score_stage` turns it into arrays
+[cell, metric, prompt] with the metrics in the order of :mod:`phase7.vocabulary.metrics`. Batches of one
+prompt must agree on its baseline to the letter, or the differences would mean nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,13 @@ class StageTexts:
         return (*self.stage.lengths, self.stage.sampling.max_new_tokens)
 
     def add(self, batch: Batch, entry: dict[str, Any]) -> None:
-        """Take in one batch."""
+        """Add the texts of one batch.
+
+        Raises
+        ------
+        UserError
+            If its baseline differs from that of another batch of the same prompt.
+        """
         for length, texts in entry["texts"].items():
             known = self.baseline.setdefault(length, {})
             if known.setdefault(batch.prompt_index, texts["baseline"]) != texts["baseline"]:
@@ -117,7 +123,7 @@ class StageScores:
 
 
 def gather_texts(stage: Stage, entries: Iterable[tuple[Batch, dict[str, Any]]]) -> StageTexts:
-    """Gather a stage's batches."""
+    """The texts of all batches of a stage, given with their stored entries."""
     texts = StageTexts(stage=stage)
     for batch, entry in entries:
         texts.add(batch, entry)
@@ -130,7 +136,8 @@ def score_stage(texts: StageTexts, score_of: Mapping[str, Floats]) -> StageScore
     Parameters
     ----------
     score_of : mapping of str to float64 array [metric]
-        Must hold every text of the stage.
+        Must hold every text of the stage; metrics in the order of
+        :data:`phase7.vocabulary.metrics.METRICS`.
     """
     return StageScores(
         stage=texts.stage,

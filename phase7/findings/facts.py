@@ -40,7 +40,7 @@ def hits(group: Group, cells: Iterable[Cell]) -> list[Hit]:
     return sorted(found, key=lambda hit: -abs(hit.effect.d_z))
 
 
-def nearest(group: Group, cells: Iterable[Cell]) -> Hit | None:
+def nearest(cells: Iterable[Cell]) -> Hit | None:
     """The test with the smallest q (then p, then largest |d_z|); None where nothing was tested."""
     best: tuple[float, float, float] | None = None
     place: tuple[Cell, str] | None = None

@@ -87,9 +87,10 @@ def _cells(texts: xr.Dataset, main: xr.Dataset, sets: xr.Dataset | None) -> list
         heads = HeadSet.parse(name)
         if heads.is_single:
             counts = main["n_prompts"].sel(heads.only._asdict())
-        else:
-            assert sets is not None  # texts of a set stand beside its numbers
+        elif sets is not None:
             counts = sets["n_prompts"].sel(head_set=name)
+        else:
+            continue
         modes = texts["mode"].values
         found += [(h, m) for m, mode in enumerate(modes) if int(counts.sel(mode=mode)) > 0]
     return found

@@ -55,7 +55,7 @@ def headline(chapter: Chapter) -> str:
 def _significance(chapter: Chapter) -> list[str]:
     say, group, numbers = chapter.say, chapter.group, chapter.numbers
     cells = list(group.confirmed.values())
-    found, best = hits(group, cells), nearest(group, cells)
+    found, best = hits(group, cells), nearest(cells)
     values = {
         "cells": len(cells),
         "tests": count_tests(cells),
@@ -93,7 +93,7 @@ def _evidence(chapter: Chapter) -> tuple[list[str], list[str]]:
     group = chapter.group
     cells = list(group.confirmed.values())
     found = hits(group, cells)
-    best, limits = nearest(group, cells), resolution(chapter, cells)
+    best, limits = nearest(cells), resolution(chapter, cells)
     if best is None:
         return [], [chapter.claim([*_significance(chapter), limits])]
     if not found:
