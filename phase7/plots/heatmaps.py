@@ -57,6 +57,7 @@ def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
     for axis, mode in zip(axes, modes, strict=True):
         mesh = _panel(axis, *grids[mode], norm, alpha=None if metric is None else group.alpha)
         axis.set_title(f"mode {mode}")
+        axis.set_label(mode)
     assert mesh is not None  # figures() names a heatmap only where a cell was measured
     bar = canvas.colorbar(mesh, ax=list(axes), shrink=0.9, pad=0.02)
     effect = "net Δ" if group.has_control else "Δ"

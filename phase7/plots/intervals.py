@@ -29,6 +29,7 @@ def intervals(group: Group) -> Canvas:
         axis.axvline(0.0, color="black", linewidth=0.8, zorder=0)
         for y, cell in enumerate(cells):
             _interval_row(axis, group, cell, metric, float(y))
+        axis.set_label(metric)
         axis.set(title=metric, xlabel="change of the mean score", ylim=(len(labels) - 0.5, -0.5))
         axis.grid(axis="y", color="#eeeeee", zorder=-1)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4))

@@ -7,6 +7,8 @@ same tree gives the same bytes on the same machine: no dates, no random ids, no 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -16,11 +18,15 @@ from matplotlib.figure import Figure as Canvas
 
 from phase7.findings.figures import GROUPS_STEM, Figure, figures, largest_value
 from phase7.findings.group import Group, groups
+from phase7.plots.areas import POINTS, Area, areas
 from phase7.plots.compared import compared
 from phase7.plots.heatmaps import heatmaps
 from phase7.plots.intervals import intervals
 from phase7.plots.lengths import lengths
 from phase7.plots.style import DPI, STYLE
+
+#: Neither date nor version: the same figure gives the same bytes.
+SVG_METADATA = {"Date": None, "Creator": None}
 
 
 def write_plots(tree: xr.DataTree, out_dir: Path) -> list[Path]:
@@ -53,6 +59,44 @@ def write_plots(tree: xr.DataTree, out_dir: Path) -> list[Path]:
     return written
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure in memory: its SVG, the size of it in points, and the areas of its cells."""
+
+    svg: bytes
+    width: float
+    height: float
+    areas: list[Area]
+
+
+def draw_svg(figure: Figure, group: Group | None, beside: Sequence[Group]) -> Drawn | None:
+    """Draw one figure in memory.
+
+    Parameters
+    ----------
+    figure : Figure
+    group : Group or None
+        None: the figure that compares all groups.
+    beside : sequence of Group
+        All groups.
+
+    Returns
+    -------
+    Drawn or None
+        None where there is nothing to compare.
+    """
+    with matplotlib.rc_context(STYLE):
+        canvas = compared(beside) if group is None else draw(group, figure, beside)
+        if canvas is None:
+            return None
+        FigureCanvasAgg(canvas)
+        file = BytesIO()
+        canvas.savefig(file, format="svg", metadata=SVG_METADATA)
+    width, height = (float(inches * POINTS) for inches in canvas.get_size_inches())
+    found = [] if group is None else list(areas(canvas, figure, group))
+    return Drawn(svg=file.getvalue(), width=width, height=height, areas=found)
+
+
 def draw(group: Group, figure: Figure, beside: Sequence[Group]) -> Canvas:
     """Draw one figure of a group.
 
@@ -75,5 +119,5 @@ def _save(canvas: Canvas, stem: Path) -> list[Path]:
     FigureCanvasAgg(canvas)
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
     canvas.savefig(png, dpi=DPI, metadata={"Software": None})
-    canvas.savefig(svg, metadata={"Date": None, "Creator": None})
+    canvas.savefig(svg, metadata=SVG_METADATA)
     return [png, svg]

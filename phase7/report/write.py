@@ -69,7 +69,7 @@ def write_reports(
     """
     for path in paths:
         if path.suffix.lower() in _HTML:
-            text = render_html(tree, lang=lang, plots_dir=plots_dir)
+            text = render_html(tree, lang=lang)
         else:
             text = render_report(tree, lang=lang, plots_dir=plots_dir, report_path=path)
         write_text(path, text)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phase7.plots import write_plots
 from phase7.report import render_html, render_report, report_files, write_reports
 from phase7.report.differences import SHOWN, changed_spans
 from tests.browser import Browser, find_browser
@@ -27,10 +26,10 @@ HOSTILE = (
     '" onmouseover="alert(1) \' data-tip="x|y',
 )
 TAGS = {
-    "html", "head", "meta", "title", "link", "style", "body", "svg", "defs", "pattern", "rect", "main",
+    "html", "head", "meta", "title", "link", "style", "body", "svg", "rect", "main",
     "details", "summary", "ul", "li", "a", "h1", "h2", "h3", "h4", "h5", "h6", "p", "strong", "em", "code",
     "div", "table", "thead", "tbody", "tr", "th", "td", "br", "wbr", "b", "figure", "figcaption", "img",
-    "text", "line", "circle", "article", "del", "ins", "script",
+    "article", "del", "ins", "script",
 }  # fmt: skip
 
 
@@ -49,8 +48,8 @@ class Elements(HTMLParser):
         self.handle_starttag(tag, attrs)
 
 
-def html(made, plots=None, lang="en"):
-    return render_html(made, lang=lang, plots_dir=plots)
+def html(made, lang="en"):
+    return render_html(made, lang=lang)
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +58,19 @@ def hostile():
 
 
 @pytest.fixture(scope="module")
+def hostile_page(hostile):
+    return html(hostile)
+
+
+@pytest.fixture(scope="module")
 def page_file(hostile, tmp_path_factory):
     folder = tmp_path_factory.mktemp("html")
-    write_plots(hostile, folder / "plots")
-    write_reports(hostile, [folder / "report.html"], lang="en", plots_dir=folder / "plots")
+    write_reports(hostile, [folder / "report.html"], lang="en", plots_dir=None)
     return folder / "report.html"
 
 
-def test_only_our_own_elements_and_no_handlers(hostile):
-    elements = Elements(html(hostile)).found
+def test_only_our_own_elements_and_no_handlers(hostile_page):
+    elements = Elements(hostile_page).found
     assert {tag for tag, _ in elements} <= TAGS
     assert sum(tag == "script" for tag, _ in elements) == sum(tag == "style" for tag, _ in elements) == 1
     for tag, attributes in elements:
@@ -80,8 +83,8 @@ def test_only_our_own_elements_and_no_handlers(hostile):
             assert value.startswith(("#", "data:")), (tag, value)
 
 
-def test_the_check_above_can_fail(hostile):
-    page = html(hostile).replace("</main>", "<img src=x onerror=y></main>")
+def test_the_check_above_can_fail(hostile_page):
+    page = hostile_page.replace("</main>", "<img src=x onerror=y></main>")
     assert ("img", {"src": "x", "onerror": "y"}) in Elements(page).found
 
 
@@ -149,9 +152,14 @@ def test_first_difference_and_changes_are_in_the_page():
     assert page.count("<del>") and page.count("<ins>")
 
 
-def test_the_same_tree_gives_the_same_page(hostile):
-    assert html(hostile) == html(hostile)
-    assert html(hostile) != html(hostile, lang="ja")
+def test_the_same_tree_gives_the_same_page(hostile, hostile_page):
+    assert html(hostile) == hostile_page
+    assert html(hostile, lang="ja") != hostile_page
+
+
+def test_every_id_is_used_once(hostile_page):
+    ids = [attributes["id"] for _, attributes in Elements(hostile_page).found if "id" in attributes]
+    assert len(ids) == len(set(ids)) > 20
 
 
 def test_files_by_format_and_suffix():
@@ -190,13 +198,20 @@ def test_no_message_no_request_and_nothing_too_wide(browser, page_file, width, m
         == "Phase 7 report: what patching attention heads does to generated text"
     )
     assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0)")
-    assert page.evaluate("document.images.length") == 3  # lengths twice, the comparison once
+    apart = (
+        "Math.max(...[...document.querySelectorAll('.drawn svg')].map(s => {"
+        "const a = s.getBoundingClientRect(), b = s.previousSibling.getBoundingClientRect();"
+        "return Math.abs(a.x - b.x) + Math.abs(a.y - b.y)"
+        " + Math.abs(a.width - b.width) + Math.abs(a.height - b.height)}))"
+    )
+    assert page.evaluate(apart) < 1  # what is pointed at lies on what is seen
+    assert page.evaluate("document.images.length") == 13  # six of each emotion, the comparison once
 
 
 def test_pointing_at_a_cell_shows_its_numbers(browser, page_file):
     page = browser.open(page_file, width=1280, height=900)
     place = (
-        "(() => {const c = document.querySelector('rect.cell'); c.scrollIntoView({block: 'center'});"
+        "(() => {const c = document.querySelector('figure + figure .area'); c.scrollIntoView({block: 'center'});"
         "const r = c.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]})()"
     )
     x, y = page.evaluate(place)

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
-from phase7.findings.figures import figures, interval_labels
+from phase7.findings.figures import figures, interval_labels, largest_value
 from phase7.findings.group import groups
-from phase7.plots import draw, write_plots
+from phase7.plots import draw, draw_svg, write_plots
+from phase7.plots.style import CONTROL, EMOTION, NET
 from phase7.report import render_report
 from phase7.statistics import paired_summary
 from phase7.vocabulary.metrics import METRICS
@@ -154,3 +157,79 @@ def test_groups_that_share_a_slug_do_not_overwrite_each_other(tmp_path):
     paths = write_plots(made, tmp_path)
     assert len(paths) == len(set(paths)) == 4
     assert all(re.fullmatch(r"[\w.+-]+", path.name) for path in paths)
+
+
+# Areas of a figure in memory
+
+
+def in_memory(made, kind, metric=""):
+    group = groups(made)[0]
+    (figure,) = (f for f in figures([group])[0] if f.kind == kind and f.metric == metric)
+    drawn = draw_svg(figure, group, [group])
+    svg = drawn.svg.decode("utf-8")
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert box and (float(box[1]), float(box[2])) == pytest.approx((drawn.width, drawn.height))
+    return group, drawn.areas, svg
+
+
+@pytest.mark.parametrize("metric", ["politeness", None])
+def test_the_areas_of_a_heatmap_lie_on_its_squares(metric):
+    """Each area covers one square of the SVG, and that has the colour of the cell's number."""
+    made = tree(replace(SPEC, n_layers=5))
+    group, areas, svg = in_memory(made, "heatmap" if metric else "kl", metric or "")
+    mesh = re.search(r'<g id="QuadMesh_1">(.*?)</g>', svg, re.DOTALL)
+    squares = {}
+    for path, color in re.findall(r'<path d="(.*?)"[^>]*style="fill: (#\w+)', mesh[1], re.DOTALL):
+        points = np.array(re.findall(r"[ML] ([\d.]+) ([\d.]+)", path), float)
+        corners = (*points.min(axis=0), *points.max(axis=0))
+        squares[tuple(np.round(corners, 2))] = color
+    assert len(squares) == len(areas) == 5 * 3
+    cmap, largest = colormaps["RdBu_r" if metric else "cividis"], largest_value([group], metric)
+    swept = made["tiny/gratitude/sweep"].to_dataset().sel(mode="result")
+    for area in areas:
+        layer, head = map(int, area.cell.label.split(":"))
+        here = swept.sel(layer=layer, head=head)
+        if metric:
+            share = 0.5 + 0.5 * float(here.net_delta.sel(metric=metric)) / largest
+        else:
+            share = float(here.kl_first_token.mean()) / largest
+        place = (area.x, area.y, area.x + area.width, area.y + area.height)
+        (color,) = (c for corners, c in squares.items() if np.allclose(corners, place, atol=0.02))
+        assert color == to_hex(cmap(share))
+        assert area.metric == metric
+
+
+def test_the_areas_of_intervals_lie_on_their_rows(made):
+    """In each area are the marks of one row; along a panel they lie as their numbers do."""
+    group, areas, svg = in_memory(made, "intervals")
+    marks = [
+        (float(x), float(y), color)
+        for x, y, color in re.findall(r'<use [^>]*?x="([\d.]+)" y="([\d.]+)"[^>]*stroke: (#\w+)', svg)
+    ]
+    assert len(areas) == 3 * len(interval_labels(group))
+    for metric in group.key_metrics:
+        found = []
+        for area in (one for one in areas if one.metric == metric):
+            inside = [
+                (x, color)
+                for x, y, color in marks
+                if color.upper() in (EMOTION, CONTROL, NET)
+                and area.x < x < area.x + area.width
+                and area.y < y < area.y + area.height
+            ]
+            (net,) = (x for x, color in inside if color == NET.lower())
+            assert len(inside) == 3
+            found.append((net, area.cell.effect(metric).net_delta))
+        assert len(found) == len(interval_labels(group))
+        assert [value for _, value in sorted(found)] == sorted(value for _, value in found)
+
+
+def test_squares_without_a_number_have_no_area():
+    most = tuple(f"{layer}:{head}" for layer in range(4) for head in range(3))[:10]
+    made = tree(replace(SPEC, sweep=False, strongest=most, target="0:0", modes=("result", "v_only")))
+    _, areas, _ = in_memory(made, "heatmap", "politeness")
+    assert sorted((a.cell.label, a.cell.mode) for a in areas) == sorted(
+        (label, mode) for label in most for mode in ("result", "v_only")
+    )
+    left, right = ([a.x for a in areas if a.cell.mode == mode] for mode in ("result", "v_only"))
+    assert max(left) < min(right)  # each mode in its own panel

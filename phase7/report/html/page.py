@@ -12,7 +12,6 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -31,7 +30,7 @@ from phase7.report.render import page_blocks
 _ALIGN = re.compile(r"text-align:(\w+)")
 
 
-def render_html(tree: xr.DataTree, *, lang: Lang = "ja", plots_dir: Path | None) -> str:
+def render_html(tree: xr.DataTree, *, lang: Lang = "ja") -> str:
     """Write the report as one self-contained HTML document.
 
     Parameters
@@ -40,9 +39,6 @@ def render_html(tree: xr.DataTree, *, lang: Lang = "ja", plots_dir: Path | None)
         An effects tree (docs/effects.md), as :func:`phase7.open_effects` gives it.
     lang : {"ja", "en"}
         Language of headings, labels and sentences.
-    plots_dir : Path or None
-        Folder of the figures of :func:`phase7.plots.write_plots`; the SVG of those that are not drawn
-        in the page itself is embedded, and left out where it is not there.
 
     Returns
     -------
@@ -57,7 +53,6 @@ def render_html(tree: xr.DataTree, *, lang: Lang = "ja", plots_dir: Path | None)
     language, markdown = Language(lang), _markdown()
     medium = HtmlMedium(
         groups=groups(tree),
-        plots=plots_dir,
         numbers=Numbers(not_measured=language("not_measured"), no_test=language("no_test")),
         inline=lambda text: str(markdown.renderInline(text)),
     )
