@@ -106,8 +106,8 @@ def test_every_quoted_error_is_in_the_source():
 
 def test_the_first_two_commands_of_the_readme():
     first, second = blocks(PAGES["README.md"], "")[:2]
-    assert first == "pip install -e . && python -m phase7 build\n"
-    assert second == "pip install -e '.[test]' && python -m pytest\n"
+    assert first == "pip install -c constraints.txt -e . && python -m phase7 build\n"
+    assert second == "pip install -c constraints.txt -e '.[test]' && python -m pytest\n"
 
 
 def test_every_page_is_in_the_contents_and_every_link_leads_somewhere():
