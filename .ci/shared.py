@@ -1,7 +1,8 @@
 """`python .ci/shared.py -m MODULE ...`: run Python in the installation that tox environments share.
 
-The installation (phase7, editable, with its extras) is a virtual environment beside tox's own. Whichever
-tox environment comes first makes it, and again when pyproject.toml or the interpreter has changed.
+The installation (phase7, editable, with its extras, in the versions of constraints.txt) is a virtual
+environment beside tox's own. Whichever tox environment comes first makes it, and again when
+pyproject.toml, constraints.txt or the interpreter has changed.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ def main() -> int:
 
 def install(python: Path) -> None:
     """Make the installation, if its note does not name this recipe."""
-    recipe = (ROOT / "pyproject.toml").read_bytes() + f"{sys.version} {EXTRAS}".encode()
+    files = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    recipe = files + f"{sys.version} {EXTRAS}".encode()
     wanted, note = hashlib.sha256(recipe).hexdigest(), FOLDER / "recipe.txt"
     if note.is_file() and note.read_text(encoding="utf-8") == wanted:
         return
     shutil.rmtree(FOLDER, ignore_errors=True)
     subprocess.check_call([sys.executable, "-m", "venv", str(FOLDER)])
-    subprocess.check_call([str(python), "-m", "pip", "install", "-q", "-e", f"{ROOT}[{EXTRAS}]"])
+    exact = ("-c", str(ROOT / "constraints.txt"))
+    subprocess.check_call([str(python), "-m", "pip", "install", "-q", *exact, "-e", f"{ROOT}[{EXTRAS}]"])
     note.write_text(wanted, encoding="utf-8")
 
 

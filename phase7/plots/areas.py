@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from phase7.findings.figures import Figure, heatmap_cells, interval_labels
 from phase7.findings.group import Cell, Group
-from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.metrics import metric_place
 
 #: Units of an SVG file of matplotlib's by inch.
 POINTS = 72.0
@@ -56,7 +56,7 @@ def areas(canvas: Canvas, figure: Figure, group: Group) -> Iterator[Area]:
         metric_or_kl = figure.metric or None
         for cell in heatmap_cells(group):
             if not math.isnan(_value(cell, metric_or_kl)):
-                x, y = map(int, cell.label.split(":"))
+                x, y = cell.heads.only
                 corners = (x - 0.5, y - 0.5), (x + 0.5, y + 0.5)
                 yield _area(panels[cell.mode], *corners, cell, metric_or_kl)
 
@@ -64,7 +64,7 @@ def areas(canvas: Canvas, figure: Figure, group: Group) -> Iterator[Area]:
 def _value(cell: Cell, metric: str | None) -> float:
     if metric is None:
         return cell.mean_over_prompts("kl_first_token")
-    return float(cell.tested("delta")[METRICS.index(metric)])
+    return float(cell.tested("delta")[metric_place(metric)])
 
 
 def _area(

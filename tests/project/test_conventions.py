@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import yaml
 
 import phase7
+from phase7.cli.arguments import make_parser
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -25,15 +27,8 @@ def test_one_version_everywhere():
     }
     assert re.fullmatch(r"\d+\.\d+\.\d+", phase7.__version__)
     assert citation["license"] == PROJECT["license"]
-
-
-def test_the_formatter_has_one_version_everywhere():
-    """Another version of ruff would format the same files otherwise."""
-    tox = configparser.ConfigParser()
-    tox.read(REPOSITORY / "tox.ini", encoding="utf-8")
-    pins = [pin for pin in PROJECT["optional-dependencies"]["dev"] if pin.startswith("ruff")]
-    assert pins == [tox["testenv:lint"]["deps"]]
-    assert re.fullmatch(r"ruff==[\d.]+", pins[0])
+    assert citation["keywords"] == PROJECT["keywords"]
+    assert citation["authors"] == PROJECT["authors"]
 
 
 def test_hooks_before_a_commit_run_what_tox_runs():
@@ -47,3 +42,74 @@ def test_hooks_before_a_commit_run_what_tox_runs():
 
 def test_the_package_says_that_it_is_typed():
     assert (REPOSITORY / "phase7" / "py.typed").read_bytes() == b""
+
+
+def workflow() -> dict[str, dict]:
+    """The jobs of the public CI file."""
+    text = (REPOSITORY / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)["jobs"]
+
+
+def commands(job: dict) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def test_public_ci_runs_the_readmes_test_command():
+    (run,) = commands(workflow()["tests"])
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert f"\n```\n{run}\n```\n" in readme
+    ours = (
+        (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").replace("pip install -q", "pip install")
+    )
+    assert f"\n{run}\n" in ours
+
+
+def test_public_ci_checks_what_tox_and_our_ci_check():
+    tox = configparser.ConfigParser()
+    tox.read(REPOSITORY / "tox.ini", encoding="utf-8")
+    wanted = []
+    for name in ("lint", "type", "docs"):
+        lines = tox[f"testenv:{name}"]["commands"].strip().splitlines()
+        wanted += [line.replace(".ci/shared.py ", "").replace("{posargs}", "").strip() for line in lines]
+    install, *checks = commands(workflow()["checks"])
+    assert checks == wanted and len(checks) == 4
+    ours = (
+        (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").replace("pip install -q", "pip install")
+    )
+    ours = ours.replace('"$scratch/site"', "site")
+    assert [line for line in (install, *checks) if f"\n{line}\n" not in ours] == []
+
+
+def test_public_ci_covers_the_pythons_that_the_project_names():
+    jobs = workflow()
+    versions = jobs["tests"]["strategy"]["matrix"]["python-version"]
+    named = [text.rpartition(" ")[2] for text in PROJECT["classifiers"] if ":: Python :: 3." in text]
+    assert versions == named == sorted(named, key=lambda text: int(text[2:]))
+    assert PROJECT["requires-python"] == f">={versions[0]}"
+    set_up = {
+        name: next(
+            s["with"] for s in job["steps"] if s.get("uses", "").startswith("actions/setup-python@")
+        )
+        for name, job in jobs.items()
+    }
+    assert set_up["tests"]["python-version"] == "${{ matrix.python-version }}"
+    assert set_up["checks"]["python-version"] == versions[0]  # what mypy checks for
+
+
+def test_issue_forms_ask_for_what_exists():
+    folder = REPOSITORY / ".github" / "ISSUE_TEMPLATE"
+    forms = {
+        path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in folder.glob("*.yml")
+    }
+    assert set(forms) == {"bug_report", "feature_request"}
+    for form in forms.values():
+        assert {"name", "description", "body"} <= set(form)
+        ids = [field["id"] for field in form["body"]]
+        assert len(ids) == len(set(ids))
+        assert all(field["attributes"]["label"] for field in form["body"])
+    bug = {field["id"]: field for field in forms["bug_report"]["body"]}
+    assert set(bug) == {"command", "outcome", "version", "libraries", "model", "store"}
+    assert all(field["validations"]["required"] for field in bug.values())
+    (asked,) = re.findall(r"`phase7 (.+?)`", bug["store"]["attributes"]["description"])
+    assert make_parser().parse_args(shlex.split(asked)).action == "verify"
+    assert bug["version"]["attributes"]["placeholder"] == f"phase7 {phase7.__version__}"

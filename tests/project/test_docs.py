@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from phase7.cli.arguments import make_parser
-from phase7.effects import file as effects
+from phase7.effects.datasets import file as effects
 from phase7.experiment.prompts import load_prompts
 from tests.report.synthetic import Spec, tree
 
@@ -106,8 +106,8 @@ def test_every_quoted_error_is_in_the_source():
 
 def test_the_first_two_commands_of_the_readme():
     first, second = blocks(PAGES["README.md"], "")[:2]
-    assert first == "pip install -e . && python -m phase7 build\n"
-    assert second == "pip install -e '.[test]' && python -m pytest\n"
+    assert first == "pip install -c constraints.txt -e . && python -m phase7 build\n"
+    assert second == "pip install -c constraints.txt -e '.[test]' && python -m pytest\n"
 
 
 def test_every_page_is_in_the_contents_and_every_link_leads_somewhere():

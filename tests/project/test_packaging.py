@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -75,9 +76,20 @@ def test_the_archives_hold_what_belongs_in_them(archives):
     assert {"phase7/py.typed", "phase7/scoring/embedded/weights.safetensors"} <= wheel
     assert {f"phase7/report/html/report.{kind}" for kind in ("css", "js", "html")} <= wheel
     assert not [name for name in wheel if name.split("/")[0] not in ("phase7", "phase7-0.1.0.dist-info")]
+    with zipfile.ZipFile(archives["wheel"]) as opened:
+        metadata = opened.read("phase7-0.1.0.dist-info/METADATA").decode("utf-8")
+    needed = re.findall(r"^Requires-Dist: ([^;\n]+)$", metadata, re.MULTILINE)
+    assert len(needed) >= 20 and not [line for line in needed if "==" in line]
     with tarfile.open(archives["sdist"]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert {*map(str, DATA), "setup.py", "LICENSE", "docs/method.md", "tests/tiny.py"} <= names
+    assert {
+        *map(str, DATA),
+        "setup.py",
+        "LICENSE",
+        "constraints.txt",
+        "docs/method.md",
+        "tests/tiny.py",
+    } <= names
 
 
 def test_the_command_works_in_an_empty_folder(installed, tmp_path):

@@ -30,8 +30,8 @@ def overlay(group: Group, drawn: Drawn, numbers: Numbers) -> str:
 def _lines(group: Group, cell: Cell, metric: str | None, numbers: Numbers) -> list[str]:
     """The cell's name, its numbers and the prompts behind them, as lines of plain text."""
     name = group.short(cell.label)
-    if cell.n_heads == 1:
-        layer, head = cell.label.split(":")
+    if cell.heads.is_single:
+        layer, head = cell.heads.only
         name = f"layer {layer}, head {head}"
     if metric is None:
         lines = [f"KL {numbers.nats(cell.mean_over_prompts('kl_first_token'))} nats"]

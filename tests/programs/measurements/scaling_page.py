@@ -41,7 +41,8 @@ computed by another.
 - **The same store.** A folder that every worker sees under the same absolute path (NFS, Lustre, a ReadWriteMany
   volume). Locks need `flock` across machines; without it an entry may be computed twice, never wrongly.
 - **The same models folder**, `store/models` or the hub cache; fetch once before (`python -m phase7 models fetch`).
-- **The same versions** of phase7 and the pinned libraries. Workers that differ are refused.
+- **The same versions** of phase7 and its libraries: install with `-c constraints.txt` everywhere. Workers that
+  differ are refused.
 - **One processor each.** A unit is computed by one thread of torch everywhere, since the last bits of the first-token
   KL can depend on their number: start as many workers as there are processors.
 - **One number of rows.** `max_rows = 0` follows the main machine's free memory and is part of an entry's
