@@ -11,9 +11,8 @@ from matplotlib.figure import Figure as Canvas
 
 from phase7.findings.figures import Figure, heatmap_cells, interval_labels
 from phase7.findings.group import Cell, Group
-from phase7.vocabulary.metrics import METRICS
 
-#: Units of an SVG file of matplotlib's by inch.
+#: An SVG file of matplotlib's has so many units to the inch.
 POINTS = 72.0
 
 
@@ -51,30 +50,29 @@ def areas(canvas: Canvas, figure: Figure, group: Group) -> Iterator[Area]:
             left, right = panels[metric].get_xlim()
             for y, label in enumerate(interval_labels(group)):
                 cell = group.confirmed[label, group.mode]
-                yield _area(panels[metric], (left, y + 0.5), (right, y - 0.5), cell, metric)
+                box = _box(canvas, panels[metric], (left, y + 0.5), (right, y - 0.5))
+                yield Area(cell=cell, metric=metric, **box)
     elif figure.kind in ("heatmap", "kl"):
-        metric_or_kl = figure.metric or None
+        shown = figure.metric or None
         for cell in heatmap_cells(group):
-            if not math.isnan(_value(cell, metric_or_kl)):
+            if not math.isnan(_value(cell, shown)):
                 x, y = map(int, cell.label.split(":"))
-                corners = (x - 0.5, y - 0.5), (x + 0.5, y + 0.5)
-                yield _area(panels[cell.mode], *corners, cell, metric_or_kl)
+                box = _box(canvas, panels[cell.mode], (x - 0.5, y - 0.5), (x + 0.5, y + 0.5))
+                yield Area(cell=cell, metric=shown, **box)
 
 
 def _value(cell: Cell, metric: str | None) -> float:
+    """What a square shows; NaN in a square that is left blank."""
     if metric is None:
         return cell.mean_over_prompts("kl_first_token")
-    return float(cell.tested("delta")[METRICS.index(metric)])
+    effect = cell.effect(metric)
+    return effect.net_delta if cell.prefix else effect.delta
 
 
-def _area(
-    axis: Axes, lower: tuple[float, float], upper: tuple[float, float], cell: Cell, metric: str | None
-) -> Area:
-    """From two corners in data coordinates, the lower left one first."""
-    canvas = axis.get_figure(root=True)
-    assert canvas is not None
+def _box(
+    canvas: Canvas, axis: Axes, lower: tuple[float, float], upper: tuple[float, float]
+) -> dict[str, float]:
+    """The rectangle between two corners in data coordinates, the lower left one first."""
     (left, bottom), (right, top) = axis.transData.transform([lower, upper]) * POINTS / canvas.dpi
     height = canvas.get_figheight() * POINTS
-    return Area(
-        cell=cell, metric=metric, x=left, y=height - top, width=right - left, height=top - bottom
-    )
+    return {"x": left, "y": height - top, "width": right - left, "height": top - bottom}
