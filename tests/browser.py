@@ -1,7 +1,7 @@
 """Headless Chromium over its debugging pipe: just what the tests of the HTML report need.
 
-What enters: a file and a window size. What leaves: what the page did: console messages, errors,
-requests, values of expressions, screenshots.
+A page can be opened in a window of some size and asked for its console messages, errors, requests,
+values of expressions and a PDF.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """All groups in one figure: effect by relative depth, and how far their heads agree.
 
-What enters: the groups of the report's view. What leaves: a matplotlib figure, a column a metric.
-Colour tells the emotion, marker and dashes the model.
+One column for each metric. Colour stands for the emotion, marker and dashes for the model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Heatmaps over layer × head: of one metric's effect, or of the first token's KL.
-
-What enters: groups of the report's view, or one Dataset. What leaves: a matplotlib figure or axes.
-"""
+"""Heatmaps over layer × head, of one metric's effect or of the first token's KL."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from phase7.vocabulary.errors import UserError
 
 
 def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
-    """One panel a mode.
+    """Draw one panel for each mode.
 
     Parameters
     ----------

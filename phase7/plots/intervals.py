@@ -1,7 +1,4 @@
-"""Intervals of the target and strongest heads: a panel a metric, a row a head or set.
-
-What enters: a group of the report's view. What leaves: a matplotlib figure.
-"""
+"""Intervals of the target and strongest heads: a panel for each metric, a row for each head or set."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from phase7.plots.style import CONTROL, EMOTION, NET
 
 
 def intervals(group: Group) -> Canvas:
-    """Δ, control Δ and net Δ with 95 % intervals: a panel a metric, a row a head or set."""
+    """Draw Δ, control Δ and net Δ with their 95 % intervals."""
     labels = interval_labels(group)
     metrics = [metric for metric in group.key_metrics if metric in group.measured]
     canvas = Canvas(figsize=(2.2 + 2.9 * len(metrics), 1.7 + 0.42 * len(labels)), layout="constrained")

@@ -1,7 +1,4 @@
-"""Share of changed texts, and of significant tests, by generation length.
-
-What enters: a group of the report's view. What leaves: a matplotlib figure.
-"""
+"""Share of changed texts, and number of significant tests, by generation length."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from phase7.plots.style import EMOTION, NET
 
 
 def lengths(group: Group) -> Canvas:
-    """Share of changed texts, and share of significant tests, by generation length."""
+    """Draw both panels for one group."""
     rows = by_length(group)
     data = group.child("lengths")
     assert data is not None  # figures() names this one only where lengths were measured

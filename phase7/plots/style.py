@@ -1,7 +1,6 @@
-"""What all figures share: colours, fonts, resolution.
+"""What all figures share: colours, fonts, resolution, and settings that keep dates and random ids out.
 
-Nothing enters. What leaves: constants, and the settings under which figures are drawn and saved: no
-dates, no random ids, so that the same tree gives the same bytes on one machine.
+With them the same tree gives the same bytes on one machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Every figure of a tree as files.
+"""Draws every figure of a tree, into files or in memory.
 
-What enters: the effects tree and a folder. What leaves: one PNG and one SVG for each figure. The
-same tree gives the same bytes on the same machine: no dates, no random ids, no display.
+The same tree gives the same bytes on the same machine: no dates, no random ids, no display.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def draw_svg(figure: Figure, group: Group | None, beside: Sequence[Group]) -> Dr
     Returns
     -------
     Drawn or None
-        None where there is nothing to compare.
+        None where there are no groups to compare.
     """
     with matplotlib.rc_context(STYLE):
         canvas = compared(beside) if group is None else draw(group, figure, beside)

@@ -1,6 +1,6 @@
 """The report: from the effects tree to one Markdown or HTML page in Japanese or English.
 
-What enters: the tree alone. Every number, text and sentence of the page is computed from it.
+Every number, text and sentence of the page is computed from the tree.
 """
 
 from phase7.report.html import render_html

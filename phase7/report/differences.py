@@ -1,7 +1,7 @@
-"""Where two generated texts part, and which of their words differ.
+"""Where two generated texts first differ, and which of their words do.
 
-What enters: two texts. What leaves: places and spans. Work is bounded: long texts are cut to a window
-around the first difference before words are compared.
+Long texts are cut to a window around the first difference before their words are compared, so that the
+work is bounded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Foreign text made safe for a Markdown table cell.
+"""Makes foreign text (a model's output, a prompt, a path) safe for a Markdown table cell.
 
-What enters: any text: a model's output, a prompt, a path. What leaves: one line that Markdown and
-HTML show as that text and cannot take for markup. A character that would act, not show (a control
-character, a bidirectional override), is replaced by its visible name.
+The result is one line that Markdown and HTML show as that text and cannot take for markup. A character
+that acts instead of showing (a control character, a bidirectional override) is replaced by its name.
 """
 
 from __future__ import annotations

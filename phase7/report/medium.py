@@ -21,7 +21,7 @@ from phase7.report.tables import Table
 
 @dataclass(frozen=True, kw_only=True)
 class ShownText:
-    """One prompt's texts side by side; `name` and `score` are safe Markdown, the others foreign.
+    """One prompt's texts side by side; `name` and `score` are safe Markdown, the others are not escaped.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class FigureFolder:
 
     @property
     def note(self) -> str:
-        """They link to their vector version."""
+        """Figures link to their vector version."""
         return "read.figures"
 
     def link(self, stem: str, suffix: str) -> str | None:

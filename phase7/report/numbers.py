@@ -1,6 +1,6 @@
 """Numbers as text: one precision and one minus sign for every table and sentence.
 
-What enters: floats. What leaves: text; a missing number becomes the word given for it, never 0.
+A missing number becomes the word given for it, never 0.
 """
 
 from __future__ import annotations

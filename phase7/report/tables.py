@@ -1,7 +1,7 @@
 """Markdown tables that can be cited by number and row.
 
-What enters: a caption, a header and rows of text that is already safe. What leaves: Markdown. What
-is refused: a row of another width, a cell that would break the table, and two rows of one name.
+Cells must be safe Markdown already. A row of another width, a cell that would break the table, and two
+rows of one name raise ValueError.
 """
 
 from __future__ import annotations

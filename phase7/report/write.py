@@ -1,8 +1,4 @@
-"""The report's files: which there are for a format, and writing them.
-
-What enters: the effects tree, a path and a format. What leaves: Markdown, HTML or both, each written
-whole or not at all.
-"""
+"""Writes the report's files: Markdown, HTML or both, each whole or not at all."""
 
 from __future__ import annotations
 

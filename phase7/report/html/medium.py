@@ -40,7 +40,7 @@ class HtmlMedium:
 
     @property
     def note(self) -> str:
-        """They tell their numbers where they are touched."""
+        """Figures show their numbers where they are pointed at."""
         return "read.figures.html"
 
     def figure(self, figure: Figure, group: Group | None, caption: str) -> str | None:
@@ -59,7 +59,7 @@ class HtmlMedium:
         return element("figure", element("figcaption", self.inline(caption)), scroller)
 
     def texts(self, table: Table, texts: Sequence[ShownText], say: Language) -> str | None:
-        """An article a prompt, under the table's caption and anchor."""
+        """One article for each prompt, under the table's caption and anchor."""
         caption = element("p", element("strong", self.inline(table.caption)), class_="caption")
         articles = [article(one, self.inline(one.score), say) for one in texts]
         return element("div", caption, *articles, class_="texts", id=table.anchor)

@@ -1,8 +1,7 @@
 """The HTML page: the Markdown report's blocks, rendered, in a frame that forbids every request.
 
-What enters: the effects tree, a language and the folder of the figures. What leaves: one HTML document.
-The same tree and figures give the same text. Everything foreign was escaped where it entered a block
-(:mod:`phase7.report.escape`); the content security policy is a second wall, not the first.
+The same tree gives the same text. Foreign text is escaped where it enters a block
+(:mod:`phase7.report.escape`); the content security policy is a second line of defence.
 """
 
 from __future__ import annotations

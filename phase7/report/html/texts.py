@@ -1,7 +1,6 @@
-"""Generated texts side by side, with the words that differ and the place where they part.
+"""One prompt's generated texts side by side, with the words that differ marked.
 
-What enters: texts of one prompt. What leaves: an article of HTML; long texts are cut around the first
-difference.
+Long texts are cut to a window around their first difference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a figure tells at the place that is pointed at: transparent areas over its image.
+"""The numbers that a figure shows where it is pointed at: transparent areas over its image.
 
 An area carries its lines in ``data-tip``, joined by ``|``; the page's script shows them.
 """

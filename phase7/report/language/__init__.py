@@ -1,7 +1,7 @@
 """The words of the report, Japanese and English side by side.
 
-What enters: a key and the values for its places. What leaves: a phrase. What it refuses: an unknown
-key or a missing value. The phrases say what numbers mean; no phrase holds a result.
+The phrases say what numbers mean; no phrase holds a result. An unknown key or a missing value raises
+KeyError.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _N_TOKENS = 6
 
 
 def render(chapter: Chapter) -> list[str]:
-    """All claims, under what they are about."""
+    """All claims, grouped by what they are about."""
     say = chapter.say
     nearest_table, evidence = _evidence(chapter)
     ov_table, leads = _circuits(chapter)
@@ -48,7 +48,7 @@ def render(chapter: Chapter) -> list[str]:
 
 
 def headline(chapter: Chapter) -> str:
-    """The one sentence for a reader in a hurry; needs the chapter's tables."""
+    """The main result in one sentence."""
     return chapter.say.joined(_significance(chapter))
 
 
@@ -89,7 +89,7 @@ def _tested(chapter: Chapter, hit: Hit) -> float:
 
 
 def _evidence(chapter: Chapter) -> tuple[list[str], list[str]]:
-    """A table of what the sentences rest on beyond the hits, and the sentences."""
+    """The table of the nearest miss where nothing is significant, and the sentences."""
     group = chapter.group
     cells = list(group.confirmed.values())
     found = hits(group, cells)
