@@ -9,21 +9,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-#: Kind of the donor -> what the labels call it. The kinds are those of `DONOR_KINDS`.
-DONOR_WORDS: dict[str, str] = {
-    "mean": "emotion donor",
-    "paired": "paired emotion donor",
-    "self": "recipient's own activations",
-    "neutral": "neutral donor",
-    "zero": "zero donor",
-}
-
-#: Kind of the control -> what the labels call it. The kinds are those of `CONTROL_KINDS`.
-CONTROL_WORDS: dict[str, str] = {
-    "neutral": "neutral donor",
-    "shuffled": "shuffled donor",
-    "none": "control donor (none ran)",
-}
+from phase7.vocabulary.donors import donor_words
 
 _SCORE = "unit of the metric: a probability or share in [0, 1], a count of words for *_keywords"
 _NAN = "NaN: not tested or not measured, never 0"
@@ -117,17 +103,14 @@ def label(dataset: xr.Dataset, *, donor: str = "mean", control: str = "neutral")
     dataset : xarray.Dataset
         Of an effects tree.
     donor, control : str
-        The kinds that ran, such as those of :data:`DONOR_WORDS` and :data:`CONTROL_WORDS`.
+        The kinds that ran (:data:`phase7.vocabulary.donors.DONOR_RECORDS`).
 
     Returns
     -------
     xarray.Dataset
         The same object; what it holds beyond :data:`VARIABLES` and :data:`COORDINATES` is left alone.
     """
-    words = {
-        "donor": DONOR_WORDS.get(donor, f"{donor} donor"),
-        "control": CONTROL_WORDS.get(control, f"{control} donor"),
-    }
+    words = {"donor": donor_words(donor), "control": donor_words(control)}
     known = VARIABLES | COORDINATES
     for name, variable in dataset.variables.items():
         if name in known:

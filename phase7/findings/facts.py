@@ -15,6 +15,7 @@ import numpy as np
 from phase7.findings.group import DUST, Cell, Effect, Floats, Group
 from phase7.statistics import minimum_p, prompts_needed
 from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import MODE_RECORDS
 
 #: Part of a group's tests whose effect is 0 from which a length counts as "unseen".
 MOSTLY = 0.5
@@ -194,7 +195,7 @@ Circuit = Literal["ov", "qk", "fixed", "none", "unknown"]
 def circuit(group: Group, label: str) -> tuple[Circuit, list[str]]:
     """What the modes say about where a head's effect sits, and the modes with a significant effect.
 
-    ``ov``: the donor's values alone (v_only) do it. ``qk``: they do not, but with the donor's
+    ``ov``: the donor's values alone (such as v_only) do it. ``qk``: they do not, but with the donor's
     attention (pattern_v) they do. ``fixed``: only the donor's output itself (result). ``none``: no
     mode has a significant effect. ``unknown``: the deciding mode was not run.
     """
@@ -206,11 +207,12 @@ def circuit(group: Group, label: str) -> tuple[Circuit, list[str]]:
     ]
     if not acting:
         return "none", acting
-    if "v_only" in acting:
+    shown = {MODE_RECORDS[mode].circuit for mode in acting}
+    if "ov" in shown:
         return "ov", acting
-    if not {"v_only", "pattern_v"} <= set(group.modes):
+    if not {"ov", "qk"} <= {MODE_RECORDS[mode].circuit for mode in group.modes}:
         return "unknown", acting
-    return ("qk" if "pattern_v" in acting else "fixed"), acting
+    return ("qk" if "qk" in shown else "fixed"), acting
 
 
 @dataclass(frozen=True, kw_only=True)

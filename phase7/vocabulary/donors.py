@@ -73,22 +73,18 @@ def _shuffled(choice: Choice) -> Prompts:
 
 DONOR_RECORDS: Mapping[str, DonorRecord] = MappingProxyType(
     {
-        "mean": DonorRecord(
-            prompts=lambda choice: choice.emotion, long_name="mean over the emotion prompts"
-        ),
+        "mean": DonorRecord(prompts=lambda choice: choice.emotion, long_name="emotion donor"),
         "paired": DonorRecord(
             prompts=lambda choice: (choice.emotion[choice.recipient % len(choice.emotion)],),
             by_recipient=True,
-            long_name="one emotion prompt for each recipient",
+            long_name="paired emotion donor",
         ),
-        "self": DonorRecord(long_name="the recipient's own activations"),
+        "self": DonorRecord(long_name="recipient's own activations"),
         "neutral": DonorRecord(
             prompts=lambda choice: choice.neutral, without_recipient=True, long_name="neutral donor"
         ),
-        "shuffled": DonorRecord(
-            prompts=_shuffled, without_recipient=True, long_name="donor of shuffled prompts"
-        ),
-        "zero": DonorRecord(long_name="zeros"),
+        "shuffled": DonorRecord(prompts=_shuffled, without_recipient=True, long_name="shuffled donor"),
+        "zero": DonorRecord(long_name="zero donor"),
     }
 )
 DONOR_KINDS: tuple[str, ...] = typing.get_args(DonorKind)
@@ -96,3 +92,8 @@ CONTROL_KINDS: tuple[str, ...] = typing.get_args(ControlKind)
 
 #: The control kind that means: run no control.
 NO_CONTROL = "none"
+
+
+def donor_words(kind: str) -> str:
+    """What labels call a donor or control of some kind, e.g. "neutral donor"."""
+    return "control donor (none ran)" if kind == NO_CONTROL else DONOR_RECORDS[kind].long_name

@@ -27,7 +27,7 @@ class ModeRecord:
     ----------
     pattern, value : {"recipient", "donor"} or None
         Whose attention is applied to whose values; None where the donor's output is taken whole.
-    circuit : {"ov", "qk", "whole"}
+    circuit : {"ov", "qk", "fixed"}
         What an effect of this mode shows when no mode before it in this order has one: that the donor's
         values alone do it, that its attention is needed, or only that its output is.
     long_name : str
@@ -36,7 +36,7 @@ class ModeRecord:
 
     pattern: Source | None
     value: Source | None
-    circuit: Literal["ov", "qk", "whole"]
+    circuit: Literal["ov", "qk", "fixed"]
     long_name: str
 
     @property
@@ -49,7 +49,7 @@ class ModeRecord:
 MODE_RECORDS: Mapping[Mode, ModeRecord] = MappingProxyType(
     {
         "result": ModeRecord(
-            pattern=None, value=None, circuit="whole", long_name="the donor's head output"
+            pattern=None, value=None, circuit="fixed", long_name="the donor's head output"
         ),
         "v_only": ModeRecord(
             pattern="recipient",
