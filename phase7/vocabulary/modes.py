@@ -7,6 +7,7 @@ docs/method.md.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -46,7 +47,7 @@ class ModeRecord:
 
 
 #: By name, in the order of every array; `result` first because it is the plainest.
-MODE_RECORDS: Mapping[Mode, ModeRecord] = MappingProxyType(
+MODE_RECORDS: Mapping[str, ModeRecord] = MappingProxyType(
     {
         "result": ModeRecord(
             pattern=None, value=None, circuit="fixed", long_name="the donor's head output"
@@ -65,7 +66,7 @@ MODE_RECORDS: Mapping[Mode, ModeRecord] = MappingProxyType(
         ),
     }
 )
-MODES: tuple[Mode, ...] = tuple(MODE_RECORDS)
+MODES: tuple[Mode, ...] = typing.get_args(Mode)
 
 
 @dataclass(frozen=True, kw_only=True)
