@@ -1,10 +1,10 @@
 """One process at a time for one piece of work.
 
-What enters: the path of what is about to be made. What leaves: a lock that the operating system drops
-when its process ends, however it ends: a lock file that a dead process left behind blocks nobody. The
-file is removed while the lock is held; whoever waited for it then starts again on a new one. Where the
-file system has no locks, that is said once and the work is done without: two processes may then make the
-same piece twice, which costs time and nothing else, since every piece is written whole.
+The operating system drops a lock when its process ends, however it ends, so a lock file that a dead
+process left behind blocks nobody. The file is removed while the lock is still held; whoever was
+waiting for it starts again on a new one. On a file system without locks this is said once and the work
+is done without: two processes may then compute the same entry, which costs time and nothing else,
+since every file is written whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from phase7.store.writing import unwritable
 
 SUFFIX = ".lock"
 
-#: Another process's work on the same piece is waited for silently this long, then told.
+#: A wait for another process is reported once it has lasted this long.
 PATIENCE_S = 2.0
 _BREATH_S = 1.0
 
@@ -33,14 +33,14 @@ _told: set[str] = set()
 def work_lock(
     path: Path, tell: Callable[[str], None], while_waiting: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
-    """Hold the lock of `path`'s work; wait for another process that holds it.
+    """Hold the lock for making `path`, waiting while another process holds it.
 
     Parameters
     ----------
     path : Path
-        What will be made. Its folder is made if need be; the lock file lies beside it, hidden.
+        The file to be made. Its folder is made if need be; the lock file lies beside it, hidden.
     tell : callable
-        Told in a line of a long wait, and once of a file system without locks.
+        Receives one line when a wait is long, and one when the file system has no locks.
     while_waiting : callable
         Called about every second of a long wait; what it raises ends it.
 

@@ -29,7 +29,7 @@ def check_marker(root: Path, tell: Callable[[str], None], *, mend: bool = True) 
     root : Path
         The store.
     tell : callable
-        Told in a line where the marker was damaged and set aside.
+        Receives one line when a damaged marker is set aside.
     mend : bool
         Set a damaged marker aside; False changes nothing.
 

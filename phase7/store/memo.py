@@ -49,13 +49,14 @@ class Store:
     n_hits, n_computed : dict of str to int
         Entries read and entries computed since this object was made, per stage.
     on_damage : callable
-        Told in one line when a damaged entry is set aside, and of a long wait for another process.
+        Receives one line when a damaged entry is set aside, and one when a wait for another process is
+        long.
     made_with : callable or None
-        Says with which library versions a new entry is made; kept in its header.
+        Returns the library versions to record in a new entry's header.
     while_waiting : callable
-        Called about every second of a wait for another process; what it raises ends the wait.
+        Called about every second of a wait for another process; an exception from it ends the wait.
     origins : dict of str to int
-        How many of the entries that were read say which such record (JSON; ``""`` where none).
+        For each such record (JSON; ``""`` for none), how many of the entries read carry it.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Read a file in one go, and nothing that never ends."""
+"""Read a whole file, but never from a device or a pipe that may not end."""
 
 from __future__ import annotations
 

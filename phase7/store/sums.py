@@ -1,8 +1,7 @@
-"""Checksums of what the store keeps besides its memo: converted models and effects files.
+"""Checksums of converted models and effects files, and whether their bytes are still those.
 
-What enters: a folder or a file that was just made. What leaves: its SHA-256, written beside a model's
-files (``sums.json``) or behind an effects file's last byte (HDF5 knows its own length and ignores what
-follows), and the answer whether the bytes are still those.
+A model is a folder; the SHA-256 of each of its files is kept beside them, in ``sums.json``. An effects
+file carries its own behind its last byte: HDF5 knows how long its content is and ignores what follows.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Files that are whole or absent.
+"""Write files that are whole or absent.
 
-What enters: a path and what to write. What leaves: the file. It is written to a temporary name in the
-same folder, synced, renamed, and the folder is synced too, so that neither a killed process nor a lost
-power supply leaves half a file under the final name. A temporary name says which process of which
-machine wrote it: what a dead one left behind can be told from what a live one is writing.
+A file is written under a temporary name in the same folder, synced and renamed, and the folder is
+synced too, so that neither a killed process nor a power failure leaves half a file under the final
+name. The temporary name tells which process on which machine is writing, so that what a dead process
+left behind can be told from work in progress.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import psutil
 
 from phase7.vocabulary.errors import UserError
 
-#: A temporary file of another machine, or of a version that did not name its process, is taken for left
-#: behind when nothing was written to it for this long.
+#: A temporary file of another machine, or one that names no process, counts as abandoned when nothing
+#: was written to it for this long.
 ABANDONED_AFTER_S = 86_400.0
 
 _TEMPORARY = re.compile(
@@ -80,7 +80,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def writable_folder(path: Path) -> None:
-    """Make the folder and try a file in it, so that a long task learns at its start.
+    """Make the folder and try to write in it, so that a long task fails at its start and not at its end.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def writable_folder(path: Path) -> None:
 
 
 def require_place(path: Path) -> None:
-    """Refuse a place for a file that cannot be written, before the work for it is done; leaves nothing.
+    """Check that a file could be written at `path`, before the work for it is done; leaves nothing.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _require_replaceable(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last; file systems that cannot are left to their own order."""
+    """Make a rename in `folder` survive a power failure, where the file system can."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows opens no folders; a folder that may not be read was still written to
@@ -141,12 +141,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether this is a name of `atomic_path`'s or `temporary_folder`'s, of whatever process."""
+    """Whether `atomic_path` or `temporary_folder`, in whatever process, makes names like this."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def is_abandoned(path: Path, now_s: float) -> bool:
-    """Whether a temporary file's writer is gone: its process is dead, or it is a day old."""
+    """Whether nobody writes this temporary file any more: its process is dead, or it is a day old."""
     match = _TEMPORARY.fullmatch(path.name)
     if match is None:
         return False
@@ -159,7 +159,7 @@ def is_abandoned(path: Path, now_s: float) -> bool:
 
 
 def remove_abandoned(folder: Path, now_s: float) -> None:
-    """Remove the temporary files and folders in `folder` whose writer is gone."""
+    """Remove the temporary files and folders in `folder` that nobody is writing any more."""
     for path in sorted(folder.glob(".*")):
         if is_abandoned(path, now_s):
             with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ most of its time, and most of the faults, fall into the work itself.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import pickle
@@ -207,17 +208,19 @@ def left_over(project: Path) -> list[Path]:
 def load_everything() -> None:
     """Import what a build imports, and compute nothing: forks are safe only so."""
     import matplotlib.figure
-    import phase7.generation
-    import phase7.lens
-    import phase7.pipeline
     import torch
     import transformer_lens.model_bridge
     import transformers
 
-    import phase7.effects
-    import phase7.plots
-    import phase7.report  # noqa: F401
-
+    for name in (
+        "engine.decode.loop",
+        "engine.patch.lens",
+        "run.pipeline",
+        "effects",
+        "plots",
+        "report",
+    ):
+        importlib.import_module(f"phase7.{name}")
     torch.set_num_threads(1)
     with contextlib.suppress(AttributeError):
         _ = transformers.AutoModelForCausalLM, transformers.AutoTokenizer
