@@ -139,14 +139,17 @@ def test_the_changed_share_counts_samples_that_differ_from_their_own_baseline():
     stage = stages.confirm(
         changed("confirm", profile, modes=("result",), target_heads="0:1", lengths=())
     )
-    baseline = ["a", "b", "c", "d"]
+    baseline = {1: ["a", "b", "c", "d"], 3: ["e", "f", "g", "h"], 5: ["d", "c", "b", "a"]}
     patched = {
-        "emotion": [["a", "b", "c", "d"], ["b", "a", "d", "c"], ["a", "b", "c", "x"]],
-        "control": [["x", "b", "c", "y"], ["a", "b", "c", "d"], ["a", "x", "x", "x"]],
+        "emotion": {1: ["a", "b", "c", "d"], 3: ["f", "e", "h", "g"], 5: ["d", "c", "b", "x"]},
+        "control": {1: ["x", "b", "c", "y"], 3: ["e", "f", "g", "h"], 5: ["d", "x", "x", "x"]},
     }
     entries = []
-    for i, batch in enumerate(stage.batches()):
-        texts = {"baseline": baseline, "patched": [patched[role][i] for role, _ in batch.patches]}
+    for batch in stage.batches():
+        texts = {
+            "baseline": baseline[batch.prompt_index],
+            "patched": [patched[role][batch.prompt_index] for role, _ in batch.patches],
+        }
         entries.append((batch, stages.entry(stage, batch) | {"texts": {8: texts}}))
     scores = score_stage(gather_texts(stage, entries), Numbers())
     assert scores.full.changed["emotion"].tolist() == [[0.0, 1.0, 0.25]]

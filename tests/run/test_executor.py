@@ -174,7 +174,7 @@ def test_a_control_without_another_neutral_prompt_is_refused(tmp_path):
 def plain(positions: str, use_attn_result: bool) -> Profile:
     """Two samples of three tokens, with donors that need no mean; every target in every mode."""
     profile = changed("sampling", PROFILE, max_new_tokens=3, samples=2)
-    profile = changed("confirm", profile, n_prompts=2, lengths=(1,))
+    profile = changed("confirm", profile, n_prompts=1, lengths=(1,))
     return changed(
         "patching", profile, donor="zero", control="none", positions=positions,
         use_attn_result=use_attn_result,
@@ -208,7 +208,7 @@ def test_the_settings_above_make_a_difference():
 
 
 def test_texts_are_the_tokens_up_to_each_length(tmp_path):
-    profile = changed("confirm", plain("generated", False), lengths=(1, 2))
+    profile = changed("confirm", plain("generated", False), n_prompts=0, lengths=(1, 2))
     model, seen = tiny.load("llama"), set()
     for _, entry in executed(confirm(profile), tmp_path):
         assert set(entry["texts"]) == {1, 2, 3}
