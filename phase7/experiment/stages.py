@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from phase7.experiment.profile import Profile, Sampling
@@ -232,13 +232,7 @@ def sweep_stage(
     heads = _parse(sweep.heads, files, "sweep.heads")
     sampling = profile.sampling
     if sweep.max_new_tokens:
-        sampling = Sampling(
-            max_new_tokens=sweep.max_new_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            samples=sampling.samples,
-            seed=sampling.seed,
-        )
+        sampling = replace(sampling, max_new_tokens=sweep.max_new_tokens)
     return Stage(
         name="sweep",
         files=files,

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from phase7.cli.arguments import make_parser
-from phase7.effects.datasets import file as effects
+from phase7.effects import file as effects
 from phase7.experiment.prompts import load_prompts
 from tests.report.synthetic import Spec, tree
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from phase7.store.form import NAME
 
 from phase7.cli import main
 from phase7.experiment.profile import Engine, load_profile
@@ -19,6 +18,7 @@ from phase7.models.facts import ModelFacts
 from phase7.models.registry import REGISTRY
 from phase7.run.plan import known_stages, stage_cost
 from phase7.store import Store
+from phase7.store.marker import NAME
 from tests import tiny
 
 REPOSITORY = Path(__file__).parents[2]

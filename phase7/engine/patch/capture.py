@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.gates import Hook
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.sites import SITES
+from phase7.vocabulary.sites import SITES, SiteName
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,33 +49,22 @@ def capture(model: Model, tokens: Sequence[int], *, all_queries: bool) -> Captur
         Record z and pattern at every query, not only at the last: needed to patch all positions.
     """
     n_queries = len(tokens) if all_queries else 1
-    values: dict[int, Tensor] = {}
-    outputs: dict[int, Tensor] = {}
-    patterns: dict[int, Tensor] = {}
+    seen: dict[SiteName, dict[int, Tensor]] = {site: {} for site in ("value", "z", "pattern")}
 
-    def keep(into: dict[int, Tensor], layer: int, *, query_axis: int | None) -> Any:
+    def keep(site: SiteName, layer: int) -> Hook:
         def hook(tensor: Tensor, hook: Any) -> None:
-            if query_axis is not None:
-                start = tensor.shape[query_axis] - n_queries
-                tensor = tensor.narrow(query_axis, start, n_queries)
-            into[layer] = tensor[0].float().cpu().clone()
+            if site != "value":  # the values of all tokens are attended to, whatever the query
+                axis = SITES[site].axis("query")
+                tensor = tensor.narrow(axis, tensor.shape[axis] - n_queries, n_queries)
+            seen[site][layer] = tensor[0].float().cpu().clone()
 
         return hook
 
     layers = range(model.n_layers)
-    with (
-        torch.inference_mode(),
-        model.hooked(
-            {
-                "value": {i: keep(values, i, query_axis=None) for i in layers},
-                "z": {i: keep(outputs, i, query_axis=SITES["z"].axis("query")) for i in layers},
-                "pattern": {
-                    i: keep(patterns, i, query_axis=SITES["pattern"].axis("query")) for i in layers
-                },
-            }
-        ),
-    ):
+    hooks = {site: {i: keep(site, i) for i in layers} for site in seen}
+    with torch.inference_mode(), model.hooked(hooks):
         model.bridge(torch.tensor([list(tokens)], device=model.device))
+    values, outputs, patterns = seen["value"], seen["z"], seen["pattern"]
     missing = [i for i in layers if i not in values or i not in outputs]
     if missing:
         raise UserError(

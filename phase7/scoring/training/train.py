@@ -67,10 +67,8 @@ def train(
 
     Parameters
     ----------
-    data : Path
-        Folder with `goemotions/`, `politeness/` and `tweeteval/`.
-    out : Path
-        Where the two files go.
+    data, out : Path
+        Folder with `goemotions/`, `politeness/` and `tweeteval/`; folder for the two files.
     seed : int
     config : EmotionConfig, optional
     log : callable

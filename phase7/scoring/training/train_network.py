@@ -194,11 +194,8 @@ def train_network(
 
     Parameters
     ----------
-    data : Sequences
     targets : float32 [n_texts, n_labels]
         0 or 1.
-    config : NetworkConfig
-    seed : int
     teacher : float64 [n_texts, n_labels], optional
         Probabilities of other models, mixed into the targets (Hinton et al. 2015, "Distilling the
         Knowledge in a Neural Network").
