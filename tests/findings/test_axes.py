@@ -122,7 +122,7 @@ def test_the_report_is_the_same(original, other, lang):
 
 
 def test_the_html_page_is_the_same(original, other):
-    assert render_html(other, lang="en") == render_html(original, lang="en", plots_dir=None)
+    assert render_html(other, lang="en") == render_html(original, lang="en")
 
 
 def drawn(one: xr.DataTree) -> dict[str, bytes]:
@@ -233,10 +233,7 @@ def test_a_metric_that_the_tree_lacks_is_not_measured():
         for name, variable in node.to_dataset().data_vars.items():
             if "metric" in variable.dims and variable.dtype.kind == "f":
                 node[name] = variable.where(~variable["metric"].isin(gone))
-    pages = [
-        render_report(one, lang="en", plots_dir=None, report_path=Path("report.md"))
-        for one in (lacking, empty)
-    ]
+    pages = [render_report(one, lang="en", report_path=Path("report.md")) for one in (lacking, empty)]
     assert pages[0] == pages[1]
     assert "2 of 35 metrics were not measured" in pages[0]
 
