@@ -1,6 +1,6 @@
 """Gates between which a model's layers may have different numbers of rows.
 
-What enters: a function that says, while the model runs, which rows pass a gate. What leaves: hooks.
+While the model runs, a function is asked at each gate which rows pass it; hooks then select these.
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from phase7.engine.decode.kv_cache import values_of
 from phase7.engine.decode.rows import SharedLayers
 from phase7.engine.model.bridge import Model, output_weight
 from phase7.engine.model.gates import Hook
+from phase7.engine.model.kv_cache import values_of
 from phase7.engine.patch.donors import Donor
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head, format_heads
