@@ -160,8 +160,8 @@ def _told(name: str, others: dict[str, str], left_out: list[str]) -> str:
     found = ", ".join(f"{package} {version}" for package, version in others.items())
     tested = ", ".join(f"{package} {versions.TESTED[package]}" for package in others)
     return (
-        f"{name} runs without {', '.join(left_out)}: with {found} they are missing or differ from the"
-        f" plain way; it is slower so, and as fast as it can be with {tested}"
+        f"{name} runs without {', '.join(left_out)}, which with {found} are missing or differ from the"
+        f" plain computation: generation is slower than with {tested}, where they have been tested"
     )
 
 
