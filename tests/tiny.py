@@ -25,7 +25,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from phase7.engine.model.bridge import Model, load_model
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.loading import load_model
 from phase7.models.files import find_model
 
 ARCHITECTURES = ("gpt2", "gpt_neox", "gpt_neo", "llama")

@@ -105,7 +105,7 @@ class Executor:
     @cached_property
     def model(self) -> Model:
         """The model, loaded on first use."""
-        from phase7.engine.model.bridge import load_model
+        from phase7.engine.model.loading import load_model
 
         self._say(f"loading {self._files.name} ({self._files.source})")
         return load_model(self._files, device=self._engine.device, dtype=self._engine.dtype)
@@ -113,7 +113,7 @@ class Executor:
     def twin(self, store: Store, each_step: Callable[[], None]) -> Executor:
         """An executor with the same weights, for another thread."""
         other = Executor(self._files, self._engine, store, lambda line: None, each_step=each_step)
-        other.model = self.model.twin()
+        other.model = self.model.for_another_thread()
         return other
 
     def run(

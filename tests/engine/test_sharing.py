@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase7.engine.decode import kv_cache as shared_prefix
 from phase7.engine.decode.rows import SharedLayers
+from phase7.engine.model import kv_cache as shared_prefix
 from phase7.engine.model.blocks import ROW_BLOCK, whole_blocks
 from phase7.engine.model.buffers import Buffers
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from phase7.engine.model.bridge import Model, load_model
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.loading import load_model
 from phase7.models.files import find_model
 from phase7.vocabulary.errors import UserError
 from tests import tiny

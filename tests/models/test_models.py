@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from phase7.engine.model.bridge import load_model, output_weight, unembedding_weight
+from phase7.engine.model.bridge import output_weight, unembedding_weight
+from phase7.engine.model.loading import load_model
 from phase7.models import files as files_module
 from phase7.models import wheel
 from phase7.models.files import find_model, is_here

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from phase7.engine.decode.loop import generate
-from phase7.engine.model.bridge import load_model
+from phase7.engine.model.loading import load_model
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.profile import Sampling

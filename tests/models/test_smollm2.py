@@ -10,7 +10,7 @@ import re
 import pytest
 
 from phase7.engine.decode.loop import generate
-from phase7.engine.model.bridge import load_model
+from phase7.engine.model.loading import load_model
 from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.profile import Sampling

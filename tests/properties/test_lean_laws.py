@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers.activations import GELUTanh, NewGELUActivation
 
-from phase7.engine.model.bridge import load_model
 from phase7.engine.model.lean import LeanNormalization, LeanRMSNormalization, make_lean
+from phase7.engine.model.loading import load_model
 from phase7.models.files import find_model
 from tests import tiny
 

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.blocks import ROW_BLOCK
-from phase7.engine.model.bridge import load_model
+from phase7.engine.model.loading import load_model
 from phase7.engine.model.packed import PACKED_ROWS, all_packed, can_pack, pack_products
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.patching import Patch

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from phase7.engine.decode import loop as generation
 from phase7.engine.decode.loop import generate
-from phase7.engine.model.bridge import load_model
+from phase7.engine.model.loading import load_model
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.capture import capture
 from phase7.engine.patch.donors import Donor, DonorSum

@@ -45,7 +45,7 @@ def assert_same(one, other) -> None:
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_a_twin_has_the_same_weights_and_hooks_of_its_own(architecture):
     model = tiny.load(architecture)
-    twin = model.twin()
+    twin = model.for_another_thread()
     weights = [{name: p.data_ptr() for name, p in m.bridge.named_parameters()} for m in (model, twin)]
     assert weights[0] == weights[1] != {}
     seen = []
@@ -58,8 +58,8 @@ def test_a_twin_has_the_same_weights_and_hooks_of_its_own(architecture):
         assert seen == [1]
     assert twin.tokenizer is not model.tokenizer
     assert twin.buffers is not model.buffers
-    assert twin.is_packed == model.is_packed
-    assert_same(sweep(twin.twin(), "Buses leave"), sweep(model, "Buses leave"))
+    assert twin.shortcuts == model.shortcuts
+    assert_same(sweep(twin.for_another_thread(), "Buses leave"), sweep(model, "Buses leave"))
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
@@ -69,7 +69,7 @@ def test_batches_side_by_side_have_the_bits_they_have_alone(architecture):
     with one_thread():
         alone = [sweep(model, text) for text in texts]
     assert not np.array_equal(alone[0].patched_tokens, alone[1].patched_tokens)
-    models = [model, model.twin(), model.twin()]
+    models = [model, model.for_another_thread(), model.for_another_thread()]
     found: dict[int, list] = {}
 
     def work(number: int) -> None:

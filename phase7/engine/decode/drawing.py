@@ -1,14 +1,14 @@
 """From a batch's final states to one token a row.
 
-What enters: the final states of one step, and which row each belongs to. What leaves: the tokens drawn
-with the shared noise; beside them the divergence of the first token's distribution, and how far the
-self-donor rows' logits lie from their baselines'. Logits are made for a piece of the rows at a time, so
-those of a whole batch never lie in memory together.
+Tokens are drawn with the shared noise. On the way two things are noted: how far the first token's
+distribution diverges from the baseline's, and how far the self-donor rows' logits lie from their
+baselines'. Logits are made for a piece of the rows at a time, so those of a whole batch never lie in
+memory together.
 
-Most rows have the same tokens so far as others, and states close to theirs. Of each such group one row's
-logits are made; the others' follow from how their states differ, in half the time and up to a known
-error (:mod:`phase7.engine.model.rough`). Where that error could change the token, the row's own logits
-are made too: tokens are the same as without it.
+Most rows have the same tokens so far as others, and states close to theirs. Of each such group one
+row's logits are made; the others' follow from how their states differ, in half the time and up to a
+known error (:mod:`phase7.engine.model.rough`). Where that error could change the token, the row's own
+logits are made too, so the tokens are the same as without it.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from phase7.engine.decode.drawing import Drawing
-from phase7.engine.decode.kv_cache import copy_slots, fan_out, shares_layers, values_of
 from phase7.engine.decode.rows import Copies, Ints, SharedLayers
 from phase7.engine.model.blocks import ROW_BLOCK, whole_blocks
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.gates import Gate
+from phase7.engine.model.kv_cache import copy_slots, fan_out, shares_layers, values_of
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import BASELINE, Patch, Patcher
 from phase7.engine.patch.step import Rows, Step
@@ -231,7 +231,8 @@ class _DecodeLoop:
         if self._n_prompt == 1:
             return
         self._forward(self._ids(self._tokens[:-1]), 0)
-        self._can_drop = shares_layers(self._cache)
+        shared_cache = self._model.shortcuts.shared_cache
+        self._can_drop = shared_cache and shares_layers(self._cache)
         if share_layers and self._can_drop:
             n_layers = self._model.n_layers
             first = [min((h.layer for h in p.heads), default=n_layers) for p in self._patches]
@@ -243,7 +244,13 @@ class _DecodeLoop:
                 share_attention=not self._use_attn_result,
             )
         n_new = self._sampling.max_new_tokens
-        fan_out(self._cache, n_slots=self._n_slots, n_new=n_new, buffers=self._model.buffers)
+        fan_out(
+            self._cache,
+            n_slots=self._n_slots,
+            n_new=n_new,
+            buffers=self._model.buffers,
+            share=shared_cache,
+        )
 
     def _prefill_by_row(self) -> None:
         """Run all tokens but the last in every row, under the hooks, which patch them too."""

@@ -5,10 +5,10 @@ row with the same tokens so far. So each layer has two stages, its *attention* (
 patterns) and what follows from the heads' outputs on. In each stage a row is either *private* (it has
 been patched by then) or a member of a group of rows with equal tokens, which is computed once.
 
-What enters: the first patched layer of every row, and the tokens as they are drawn. What leaves: for
-each stage, the slot that computes each row, and how slots follow from those of other stages. A slot of
-an attention keeps its keys and values over the steps, so a group that splits copies them to its new
-slots. Nothing here imports torch.
+From the first patched layer of every row, and the tokens as they are drawn, follows which slot of each
+stage computes each row, and how slots continue those of the stage before. A slot of an attention keeps
+its keys and values over the steps, so a group that splits copies them to its new slots. Nothing here
+imports torch.
 
 Plain matrix products treat rows in blocks (of 4 or 8 here, by processor and library), and the rows left
 over take another path whose last bits differ. So the slots of a layer are filled up to whole blocks: a

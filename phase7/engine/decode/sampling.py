@@ -1,16 +1,15 @@
 """Shared noise and exact nucleus sampling without a sort.
 
-What enters: logits, and the noise's identity (seed, prompt text, sample, step). What leaves: one
-token a row. The noise never depends on the patch or the row, so two arms that give the same logits
-draw the same token, and two that differ a little mostly still do (the Gumbel-max coupling of
-Oberst & Sontag 2019).
+The noise is a function of the seed, the prompt's text, the sample and the step, never of the patch or
+the row. So two arms that give the same logits draw the same token, and two that differ a little mostly
+still do (the Gumbel-max coupling of Oberst & Sontag 2019).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,24 +129,17 @@ def sample_changed(
     certain : bool [rows]
         Where True, :func:`sample` gives this token for all logits within the error.
     """
-    greedy = temperature == 0 or noise is None
-    scale = 1.0 if greedy else 1 / max(temperature, 1e-30)
+    if temperature == 0:
+        noise = None
+    scale = 1.0 if noise is None else 1 / max(temperature, 1e-30)
     reference = (logits.float() - logits.max()).mul_(scale)
     # Float32 arithmetic on the scaled logits is part of the error.
     slack = float(1e-5 + 2.0**-20 * reference.amin().abs())
     tokens = torch.zeros(len(changes), dtype=torch.int64, device=changes.device)
     certain = torch.zeros(len(changes), dtype=torch.bool, device=changes.device)
-    for rows in torch.arange(len(changes), device=changes.device).split(_ROWS_AT_ONCE):
-        piece = slice(int(rows[0]), int(rows[-1]) + 1)
-        scaled = torch.add(reference, changes[piece], alpha=scale)
-        near = _Near(
-            rows=rows,
-            perturbed=scaled if greedy or noise is None else scaled + noise,
-            probability=None if greedy or top_p >= 1 else torch.softmax(scaled, dim=-1),
-            error=error[piece] * scale + slack,
-        )
+    for near in _pieces(reference, changes, error * scale + slack, noise, scale=scale, top_p=top_p):
         while len(near.rows):
-            proposed, sure = _surely_first(near, None if greedy else noise, scale, slack, exact)
+            proposed, sure = _surely_first(near, noise, scale, slack, exact)
             inside, outside = _surely_in_nucleus(near, proposed, top_p)
             tokens[near.rows], certain[near.rows] = proposed, sure & inside
             near = near.without_less_probable(proposed, sure & outside)
@@ -179,6 +171,27 @@ class _Near:
             perturbed=self.perturbed.index_select(0, some).add_(above.sub_(1).mul_(_RULED_OUT)),
             probability=probability,
             error=self.error[some],
+        )
+
+
+def _pieces(
+    reference: Float[Tensor, " n_vocab"],
+    changes: Float[Tensor, "rows n_vocab"],
+    error: Float[Tensor, " rows"],
+    noise: Float[Tensor, " n_vocab"] | None,
+    *,
+    scale: float,
+    top_p: float,
+) -> Iterator[_Near]:
+    """A few rows at a time, with their scaled logits perturbed; `noise` is None at temperature 0."""
+    for rows in torch.arange(len(changes), device=changes.device).split(_ROWS_AT_ONCE):
+        piece = slice(int(rows[0]), int(rows[-1]) + 1)
+        scaled = torch.add(reference, changes[piece], alpha=scale)
+        yield _Near(
+            rows=rows,
+            perturbed=scaled if noise is None else scaled + noise,
+            probability=None if noise is None or top_p >= 1 else torch.softmax(scaled, dim=-1),
+            error=error[piece],
         )
 
 

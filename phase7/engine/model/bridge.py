@@ -1,8 +1,6 @@
-"""A model's folder behind a `TransformerBridge`, with what the rest of the package asks of it.
+"""A loaded model: a `TransformerBridge`, and what the rest of the package asks of it.
 
-What enters: :class:`~phase7.models.files.ModelFiles`, device and dtype. What leaves: a
-:class:`Model`. What it refuses: an architecture the bridge cannot run or that has no per-head output,
-a tokenizer that does not fit the embedding.
+:func:`phase7.engine.model.loading.load_model` makes one from a folder.
 """
 
 from __future__ import annotations
@@ -11,27 +9,23 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from phase7.engine.model.blocks import ROW_BLOCK
 from phase7.engine.model.buffers import Buffers
 from phase7.engine.model.gates import Hook, Rows, input_gates, output_gates
-from phase7.engine.model.lean import make_lean
-from phase7.engine.model.packed import PACKED_ROWS, all_packed, can_pack, pack_products
-from phase7.engine.model.rough import RoughUnembedding, multiplies_bfloat16
-from phase7.engine.model.trials import has_plain_head, is_parallel, without_head
+from phase7.engine.model.patterns import PatternSite, read_at_dropout
+from phase7.engine.model.probes import without_head
+from phase7.engine.model.rough import RoughUnembedding
+from phase7.engine.model.shortcuts import Shortcuts
 from phase7.models.files import ModelFiles
 from phase7.models.quiet import quiet
-from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.sites import SiteName, hook_name
-
-PatternSite = Literal["hook_pattern", "attn_dropout"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,13 +44,12 @@ class Model:
     eos_ids : frozenset of int
         Tokens that end a text.
     pattern_site : {"hook_pattern", "attn_dropout"} or None
-        Where the attention pattern can be read before the head's output is used. GPT-Neo's bridge
-        fires `hook_pattern` too late, so there the pattern is read at the attention dropout
-        (which does nothing at inference). None: patterns cannot be read in time.
+        Where the attention pattern can be read before the head's output is used
+        (:mod:`phase7.engine.model.patterns`); None where it cannot be read in time.
     device : torch.device
     dtype : torch.dtype
-    is_packed : bool
-        Whether products read packed weights (:mod:`phase7.engine.model.packed`).
+    shortcuts : Shortcuts
+        The faster ways of computing that it uses.
     row_block : int
         A row's bits depend on no other row in batches of a multiple of so many rows.
     is_parallel : bool
@@ -83,7 +76,7 @@ class Model:
     pattern_site: PatternSite | None
     device: torch.device
     dtype: torch.dtype
-    is_packed: bool
+    shortcuts: Shortcuts
     row_block: int
     is_parallel: bool
     has_plain_head: bool
@@ -96,18 +89,17 @@ class Model:
         """The model's name in results."""
         return self.files.name
 
-    def twin(self) -> Model:
-        """A model with the same weights, and hooks of its own: for another thread."""
-        own_tokenizer = copy.deepcopy(self.tokenizer)
+    def for_another_thread(self) -> Model:
+        """A model with the same weights, and with hooks, tokenizer and buffers of its own."""
+        tokenizer = copy.deepcopy(self.tokenizer)
         with quiet():
-            twin = _bridged(
-                self.files, _same_weights(self.pristine), own_tokenizer, self.device, self.is_packed
-            )
+            bridge = bridged(self.files, same_weights(self.pristine), tokenizer, self.device)
+            self.shortcuts.apply(bridge)
         ours = dict(self.bridge.named_modules())
-        for name, module in twin.named_modules():  # bridges split some weights: not a second time
+        for name, module in bridge.named_modules():  # bridges split some weights: not a second time
             for key, weight in ours[name].named_parameters(recurse=False):
                 module.register_parameter(key, weight)
-        return replace(self, bridge=twin, tokenizer=own_tokenizer, buffers=Buffers())
+        return replace(self, bridge=bridge, tokenizer=tokenizer, buffers=Buffers())
 
     def new_cache(self) -> DynamicCache:
         """An empty KV cache of the right kind for each layer.
@@ -163,81 +155,8 @@ class Model:
                     stack.callback(handle.remove)
             if self.pattern_site == "attn_dropout":
                 for layer, hook in patterns.items():
-                    stack.callback(_tap_dropout(self.bridge, layer, hook).remove)
+                    stack.callback(read_at_dropout(self.bridge, layer, hook).remove)
             yield
-
-
-def load_model(
-    files: ModelFiles, *, device: str = "cpu", dtype: str = "float32", pack: bool = True
-) -> Model:
-    """Load a model folder.
-
-    Parameters
-    ----------
-    pack : bool
-        Multiply with packed copies of the weights where the processor has them
-        (:mod:`phase7.engine.model.packed`): faster, other last bits, and the weights take twice the
-        memory. Load such a model again rather than copy it: a copy's layers would read the first one's
-        weights.
-
-    Raises
-    ------
-    UserError
-        If the device is not there, or the architecture, the weights or the tokenizer cannot be used.
-    """
-    torch_device = _device(device)
-    torch_dtype: torch.dtype = getattr(torch, dtype)
-    folder = str(files.folder)
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=torch_dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                attn_implementation="eager",
-                output_loading_info=True,
-            )
-            hf_model, report = loaded
-            _check_weights(files, report)
-            hf_model = hf_model.to(torch_device).eval()
-            pristine = _same_weights(hf_model)
-            packs = pack and can_pack(torch_device, torch_dtype)
-            bridge = _bridged(files, hf_model, tokenizer, torch_device, packs)
-    except UserError:
-        raise
-    except Exception as error:
-        raise _unusable(files, f"{type(error).__name__}: {error}") from error
-    n_embeddings = hf_model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > n_embeddings:
-        raise _unusable(files, f"a tokenizer of {len(tokenizer)} tokens for {n_embeddings} embeddings")
-    heads = int(bridge.cfg.n_heads)
-    model = Model(
-        bridge=bridge,
-        tokenizer=tokenizer,
-        files=files,
-        n_layers=int(bridge.cfg.n_layers),
-        n_heads=heads,
-        n_kv_heads=int(getattr(bridge.cfg, "n_key_value_heads", None) or heads),
-        d_head=int(bridge.cfg.d_head),
-        n_context=int(bridge.cfg.n_ctx),
-        eos_ids=_eos_ids(hf_model, tokenizer),
-        pattern_site=_probe(bridge, files),
-        device=torch_device,
-        dtype=torch_dtype,
-        is_packed=packs,
-        row_block=PACKED_ROWS if packs and all_packed(bridge) else ROW_BLOCK,
-        is_parallel=is_parallel(bridge),
-        has_plain_head=has_plain_head(bridge),
-        rough=None,
-        pristine=pristine,
-    )
-    if packs and model.has_plain_head and multiplies_bfloat16(torch_device):
-        model = replace(model, rough=RoughUnembedding(unembedding_weight(model)))
-    composes = model.pattern_site is not None and _composes(model)
-    return model if composes else replace(model, pattern_site=None)
 
 
 def output_weight(model: Model, layer: int) -> Float[Tensor, "n_heads d_head d_model"]:
@@ -255,65 +174,21 @@ def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
     return weight
 
 
-def _bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.device, pack: bool) -> Any:
+def bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.device) -> Any:
+    """A transformers model behind a new bridge, which takes it apart."""
     from transformer_lens.model_bridge import TransformerBridge
 
     bridge: Any = TransformerBridge.boot_transformers(
         str(files.folder), hf_model=hf_model, tokenizer=tokenizer, device=device
     )
     bridge.eval()
-    if pack:
-        make_lean(bridge)
-        pack_products(bridge)
     return bridge
 
 
-def _same_weights(hf_model: Any) -> Any:
+def same_weights(hf_model: Any) -> Any:
     """A copy of a model that holds the same weights, not copies of them."""
     tensors = (*hf_model.parameters(), *hf_model.buffers())
     return copy.deepcopy(hf_model, {id(tensor): tensor for tensor in tensors})
-
-
-def _check_weights(files: ModelFiles, report: dict[str, Any]) -> None:
-    """Refuse weights that transformers would have filled in at random, and a missing tokenizer."""
-    absent = sorted(report.get("missing_keys") or ()) + sorted(
-        map(str, report.get("mismatched_keys") or ())
-    )
-    if absent:
-        raise _unusable(files, f"no usable weights for {', '.join(absent)[:120]}")
-    known = ("tokenizer*.json", "*.model", "vocab.*")
-    if not any(True for pattern in known for _ in files.folder.glob(pattern)):
-        raise _unusable(files, "a folder without a tokenizer")
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except Exception as error:
-        raise UserError(
-            expected="a device that torch has here, such as cpu",
-            got=repr(name),
-            where="--device",
-            remedy="use --device cpu, or install a torch build for this device",
-        ) from error
-    return device
-
-
-def _eos_ids(hf_model: Any, tokenizer: Any) -> frozenset[int]:
-    configured = getattr(hf_model.generation_config, "eos_token_id", None)
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(i) for i in [*ids, tokenizer.eos_token_id] if i is not None)
-
-
-def _tap_dropout(bridge: Any, layer: int, hook: Hook) -> Any:
-    """Call `hook` with what enters the layer's attention dropout: the pattern."""
-    dropout: Any = _attention_dropout(bridge, layer)
-
-    def read(module: Any, args: tuple[Tensor, ...]) -> None:
-        hook(args[0], module)
-
-    return dropout.register_forward_pre_hook(read)
 
 
 def _remember_values(layer: Any) -> None:
@@ -325,86 +200,3 @@ def _remember_values(layer: Any) -> None:
         return keys, values
 
     layer.update = remembering
-
-
-@torch.inference_mode()
-def _composes(model: Model) -> bool:
-    """Whether pattern times cached values is z, in every layer, as the composed modes assume."""
-    patterns: dict[int, Tensor] = {}
-    outputs: dict[int, Tensor] = {}
-    layers = range(model.n_layers)
-
-    def keep(into: dict[int, Tensor], layer: int) -> Hook:
-        def hook(tensor: Tensor, hook: Any) -> None:
-            into[layer] = tensor[0].double()
-
-        return hook
-
-    cache, tokens = model.new_cache(), torch.tensor([[0, 1, 2]], device=model.device)
-    with (
-        quiet(),
-        model.hooked(
-            {
-                "z": {i: keep(outputs, i) for i in layers},
-                "pattern": {i: keep(patterns, i) for i in layers},
-            }
-        ),
-    ):
-        model.bridge(tokens, past_key_values=cache, use_cache=True)
-    for i in layers:
-        layer: Any = cache.layers[i]
-        values = getattr(layer, "seen_values", layer.values)[0].double()
-        values = values.repeat_interleave(model.n_heads // model.n_kv_heads, dim=0)
-        if values.shape[0] != model.n_heads or patterns[i].shape[-1] != values.shape[1]:
-            return False
-        composed = (patterns[i] @ values).transpose(0, 1)
-        tolerance = 0.05 if model.dtype == torch.bfloat16 else 1e-3
-        if not torch.allclose(composed, outputs[i], atol=tolerance * float(outputs[i].abs().max())):
-            return False
-    return True
-
-
-def _attention_dropout(bridge: Any, layer: int) -> torch.nn.Module | None:
-    attention = bridge.blocks[layer].attn.original_component
-    found = [m for name, m in attention.named_modules() if name.split(".")[-1] == "attn_dropout"]
-    return found[0] if len(found) == 1 else None
-
-
-def _probe(bridge: Any, files: ModelFiles) -> PatternSite | None:
-    """Find by trial where the pattern can be read before z; refuse a model without z."""
-    events: list[str] = []
-
-    def note(site: str) -> Hook:
-        def hook(tensor: Tensor, hook: Any) -> None:
-            events.append(site)
-
-        return hook
-
-    tokens = torch.zeros((1, 2), dtype=torch.long, device=bridge.cfg.device)
-    sites = [(f"blocks.0.attn.{site}", note(site)) for site in ("hook_z", "hook_pattern")]
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            stack.enter_context(quiet())
-            stack.enter_context(bridge.hooks(fwd_hooks=sites))
-            if _attention_dropout(bridge, 0) is not None:
-                stack.callback(_tap_dropout(bridge, 0, note("attn_dropout")).remove)
-            bridge(tokens)
-    except Exception as error:
-        raise _unusable(files, f"{type(error).__name__}: {error}") from error
-    if "hook_z" not in events:
-        raise _unusable(files, "an attention without hook_z, the per-head output")
-    before_z = events[: events.index("hook_z")]
-    if "hook_pattern" in before_z:
-        return "hook_pattern"
-    return "attn_dropout" if "attn_dropout" in before_z else None
-
-
-def _unusable(files: ModelFiles, got: str) -> UserError:
-    return UserError(
-        expected="a causal language model that TransformerBridge runs, with safetensors weights"
-        " and a tokenizer that fits",
-        got=got[:300],
-        where=f"model {files.name} ({files.folder})",
-        remedy="see docs/models.md for what is supported",
-    )

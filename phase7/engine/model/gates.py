@@ -1,6 +1,6 @@
 """Gates between which a model's layers may have different numbers of rows.
 
-What enters: a function that says, while the model runs, which rows pass a gate. What leaves: hooks.
+While the model runs, a function is asked at each gate which rows pass it; hooks then select these.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Hook = Callable[[Tensor, Any], Tensor | None]
 
 
 def output_gates(n_layers: int, rows: Rows) -> list[tuple[str, Hook]]:
-    """The gates behind the heads' outputs, by the bridge's names; they come before all other hooks."""
+    """The gates behind the heads' outputs, as hooks by name; they must run before all other hooks."""
     return [(f"blocks.{layer}.attn.hook_z", _go_on(layer, rows)) for layer in range(n_layers)]
 
 
 def input_gates(bridge: Any, is_parallel: bool, rows: Rows) -> Iterator[Any]:
-    """Set the gates before layers and attentions; yields what removes them.
+    """Set the gates before layers and attentions; yields the handles that remove them.
 
     A parallel MLP has the attention's gates before and behind it.
     """
@@ -38,7 +38,7 @@ def input_gates(bridge: Any, is_parallel: bool, rows: Rows) -> Iterator[Any]:
 
 
 def _select(module: Any, gate: Gate, layer: int, rows: Rows) -> Any:
-    """Let a module read only some rows of its input, some of them more than once."""
+    """Let a module read only some rows of its input; a row can be read more than once."""
 
     def one_mask(given: Any) -> Any:
         # Every row attends to the same keys, so one row of the mask serves any number of rows.
@@ -57,7 +57,7 @@ def _select(module: Any, gate: Gate, layer: int, rows: Rows) -> Any:
 
 
 def _go_on(layer: int, rows: Rows) -> Hook:
-    """Go on with some rows of what an attention, or what is computed beside it, gives."""
+    """Keep some rows of an attention's outputs, or of what is computed beside it."""
 
     def select(outputs: Tensor, hook: Any) -> Tensor | None:
         index = rows("outputs", layer)

@@ -1,13 +1,15 @@
-"""The same arithmetic in fewer passes, where nobody looks at what lies between.
+"""The same arithmetic in fewer passes, where nothing reads what lies between.
 
-What enters: a bridge. What leaves: the same bridge, whose tanh-GELU is torch's own single operation,
-and whose normalisations run the model's own module alone: the bridge computes the scale and the
-normalised activations beside it for two hooks, which cost more than the module and which nothing in
-this package reads. With a hook on either, it computes them as before.
+The tanh-GELU becomes torch's own single operation. Normalisations run the model's own module alone:
+a bridge also computes the scale and the normalised activations for two hooks, at more than the cost
+of the module, and nothing in this package reads them. With a hook on either, both are computed as
+before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -44,6 +46,24 @@ def make_lean(bridge: Any) -> None:
     for module in list(bridge.modules()):
         for name, child in list(module.named_children()):
             if type(child) is NewGELUActivation:
-                setattr(module, name, ACT2FN["gelu_pytorch_tanh"])
+                setattr(module, name, _lean_gelu())
         if type(module) in _LEAN:
             module.__class__ = _LEAN[type(module)]
+
+
+def replaceable(bridge: Any) -> list[Any]:
+    """The modules that :func:`make_lean` replaces."""
+    return [m for m in bridge.modules() if type(m) is NewGELUActivation or type(m) in _LEAN]
+
+
+def lean_forward(module: Any) -> Callable[..., Tensor]:
+    """The forward pass that :func:`make_lean` gives to one of them; the module stays as it is."""
+    if type(module) is NewGELUActivation:
+        gelu: Callable[..., Tensor] = _lean_gelu()
+        return gelu
+    lean: Any = _LEAN[type(module)]
+    return partial(lean.forward, module)
+
+
+def _lean_gelu() -> Any:
+    return ACT2FN["gelu_pytorch_tanh"]

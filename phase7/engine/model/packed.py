@@ -1,13 +1,12 @@
 """Weights of a model's products, laid out once the way the processor reads them.
 
-What enters: a model's modules. What leaves: the same modules, whose float32 products on a CPU read a
-packed copy of the weight (oneDNN's blocked layout, the one that PyTorch's own compiler uses). A plain
-product lays the weight out anew at every call, which costs more than the product itself when a batch has
-few rows. The copy is made at the first use, so that modules that never run take no memory; all layers
-that hold the same weight read the same copy.
+Float32 products on a CPU then read a packed copy of the weight, in oneDNN's blocked layout, which
+PyTorch's own compiler uses too. A plain product lays the weight out anew at every call, which costs
+more than the product itself when a batch has few rows. The copy is made at the first use, so that
+modules that never run take no memory, and layers that hold the same weight read the same copy.
 
-A packed product's row has the same bits whatever the number of rows (two or more), of threads, and of
-the row's place; against the plain product it differs by rounding.
+A packed product's row has the same bits whatever the number of rows (two or more), of threads, and
+of the row's place; against the plain product it differs by rounding.
 """
 
 from __future__ import annotations
@@ -38,12 +37,15 @@ _copies: Any = WeakTensorKeyDictionary()  # weight -> what was packed, and its p
 _packing = threading.Lock()
 
 
+def suits_packing(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether packed products are made for such tensors, by this build of torch."""
+    return device.type == "cpu" and dtype == torch.float32 and torch.backends.mkldnn.is_available()
+
+
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this build of torch has packed products for such tensors."""
+    """Whether torch also has the private operations that packed products need."""
     return (
-        device.type == "cpu"
-        and dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
+        suits_packing(device, dtype)
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     )
@@ -78,13 +80,19 @@ def pack_products(modules: torch.nn.Module) -> int:
         Linear layers found: `torch.nn.Linear` and GPT-2's `Conv1D`, not classes derived from them, whose
         forward pass may do more.
     """
-    layers = [module for module in modules.modules() if type(module) in _LAYERS]
+    layers = packable(modules)
     for layer in layers:
-        layer.forward = _packed(layer)
+        layer.forward = packed_forward(layer)
     return len(layers)
 
 
-def _packed(layer: Any) -> Product:
+def packable(modules: torch.nn.Module) -> list[Any]:
+    """The layers that :func:`pack_products` changes."""
+    return [module for module in modules.modules() if type(module) in _LAYERS]
+
+
+def packed_forward(layer: Any) -> Product:
+    """A linear layer's forward pass with a packed copy of its weight; the layer stays as it is."""
     transposed = isinstance(layer, Conv1D)
     # The layer holds this function: a reference back would keep the model in memory.
     whose = weakref.ref(layer)

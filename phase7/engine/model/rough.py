@@ -1,11 +1,10 @@
 """Differences between rows' logits at half the price, with a bound on their error.
 
-What enters: an unembedding's weight. What leaves: a product that says how the logits of a final state
-differ from those of a reference, from bfloat16 copies of the difference and of the weight. Rounding then
-is relative to the *difference* of two states, not to the states: rows that lie close to their reference
-get logits that are nearly exact. The bound is the Cauchy-Schwarz inequality over what was rounded off,
-and also covers the rounding of the float32 products that it stands in for (the usual
-n * u * |x| * |w|: Higham 2002, section 3.1).
+The difference between a final state and a reference is multiplied with the unembedding in bfloat16.
+Rounding is then relative to the *difference* of the states, not to the states, so the logits of
+rows close to their reference are nearly exact. The bound is the Cauchy-Schwarz inequality over what
+was rounded off; it also covers the rounding of the float32 products that this one stands in for
+(the usual n * u * |x| * |w|: Higham 2002, section 3.1).
 """
 
 from __future__ import annotations
@@ -26,12 +25,16 @@ _ROWS_AT_ONCE = 4096
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 by itself; elsewhere it is slower than float32."""
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    """Whether the processor multiplies bfloat16 itself; elsewhere it is slower than float32.
+
+    torch keeps the question private; a version without it counts as a processor that does not.
+    """
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cpu" and bool(ask())
 
 
 class RoughUnembedding:
-    """The product, for any number of threads. The copy is made at the first use.
+    """The product. Threads can share it; the copy of the weight is made at the first use.
 
     Parameters
     ----------

@@ -1,8 +1,4 @@
-"""From a prompt's text to the tokens a model reads, and back.
-
-What enters: text, the model, the prompt format. What leaves: token ids, or the text of a
-continuation without special tokens. What it refuses: a prompt without tokens or beyond the context.
-"""
+"""From a prompt's text to the tokens a model reads, and back."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def make_task(
     n_modes = sum((len(heads) + 1) * n < MOST_ROWS for n in range(1, len(MODES) + 1))
     return Task(
         modes=MODES[: max(1, n_modes)],
-        twins=(endless, *(endless.twin() for _ in range(torch.get_num_threads() - 1))),
+        twins=(endless, *(endless.for_another_thread() for _ in range(torch.get_num_threads() - 1))),
         stock=stock or endless,
         prompts=neutral[:64],
         donor=donor,

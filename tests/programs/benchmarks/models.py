@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from phase7.engine.model.bridge import Model, load_model
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.loading import load_model
 from phase7.models.files import find_model
 from tests import tiny
 from tests.hub import repositories

@@ -1,14 +1,14 @@
 """A KV cache whose rows share the prompt.
 
 All rows of a batch start from one prompt, so its keys and values are the same in every row; copying
-them to each (and, in grouped-query models, to each query head) at every step is most of the cost of a
-plain cache. Here the prompt is stored once, and the attention of all rows over it is one matrix
-product; only the generated tokens are stored by row, and multiplied in whole chunks of tokens, because a
-product over memory with gaps takes up to four times as long.
+them to each (and, in grouped-query models, to each query head) at every step is most of the cost of
+a plain cache. Here the prompt is stored once, and the attention of all rows over it is one matrix
+product; only the generated tokens are stored by row, and multiplied in whole chunks of tokens,
+because a product over memory with gaps takes up to four times as long.
 
-What enters: a cache prefilled with one row. What leaves: the same cache, fanned out. The models' own
-attention code runs unchanged: it is handed a :class:`SharedKeysOrValues`, which knows the few operations
-that attention does with keys and values, and becomes an ordinary tensor for any other.
+The models' own attention code runs unchanged: it is handed a :class:`SharedKeysOrValues`, which
+knows the few operations that attention does with keys and values, and becomes an ordinary tensor
+for any other.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def shares_layers(cache: Cache) -> bool:
     return all(type(layer) is DynamicLayer and layer.is_initialized for layer in cache.layers)
 
 
-def fan_out(cache: Cache, *, n_slots: int, n_new: int, buffers: Buffers) -> None:
+def fan_out(cache: Cache, *, n_slots: int, n_new: int, buffers: Buffers, share: bool = True) -> None:
     """Give a cache of one row `n_slots` slots that share what it holds, with room for `n_new` tokens.
 
     The cache lives until the next one takes the same buffers. Layers of a kind that drops old tokens
-    (sliding windows) are copied by slot instead.
+    (sliding windows) are copied by slot instead; all are if `share` is False.
     """
     layers: list[Any] = cache.layers
     for number, layer in enumerate(layers):
-        if type(layer) is DynamicLayer and layer.is_initialized:
+        if share and type(layer) is DynamicLayer and layer.is_initialized:
             own = [
                 _Own(buffers.take(number, name, (n_slots, held.shape[1], n_new, held.shape[3]), held))
                 for name, held in (("keys", layer.keys), ("values", layer.values))

@@ -1,7 +1,4 @@
-"""What is found out about a model by running it.
-
-What enters: a bridge. What leaves: answers that its configuration does not give.
-"""
+"""What running a model shows about it that its configuration does not say."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from phase7.models.quiet import quiet
 
 @torch.inference_mode()
 def is_parallel(bridge: Any) -> bool:
-    """Find by trial whether changed head outputs leave the input of the layer's MLP as it is."""
+    """Whether the input of a layer's MLP stays as it is when the heads' outputs change."""
     mlp = getattr(bridge.blocks[0], "mlp", None)
     if mlp is None:
         return False
@@ -36,7 +33,7 @@ def is_parallel(bridge: Any) -> bool:
 
 @contextlib.contextmanager
 def without_head(bridge: Any) -> Iterator[Any]:
-    """Take the unembedding off for a while; yields it."""
+    """Take the unembedding off during the enclosed calls; yields it."""
     hf_model = bridge.original_model
     head = hf_model.get_output_embeddings()
     hf_model.set_output_embeddings(torch.nn.Identity())
@@ -48,7 +45,7 @@ def without_head(bridge: Any) -> Iterator[Any]:
 
 @torch.inference_mode()
 def has_plain_head(bridge: Any) -> bool:
-    """Whether the unembedding can be taken off, and gives the same logits by itself."""
+    """Whether the unembedding can be taken off and gives the same logits on its own."""
     tokens = torch.tensor([[0, 1]], device=bridge.cfg.device)
     with quiet():
         logits = bridge(tokens)

@@ -1,0 +1,221 @@
+"""A model's folder, loaded.
+
+A folder that cannot be used is refused in one line: an architecture that the bridge cannot run or
+that has no output of its own for each head, weights that are missing, a tokenizer that does not fit
+the embedding.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from phase7.engine.model import versions
+from phase7.engine.model.blocks import ROW_BLOCK
+from phase7.engine.model.bridge import Model, bridged, same_weights, unembedding_weight
+from phase7.engine.model.compared import (
+    composes,
+    holds,
+    rough_logits_agree,
+    shared_cache_agrees,
+    that_hold,
+)
+from phase7.engine.model.packed import PACKED_ROWS, all_packed, suits_packing
+from phase7.engine.model.patterns import PatternSite, hook_order
+from phase7.engine.model.probes import has_plain_head, is_parallel
+from phase7.engine.model.rough import RoughUnembedding, multiplies_bfloat16
+from phase7.engine.model.shortcuts import Shortcuts
+from phase7.models.files import ModelFiles
+from phase7.models.quiet import quiet
+from phase7.vocabulary.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def load_model(
+    files: ModelFiles, *, device: str = "cpu", dtype: str = "float32", pack: bool = True
+) -> Model:
+    """Load a model folder.
+
+    With versions of torch, transformers or transformer-lens that the tests have not run with, the faster
+    ways of computing are compared with the plain ones; what differs is left out, and a warning says so.
+
+    Parameters
+    ----------
+    pack : bool
+        Multiply with packed copies of the weights where the processor has them
+        (:mod:`phase7.engine.model.packed`): faster, other last bits, and the weights take twice the
+        memory. To get such a model once more, load it again: a copy's layers would read the first one's
+        weights.
+
+    Raises
+    ------
+    UserError
+        If the device is not there, or the architecture, the weights or the tokenizer cannot be used.
+    """
+    torch_device, torch_dtype = _device(device), getattr(torch, dtype)
+    others = versions.untested()
+    fast = pack and suits_packing(torch_device, torch_dtype)
+    wanted = Shortcuts(packed_products=fast, lean_modules=fast, shared_cache=True)
+    try:
+        with quiet():
+            hf_model, tokenizer = _from_folder(files, torch_device, torch_dtype)
+            pristine = same_weights(hf_model)
+            bridge = bridged(files, hf_model, tokenizer, torch_device)
+            kept = that_hold(bridge, wanted) if others else wanted
+            kept.apply(bridge)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _unusable(files, f"{type(error).__name__}: {error}") from error
+    n_embeddings = hf_model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > n_embeddings:
+        raise _unusable(files, f"a tokenizer of {len(tokenizer)} tokens for {n_embeddings} embeddings")
+    model = _described(files, bridge, tokenizer, pristine, kept, torch_device, torch_dtype)
+    return _with_what_holds(model, others, wanted)
+
+
+def _from_folder(files: ModelFiles, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The model as transformers loads it, and its tokenizer."""
+    folder = str(files.folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation="eager",
+        output_loading_info=True,
+    )
+    hf_model, report = loaded
+    _check_weights(files, report)
+    return hf_model.to(device).eval(), tokenizer
+
+
+def _described(
+    files: ModelFiles,
+    bridge: Any,
+    tokenizer: Any,
+    pristine: Any,
+    shortcuts: Shortcuts,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Model:
+    """A model with what its configuration says and what running it shows."""
+    heads = int(bridge.cfg.n_heads)
+    is_packed = shortcuts.packed_products and all_packed(bridge)
+    return Model(
+        bridge=bridge,
+        tokenizer=tokenizer,
+        files=files,
+        n_layers=int(bridge.cfg.n_layers),
+        n_heads=heads,
+        n_kv_heads=int(getattr(bridge.cfg, "n_key_value_heads", None) or heads),
+        d_head=int(bridge.cfg.d_head),
+        n_context=int(bridge.cfg.n_ctx),
+        eos_ids=_eos_ids(bridge.original_model, tokenizer),
+        pattern_site=_pattern_site(bridge, files),
+        device=device,
+        dtype=dtype,
+        shortcuts=shortcuts,
+        row_block=PACKED_ROWS if is_packed else ROW_BLOCK,
+        is_parallel=is_parallel(bridge),
+        has_plain_head=has_plain_head(bridge),
+        rough=None,
+        pristine=pristine,
+    )
+
+
+def _with_what_holds(model: Model, others: dict[str, str], wanted: Shortcuts) -> Model:
+    """The model with rough logits, a shared cache and a pattern site as far as they hold."""
+    kept = model.shortcuts
+    left_out = [
+        name
+        for name, is_wanted, is_kept in (
+            ("packed products", wanted.packed_products, kept.packed_products),
+            ("lean modules", wanted.lean_modules, kept.lean_modules),
+        )
+        if is_wanted and not is_kept
+    ]
+    if kept.packed_products and model.has_plain_head and multiplies_bfloat16(model.device):
+        rough = RoughUnembedding(unembedding_weight(model))
+        if others and not holds(rough_logits_agree, rough, unembedding_weight(model)):
+            left_out.append("rough logits")
+        else:
+            model = replace(model, rough=rough)
+    if others and not holds(shared_cache_agrees, model):
+        left_out.append("the shared cache")
+        model = replace(model, shortcuts=replace(kept, shared_cache=False))
+    if left_out:
+        _log.warning(_told(model.name, others, left_out))
+    return model if model.pattern_site and composes(model) else replace(model, pattern_site=None)
+
+
+def _told(name: str, others: dict[str, str], left_out: list[str]) -> str:
+    found = ", ".join(f"{package} {version}" for package, version in others.items())
+    tested = ", ".join(f"{package} {versions.TESTED[package]}" for package in others)
+    return (
+        f"{name} runs without {', '.join(left_out)}, which with {found} are missing or differ from the"
+        f" plain computation: generation is slower than with {tested}, where they have been tested"
+    )
+
+
+def _check_weights(files: ModelFiles, report: dict[str, Any]) -> None:
+    """Refuse weights that transformers would have filled in at random, and a missing tokenizer."""
+    absent = sorted(report.get("missing_keys") or ()) + sorted(
+        map(str, report.get("mismatched_keys") or ())
+    )
+    if absent:
+        raise _unusable(files, f"no usable weights for {', '.join(absent)[:120]}")
+    known = ("tokenizer*.json", "*.model", "vocab.*")
+    if not any(True for pattern in known for _ in files.folder.glob(pattern)):
+        raise _unusable(files, "a folder without a tokenizer")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except Exception as error:
+        raise UserError(
+            expected="a device that torch has here, such as cpu",
+            got=repr(name),
+            where="--device",
+            remedy="use --device cpu, or install a torch build for this device",
+        ) from error
+    return device
+
+
+def _eos_ids(hf_model: Any, tokenizer: Any) -> frozenset[int]:
+    configured = getattr(hf_model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(i) for i in [*ids, tokenizer.eos_token_id] if i is not None)
+
+
+def _pattern_site(bridge: Any, files: ModelFiles) -> PatternSite | None:
+    """Where the pattern can be read before z; refuses a model without z."""
+    try:
+        reached = hook_order(bridge)
+    except Exception as error:
+        raise _unusable(files, f"{type(error).__name__}: {error}") from error
+    if "hook_z" not in reached:
+        raise _unusable(files, "an attention without hook_z, the per-head output")
+    before_z = reached[: reached.index("hook_z")]
+    if "hook_pattern" in before_z:
+        return "hook_pattern"
+    return "attn_dropout" if "attn_dropout" in before_z else None
+
+
+def _unusable(files: ModelFiles, got: str) -> UserError:
+    return UserError(
+        expected="a causal language model that TransformerBridge runs, with safetensors weights"
+        " and a tokenizer that fits",
+        got=got[:300],
+        where=f"model {files.name} ({files.folder})",
+        remedy="see docs/models.md for what is supported",
+    )
