@@ -36,7 +36,7 @@ FACE = ("accessor", "__main__")
 ORDER = {name: number for number, name in enumerate((*ROOMS, *FACE))}
 TORCH_FREE = ("statistics", "experiment", "effects", "findings", "report", "plots", "accessor")
 MOST_ROOMS = 16
-MOST_LINES = 450
+MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 
 
 def module_name(path: Path) -> str:
@@ -158,6 +158,15 @@ def test_importing_the_analysis_does_not_load_torch():
 def test_no_module_is_too_long(module):
     n_lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
     assert n_lines <= MOST_LINES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_is_too_long(module):
+    functions = [
+        n for n in ast.walk(TREES[module]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    sizes = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
+    assert {name: n for name, n in sizes.items() if n > MOST_FUNCTION_LINES} == {}
 
 
 @pytest.mark.parametrize("module", MODULES)
