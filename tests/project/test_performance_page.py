@@ -5,12 +5,27 @@ import json
 
 import pytest
 
-from tests.programs.benchmarks.page import ARMS, COMMON_NOISE, PAGE, RECORD, WANTED, render
+from tests.programs.benchmarks.page import (
+    ARMS,
+    COMMON_NOISE,
+    LEAST_SAVED,
+    PAGE,
+    PREFIX,
+    RECORD,
+    WANTED,
+    prefix_section,
+    render,
+)
 
 
 @pytest.fixture(scope="module")
 def record():
     return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def prefix_record():
+    return json.loads(PREFIX.read_text(encoding="utf-8"))
 
 
 def test_a_changed_record_changes_the_page(record):
@@ -19,6 +34,34 @@ def test_a_changed_record_changes_the_page(record):
         changed = copy.deepcopy(record)
         changed["models"]["smollm2"]["ms_per_token"][arm] += 1.0
         assert render(changed) != render(record)
+
+
+def test_a_changed_time_of_either_cache_changes_the_page(prefix_record):
+    assert prefix_section(prefix_record) in PAGE.read_text(encoding="utf-8")
+    for name, figures in prefix_record["models"].items():
+        for size in figures["sizes"]:
+            for cache in ("shared", "ordinary"):
+                changed = copy.deepcopy(prefix_record)
+                changed["models"][name]["sizes"][size]["ms_per_token"][cache] += 1.0
+                assert prefix_section(changed) != prefix_section(prefix_record)
+
+
+def test_the_shared_prefix_cache_is_kept_where_it_saves_enough_at_the_default_prompts(prefix_record):
+    record = copy.deepcopy(prefix_record)
+    default = record["models"]["smollm2"]["sizes"]["default"]
+    for saved, verdict in ((LEAST_SAVED + 0.01, "is kept."), (LEAST_SAVED - 0.01, "code*.")):
+        default["ratio"]["ordinary"] = 1 / (1 - saved)
+        assert prefix_section(record).endswith(verdict)
+
+
+def test_the_prefix_record_covers_what_was_asked_and_the_caches_agreed(prefix_record):
+    sizes = {name: list(figures["sizes"]) for name, figures in prefix_record["models"].items()}
+    assert sizes == {"smollm2": ["20", "default", "100", "400"], "gpt2": ["20", "100", "400"]}
+    for figures in prefix_record["models"].values():
+        for found in figures["sizes"].values():
+            assert found["n_unequal_texts"] <= 0.05 * found["n_texts"]
+            assert {len(r) for r in found["ratios"].values()} == {prefix_record["n_repeats"]}
+            assert found["ratio"].keys() == found["ms_per_token"].keys() - {"shared"}
 
 
 def test_the_page_says_of_every_wanted_ratio_whether_it_was_reached(record):

@@ -1,7 +1,8 @@
 """Run the benchmark: `python -m tests.programs.benchmarks`.
 
-Writes `docs/measurements/benchmark.json`, and `docs/performance.md` from it. `--quick` runs every arm once
-on a few tokens and writes nothing: it checks that the benchmark works.
+Writes `docs/measurements/benchmark.json`, and `docs/performance.md` from it. `--only prefix` measures what the
+shared-prefix cache saves instead, writes `docs/measurements/shared_prefix.json` and the page anew. `--quick`
+runs every arm once on a few tokens and writes nothing: it checks that the benchmark works.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from phase7.run.memory import footprint
 from phase7.run.provenance import machine, package_versions
 from phase7.store import write_text
 from phase7.vocabulary.modes import MODES
-from tests.programs.benchmarks import arms, models
-from tests.programs.benchmarks.page import PAGE, RECORD, render
+from tests.programs.benchmarks import arms, models, prefix
+from tests.programs.benchmarks.page import PAGE, PREFIX, RECORD, prefix_section, render
 
 N_REPEATS = 3
 #: Generations that (c) is timed over: one alone is over too soon for a steady time.
@@ -42,19 +43,33 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--repeats", type=int, default=N_REPEATS)
+    parser.add_argument(
+        "--repeats", type=int, help=f"default: {N_REPEATS}; with --only prefix {prefix.N_REPEATS}"
+    )
+    parser.add_argument("--tokens", type=int, help="tokens of a text, with --only prefix; default: 30")
+    parser.add_argument("--only", choices=["prefix"], help="measure only this part of the page")
     parser.add_argument("--memory", metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory:
         _print_peak(args.memory)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        record = measure(Path(folder), quick=args.quick, n_repeats=args.repeats)
-    page = render(record)
-    print(page)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.only == "prefix":
+            path = PREFIX
+            record = prefix.measure(
+                folder,
+                n_tokens=3 if args.quick else args.tokens or prefix.N_TOKENS,
+                n_repeats=1 if args.quick else args.repeats or prefix.N_REPEATS,
+            )
+            print(prefix_section(record))
+        else:
+            path = RECORD
+            record = measure(folder, quick=args.quick, n_repeats=args.repeats or N_REPEATS)
+            print(render(record))
     if not args.quick:
-        write_text(RECORD, json.dumps(record, indent=1) + "\n")
-        write_text(PAGE, page)
+        write_text(path, json.dumps(record, indent=1) + "\n")
+        write_text(PAGE, render(json.loads(RECORD.read_text(encoding="utf-8"))))
 
 
 def measure(folder: Path, *, quick: bool, n_repeats: int) -> dict[str, Any]:

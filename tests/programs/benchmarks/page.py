@@ -10,6 +10,7 @@ from typing import Any
 ROOT = Path(__file__).parents[3]
 RECORD = ROOT / "docs" / "measurements" / "benchmark.json"
 COMMON_NOISE = ROOT / "docs" / "measurements" / "common_noise.json"
+PREFIX = ROOT / "docs" / "measurements" / "shared_prefix.json"
 PAGE = ROOT / "docs" / "performance.md"
 
 ARMS = {
@@ -25,6 +26,8 @@ ARMS = {
 }
 #: What the sweep must reach against each arm.
 WANTED = {"b": 5.0, "c": 50.0, "d": 2.0, "d_greedy": 1.4}
+#: What the shared-prefix cache must save of a sweep's time at the default prompts to be kept.
+LEAST_SAVED = 0.1
 
 
 def render(record: dict[str, Any]) -> str:
@@ -33,6 +36,7 @@ def render(record: dict[str, Any]) -> str:
         _opening(record),
         *(_model(name, figures) for name, figures in record["models"].items()),
         _growth(record),
+        prefix_section(json.loads(PREFIX.read_text(encoding="utf-8"))),
         _answer(record),
         _rest(record),
     ]
@@ -43,7 +47,7 @@ def _opening(record: dict[str, Any]) -> str:
     machine, packages = record["machine"], record["packages"]
     return f"""# Performance
 
-Every number on this page is from `docs/measurements/benchmark.json`, written by one run of
+Where a section names no other source, its numbers are from `docs/measurements/benchmark.json`, written by one run of
 
 ```
 tox -e bench          # or: python -m tests.programs.benchmarks
@@ -149,6 +153,66 @@ def _table(title: str, pairs: Sequence[Sequence[float]]) -> list[str]:
         "| --- |" + " ---: |" * len(pairs),
         f"| seconds | {' | '.join(f'{s:.1f}' for _, s in pairs)} |",
     ]
+
+
+def prefix_section(record: dict[str, Any]) -> str:
+    """What the shared-prefix cache saves, and whether that is enough to keep it."""
+    lengths = record["models"]["smollm2"]["default_prompts"]
+    machine = record["machine"]
+    lines = [
+        "## The prompt stored once",
+        "",
+        "phase7 stores the prompt's keys and values once for all rows (`SharedPrefixLayer`). Here the full sweep's"
+        " batch in one mode runs with that cache, and with two that give every slot the prompt's keys and values"
+        " in one preallocated tensor a layer; slots and shared layers are the same"
+        " (`tests/programs/benchmarks/ordinary_cache.py`). *By slot* hands ordinary tensors to the model's attention, which"
+        " copies them to every query head where query heads share a KV head. *Grouped* spares that copy, as phase7's"
+        " cache does, and so shows how much of the saving comes from the prompt alone. Times are a processor's for"
+        f" each of {record['n_tokens']} generated tokens of a patched row, since every batch has one processor; other"
+        " work on the machine disturbs them less than wall-clock time. Ratios are taken repeat by repeat, and the"
+        f" median of {record['n_repeats']} is shown. Memory is that of one batch's keys and values."
+        " `python -m tests.programs.benchmarks --only prefix` measures this and wrote `docs/measurements/shared_prefix.json`"
+        f" on {record['threads']} processors of {machine['processor'] or machine['architecture']}"
+        f" (torch {record['packages']['torch']}).",
+        "",
+        "| model | prompt tokens | once, ms | by slot, ms | by slot ÷ once | saved | wall-clock ratio"
+        " | grouped ÷ once | memory, once | by slot | texts that differ |",
+        "| --- |" + " ---: |" * 10,
+    ]
+    for name, figures in record["models"].items():
+        lines += [_prefix_row(name, size, found) for size, found in figures["sizes"].items()]
+    saved = _saved(record["models"]["smollm2"]["sizes"]["default"])
+    verdict = "is kept" if saved >= LEAST_SAVED else "*is not worth its code*"
+    lines += [
+        "",
+        f"The default prompts are SmolLM2's, chat template included: {lengths['n']} with {lengths['min']} to"
+        f" {lengths['max']} tokens, {lengths['median']:g} in the median. The class has to save"
+        f" {100 * LEAST_SAVED:.0f} % of a sweep's time there; it saves {100 * saved:.0f} %, so it {verdict}.",
+    ]
+    return "\n".join(lines)
+
+
+def _prefix_row(name: str, size: str, found: dict[str, Any]) -> str:
+    ms, ratio, gigabytes = found["ms_per_token"], found["ratio"], found["cache_gb"]
+    cells = [
+        name,
+        f"{found['prompt_tokens']:g}" + (" (default)" if size == "default" else ""),
+        f"{ms['shared']:.2f}",
+        f"{ms['ordinary']:.2f}",
+        f"{ratio['ordinary']:.2f}",
+        f"{100 * _saved(found):.0f} %",
+        f"{found['wall_ratio']['ordinary']:.2f}",
+        f"{ratio['grouped']:.2f}" if "grouped" in ratio else "",
+        f"{gigabytes['shared']:.2f} GB",
+        f"{gigabytes['ordinary']:.2f} GB",
+        f"{found['n_unequal_texts']} of {found['n_texts']}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _saved(found: dict[str, Any]) -> float:
+    """Share of the time with the ordinary cache."""
+    return 1 - 1 / float(found["ratio"]["ordinary"])
 
 
 def _answer(record: dict[str, Any]) -> str:
