@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from phase7.experiment.word_families import load_families
 from phase7.scoring.base import Scores
-from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import KEYWORDS
 
 
@@ -33,7 +32,7 @@ class KeywordScorer:
     metrics = KEYWORDS
 
     def __init__(self, path: Path) -> None:
-        families = _load(path)
+        families = load_families(path, [metric.removesuffix("_keywords") for metric in KEYWORDS])
         text = repr(sorted((e, sorted(forms)) for e, forms in families.items()))
         self.version = f"1-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         self._patterns = {f"{emotion}_keywords": _pattern(forms) for emotion, forms in families.items()}
@@ -57,32 +56,6 @@ class KeywordScorer:
             f" ({self._n_forms} forms, data/keywords.toml)",
             "quality": {},
         }
-
-
-def _load(path: Path) -> dict[str, set[str]]:
-    emotions = [metric.removesuffix("_keywords") for metric in KEYWORDS]
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        families = {emotion: _forms(table[emotion]) for emotion in emotions}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(
-            expected="tables [gratitude], [anger], [apology] with lines lemma = [forms]",
-            got=f"{type(error).__name__}: {error}",
-            where=str(path),
-            remedy="restore or correct the file",
-        ) from error
-    return families
-
-
-def _forms(table: dict[str, list[str]]) -> set[str]:
-    """All forms of an emotion's families; raises TypeError or ValueError for another form."""
-    lists = list(table.values())
-    if not all(isinstance(forms, list) for forms in lists):
-        raise TypeError("a family must be a list of words")
-    forms = {form.replace("\u2019", "'").lower() for family in lists for form in family}
-    if not forms or not all(form.strip() for form in forms):
-        raise ValueError("an emotion needs words, and none may be blank")
-    return forms
 
 
 def _pattern(forms: set[str]) -> re.Pattern[str]:

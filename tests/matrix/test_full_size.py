@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from phase7.engine.decode.loop import generate, step_of
+from phase7.engine.decode.loop import generate
 from phase7.engine.decode.rows import SharedLayers
+from phase7.engine.decode.running import step_of
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.capture import capture
 from phase7.engine.patch.donors import DonorSum

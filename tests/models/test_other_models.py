@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from phase7.engine.decode.forced import forced_pass
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.loading import load_model
 from phase7.engine.model.tokens import encode
@@ -15,9 +16,10 @@ from phase7.experiment.profile import Sampling
 from phase7.models.files import find_model, require_heads
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import parse_heads
-from phase7.vocabulary.modes import MODES
+from phase7.vocabulary.modes import MODES, POSITIONS
 from tests import tiny
 
+DONORS = ("self", "zero")
 PROMPT = "The kettle is on the second shelf, beside"
 COMMON = {
     "vocab_size": tiny.N_VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
@@ -67,6 +69,31 @@ def test_self_patching_is_exact_and_the_text_is_that_of_transformers(name, tmp_p
         torch.tensor([tokens]), max_new_tokens=12, do_sample=False, pad_token_id=0
     )[0, len(tokens) :]
     assert [t for t in baseline.tolist() if t >= 0] == [t for t in reference.tolist() if t != 0]
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_the_forced_pass_reads_what_transformers_computes(name, tmp_path):
+    """Prompt and path reach beyond the sliding windows."""
+    model = load_model(make(name, tmp_path / name, WORKING[name]))
+    heads = parse_heads("1:*", n_layers=model.n_layers, n_heads=model.n_heads)
+    tokens, path = encode(model, PROMPT, "raw"), [41, 300, 7, 262, 262, 88]
+    with torch.inference_mode():
+        logits = model.bridge.original_model(torch.tensor([[*tokens, *path[:-1]]])).logits[0].double()
+    log_p = torch.log_softmax(logits[len(tokens) - 1 :], dim=-1)
+    expected = log_p[range(len(path)), path].numpy()
+    ablated = {}
+    for where in POSITIONS:
+        patches = [Patch(heads=heads, mode=m, donor=d, positions=where) for m in MODES for d in DONORS]
+        got = forced_pass(model, tokens, path, patches, donors={}, token_sets={"some": [7, 41]})
+        np.testing.assert_allclose(got.baseline.log_likelihood, expected, atol=1e-4)
+        odds = torch.logsumexp(log_p[:, [7, 41]], dim=1)
+        odds -= torch.log1p(-odds.exp())
+        np.testing.assert_allclose(got.baseline.log_odds["some"], odds, atol=1e-4)
+        assert (got.patched.kl[::2] == 0).all()
+        assert (got.patched.kl[1::2, 0] > 1e-3).all()
+        ablated[where] = got.patched.kl[1::2]
+        np.testing.assert_allclose(ablated[where], np.tile(ablated[where][0], (3, 1)), atol=1e-4)
+    assert not np.allclose(ablated["generated"], ablated["last"], atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["GPTJ", "OPT"])

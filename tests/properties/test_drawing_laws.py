@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7.engine.decode import drawing
+from phase7.engine.decode import drawing, logits
 from phase7.engine.decode.drawing import Drawing
 from phase7.engine.decode.sampling import gumbel_noise, sample, sample_changed
 from phase7.engine.model.bridge import unembedding_weight
@@ -29,7 +29,7 @@ def test_pieces_of_any_size_give_the_same_bits(monkeypatch, architecture, sample
     model = tiny.load(architecture)
     sampling = Sampling(max_new_tokens=6, seed=2, samples=samples)
     whole = run(model, PATCHES, sampling)
-    monkeypatch.setattr(drawing, "_ROWS_AT_ONCE", 16)
+    monkeypatch.setattr(logits, "ROWS_AT_ONCE", 16)
     pieces = run(model, PATCHES, sampling)
     np.testing.assert_array_equal(whole.baseline_tokens, pieces.baseline_tokens)
     np.testing.assert_array_equal(whole.patched_tokens, pieces.patched_tokens)
@@ -46,7 +46,7 @@ def test_logits_are_made_for_a_piece_of_whole_blocks_at_a_time(row_block):
         made.append(len(states))
         return states @ torch.eye(8, 50)
 
-    n_rows = drawing._ROWS_AT_ONCE + 3
+    n_rows = logits.ROWS_AT_ONCE + 3
     drawn = Drawing(
         unembed,
         None,
@@ -62,7 +62,7 @@ def test_logits_are_made_for_a_piece_of_whole_blocks_at_a_time(row_block):
         histories=np.zeros(n_rows, dtype=np.int64),
         step=0,
     )
-    assert made == [drawing._ROWS_AT_ONCE, 4 if row_block == 2 else 16]
+    assert made == [logits.ROWS_AT_ONCE, 4 if row_block == 2 else 16]
     assert drawn.shape == (n_rows,)
 
 

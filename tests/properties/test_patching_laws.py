@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7.engine.decode.loop import generate, step_of
+from phase7.engine.decode.loop import generate
 from phase7.engine.decode.rows import SharedLayers
+from phase7.engine.decode.running import step_of
 from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.capture import capture
 from phase7.engine.patch.donors import Donor, DonorSum, single

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7.engine.decode import loop as generation
+from phase7.engine.decode import running
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.loading import load_model
 from phase7.engine.model.tokens import encode
@@ -114,7 +114,7 @@ def test_the_attention_of_the_first_patched_layer_is_computed_once(architecture)
 def test_sharing_a_layer_too_many_is_noticed(monkeypatch):
     """Liveness: a layout that shares one layer above a patch changes the text."""
     model = tiny.load("gpt2")
-    layout = generation.SharedLayers
+    layout = running.SharedLayers
 
     def wrong(first, n_layers, row_block, **options):
         return layout(np.minimum(np.asarray(first) + 1, n_layers), n_layers, row_block, **options)
@@ -122,7 +122,7 @@ def test_sharing_a_layer_too_many_is_noticed(monkeypatch):
     patches = [Patch(heads=(h,), donor="zero") for h in ALL_HEADS if h.layer == 1]
     sampling = Sampling(max_new_tokens=8, seed=1)
     right = run(model, patches, sampling)
-    monkeypatch.setattr(generation, "SharedLayers", wrong)
+    monkeypatch.setattr(running, "SharedLayers", wrong)
     try:
         other = run(model, patches, sampling)
     except Exception:
@@ -156,9 +156,9 @@ def test_rows_are_dropped(monkeypatch):
     """Liveness of the law above."""
     model = dataclasses.replace(tiny.load("llama"), eos_ids=frozenset(range(0, tiny.N_VOCAB, 4)))
     dropped = []
-    drop = generation.SharedLayers.drop
+    drop = running.SharedLayers.drop
     monkeypatch.setattr(
-        generation.SharedLayers, "drop", lambda self, rows: dropped.extend(rows) or drop(self, rows)
+        running.SharedLayers, "drop", lambda self, rows: dropped.extend(rows) or drop(self, rows)
     )
     patches = [Patch(heads=(head,), donor="zero") for head in ALL_HEADS]
     run(model, patches, Sampling(max_new_tokens=10, top_p=1.0, temperature=1.0, seed=2, samples=4))

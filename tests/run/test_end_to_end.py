@@ -16,6 +16,7 @@ import xarray as xr
 import phase7
 from phase7.cli import main
 from phase7.engine.decode import loop as generation
+from phase7.engine.decode import running
 from phase7.run import executor as execution
 from phase7.vocabulary.metrics import METRICS
 from tests import tiny
@@ -213,7 +214,7 @@ def test_patch_writes_one_result(project, capsys):
 
 def test_a_failed_self_check_stops_the_run(project, monkeypatch, capsys):
     """Liveness of the check: a self-donor row that is patched otherwise must stop the build."""
-    original = generation.self_checks
+    original = running.self_checks
 
     def wrong(patches):
         return [
@@ -221,7 +222,7 @@ def test_a_failed_self_check_stops_the_run(project, monkeypatch, capsys):
             for p in original(patches)
         ]
 
-    monkeypatch.setattr(generation, "self_checks", wrong)
+    monkeypatch.setattr(running, "self_checks", wrong)
     assert build() == 2
     assert "self-check failed" in capsys.readouterr().err
     assert not (project / "store" / "effects" / "small.nc").exists()

@@ -13,7 +13,6 @@ logits are made too, so the tokens are the same as without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,20 +20,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from phase7.engine.decode.logits import Unembed, logits_of, pieces
 from phase7.engine.decode.rows import Ints
 from phase7.engine.decode.sampling import ExactLogits, gumbel_noise, sample, sample_changed
-from phase7.engine.model.blocks import whole_blocks
 from phase7.engine.model.rough import RoughUnembedding
 from phase7.experiment.profile import Sampling
 
-#: Rows whose logits are in memory together; whole blocks of any size of block.
-_ROWS_AT_ONCE = 96
 #: Rows with the same tokens so far from which on their differences are looked at.
 _LEAST_GROUP = 4
 #: Of a logit divided by the temperature: with larger errors, too many tokens are not certain.
 _LARGEST_ERROR = 0.3
-
-Unembed = Callable[[Tensor], Tensor]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -169,7 +164,7 @@ class Drawing:
 
     def _draw_each(self, now: _Step, rows: Ints) -> None:
         """Draw from the rows' own logits."""
-        for own in _pieces(rows):
+        for own in pieces(rows):
             logits = self._logits(now, own)
             now.kept |= {int(row): logits[i].clone() for i, row in enumerate(own) if row in now.kept}
             if now.noise is None and self._sampling.temperature > 0:
@@ -196,7 +191,7 @@ class Drawing:
         Returns the rows whose token is not certain.
         """
         left: list[Ints] = [rows[:0]]
-        for own, others in zip(_pieces(rows), _pieces(references), strict=True):
+        for own, others in zip(pieces(rows), pieces(references), strict=True):
             assert self._rough is not None
             states = now.states_of(own)
             changes, error = self._rough.changes(states, now.states_of(others))
@@ -218,9 +213,7 @@ class Drawing:
         return np.concatenate(left)
 
     def _logits(self, now: _Step, rows: Ints) -> Float[Tensor, "rows n_vocab"]:
-        fill = whole_blocks(rows.size, self._row_block) - rows.size
-        padded = np.append(rows, np.full(fill, rows[0]))
-        return self._unembed(now.states_of(padded))[: rows.size]
+        return logits_of(self._unembed, now.states, now.slots[rows], self._row_block)
 
     def _noise(self, step: int, logits: Tensor) -> Float[Tensor, "n_samples n_vocab"]:
         return gumbel_noise(
@@ -246,11 +239,6 @@ class Drawing:
             if base is not None:  # None once the baseline has ended
                 gap = float((logits[place] - base).abs().max())
                 self.max_self_logit_gap = max(self.max_self_logit_gap, gap)
-
-
-def _pieces(rows: Ints) -> Iterator[Ints]:
-    for start in range(0, rows.size, _ROWS_AT_ONCE):
-        yield rows[start : start + _ROWS_AT_ONCE]
 
 
 def _exact_logits(rough: RoughUnembedding, states: Tensor) -> ExactLogits:

@@ -14,7 +14,6 @@ slot, so that the two savings can be told apart.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -22,7 +21,7 @@ from unittest import mock
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from phase7.engine.decode.loop import generate
+from phase7.engine.decode import loop, running
 from phase7.engine.model.buffers import Buffers
 from phase7.engine.model.kv_cache import SharedKeysOrValues
 
@@ -107,6 +106,8 @@ def stored_by(layer: type[OrdinaryLayer]) -> Iterator[None]:
                 taken.append(buffers.take(number, name, shape, prompt))
             cache.layers[number] = layer(prefilled, *taken)
 
-    engine = sys.modules[generate.__module__]
-    with mock.patch.multiple(engine, fan_out=fan_out, copy_slots=layer.copy_slots):
+    with (
+        mock.patch.object(running, "fan_out", fan_out),
+        mock.patch.object(loop, "copy_slots", layer.copy_slots),
+    ):
         yield

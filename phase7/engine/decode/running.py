@@ -1,0 +1,228 @@
+"""One prompt's baseline, patches and self-checks on their way through the model, as rows of one batch.
+
+What sampling (:mod:`phase7.engine.decode.loop`) and the forced pass (:mod:`phase7.engine.decode.forced`)
+have in common: the rows' KV cache, the layers they share (:mod:`phase7.engine.decode.rows`), the
+patcher's hooks, and the forward pass that is running, as the hooks see it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from phase7.engine.decode.rows import SharedLayers
+from phase7.engine.model.blocks import whole_blocks
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.gates import Gate
+from phase7.engine.model.kv_cache import fan_out, shares_layers, values_of
+from phase7.engine.patch.donors import Donor
+from phase7.engine.patch.patching import BASELINE, Patch, Patcher
+from phase7.engine.patch.step import Rows, Step
+from phase7.vocabulary.errors import SelfCheckError, UserError
+from phase7.vocabulary.modes import POSITION_RECORDS
+
+
+def self_checks(patches: Sequence[Patch]) -> list[Patch]:
+    """Self-donor patches: one for each (mode, positions) used, over the union of the patched heads."""
+    heads = tuple(sorted({head for patch in patches for head in patch.heads}))
+    recipes = sorted({(patch.mode, patch.positions) for patch in patches})
+    return [Patch(heads=heads, mode=m, donor="self", positions=p) for m, p in recipes]
+
+
+def step_of(cache: Any, *, first_query: int, rows: Rows) -> Step:
+    """A forward pass that continues a cache, as writes read it."""
+    return Step(
+        first_query=first_query,
+        rows=rows,
+        values=lambda layer, slots, kv_heads: values_of(cache.layers[layer], slots, kv_heads),
+    )
+
+
+def self_check_error(check: Patch, what: str) -> SelfCheckError:
+    """The error of a self-check that did not reproduce the baseline; `what` was changed, and where."""
+    return SelfCheckError(
+        f"self-check failed: patching {len(check.heads)} heads with their own activations"
+        f" (mode {check.mode}, positions {check.positions}) changed {what};"
+        " the run's numbers would mean nothing, so it stops"
+    )
+
+
+class RunningBatch:
+    """The rows of one batch, patch-major, then sample: the baseline, the patches, their self-checks.
+
+    Parameters
+    ----------
+    model : Model
+    tokens : sequence of int
+        The recipient prompt as the model reads it.
+    patches : sequence of Patch
+        At least one.
+    donors : mapping of str to Donor
+    n_samples : int
+    use_attn_result : bool
+        As of :class:`phase7.engine.patch.patching.Patcher`.
+
+    Attributes
+    ----------
+    checks : list of Patch
+        The patches with their own activations, which must reproduce the baseline.
+    n_rows : int
+    patcher : Patcher
+    cache : DynamicCache
+    layout : SharedLayers
+        Every row has all layers to itself until it is told otherwise.
+    runs_prompt_by_row : bool
+        Whether a patch changes the prompt's own queries, so that the prompt cannot be run once for all.
+    holds_slots : bool
+        Whether the cache has been fanned out to slots that groups of rows can share.
+    running : Step
+        The forward pass that is running, or ran last.
+    """
+
+    running: Step
+
+    def __init__(
+        self,
+        model: Model,
+        tokens: Sequence[int],
+        patches: Sequence[Patch],
+        donors: Mapping[str, Donor],
+        *,
+        n_samples: int,
+        use_attn_result: bool,
+    ) -> None:
+        self._model, self._tokens = model, tokens
+        self._n_samples, self._use_attn_result = n_samples, use_attn_result
+        self.checks = self_checks(patches)
+        self._arms = [BASELINE, *patches, *self.checks]
+        self.patcher = Patcher(
+            model,
+            self._arms,
+            n_samples=n_samples,
+            donors=donors,
+            n_prompt=len(tokens),
+            use_attn_result=use_attn_result,
+        )
+        self.n_rows = len(self._arms) * n_samples
+        self.cache = model.new_cache()
+        self.layout = SharedLayers([-1] * self.n_rows, model.n_layers, model.row_block)
+        self.runs_prompt_by_row = any(
+            patch.heads and POSITION_RECORDS[patch.positions].from_start for patch in patches
+        )
+        self.holds_slots = False
+
+    @property
+    def n_slots(self) -> int:
+        """Slots that have room for every row, in whole blocks."""
+        return whole_blocks(self.n_rows, self._model.row_block)
+
+    def share_layers(self) -> None:
+        """Compute the layers below a row's first patch once for all rows with the same tokens so far."""
+        n_layers = self._model.n_layers
+        first = [min((head.layer for head in p.heads), default=n_layers) for p in self._arms]
+        self.layout = SharedLayers(
+            np.repeat(first, self._n_samples),
+            n_layers,
+            self._model.row_block,
+            # A head's result is computed inside its attention, whose outputs must have a row each.
+            share_attention=not self._use_attn_result,
+        )
+
+    def prefill_once(self, *, n_new: int, share_layers: bool) -> None:
+        """Run all of the prompt but its last token in one row without hooks; all rows share its cache.
+
+        A prompt of one token leaves nothing to run, and the rows share nothing.
+
+        Parameters
+        ----------
+        n_new : int
+            Tokens by row that room is made for.
+        share_layers : bool
+            Whether rows shall share layers, where the cache can hold groups of rows.
+        """
+        if len(self._tokens) == 1:
+            return
+        self.forward(self._ids(self._tokens[:-1]), 0)
+        shared_cache = self._model.shortcuts.shared_cache
+        self.holds_slots = shared_cache and shares_layers(self.cache)
+        if share_layers and self.holds_slots:
+            self.share_layers()
+        fan_out(
+            self.cache,
+            n_slots=self.n_slots,
+            n_new=n_new,
+            buffers=self._model.buffers,
+            share=shared_cache,
+        )
+
+    def prefill_by_row(self) -> None:
+        """Run all of the prompt but its last token in every row; under the hooks, which patch it too."""
+        if len(self._tokens) > 1:
+            self.forward(self._ids(self._tokens[:-1]).expand(self.n_slots, -1), 0)
+
+    @contextlib.contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Patch the enclosed forward passes, and let rows share layers in them."""
+        with self._model.hooked(self.patcher.hooks(lambda: self.running), rows=self._rows_at):
+            yield
+
+    def forward(
+        self, ids: Int[Tensor, "slots queries"], first: int
+    ) -> Float[Tensor, "last_slots queries width"]:
+        """Run some tokens of every slot of the first layer, from absolute position `first` on.
+
+        Returns
+        -------
+        float tensor [slots, queries, d_model]
+            Final states by slot of the last layer; of a model without a plain head, or outside
+            `Model.unembedding_apart`, logits.
+        """
+        self.running = step_of(self.cache, first_query=first, rows=self.layout)
+        positions = torch.arange(first, first + ids.shape[1], device=ids.device)[None]
+        states: Tensor = self._model.bridge(
+            ids, past_key_values=self.cache, use_cache=True, position_ids=positions
+        )
+        return states
+
+    def _ids(self, tokens: Sequence[int]) -> Int[Tensor, "one queries"]:
+        return torch.tensor([list(tokens)], dtype=torch.long, device=self._model.device)
+
+    def _rows_at(self, gate: Gate, layer: int) -> Tensor | None:
+        """For `Model.hooked`: which rows pass a gate of a layer; None for all as they are."""
+        layout = self.layout
+        if gate == "layer":
+            rows, n_before = layout.entering(layer), layout.n_slots(layer - 1)
+        elif gate == "attention":
+            rows, n_before = layout.attending(layer), layout.n_slots(layer)
+        else:
+            rows, n_before = layout.leaving(layer), layout.n_attention_slots(layer)
+        if np.array_equal(rows, np.arange(n_before)):
+            return None
+        return torch.from_numpy(rows).to(self._model.device)
+
+
+@contextlib.contextmanager
+def attn_result(model: Model, wanted: bool) -> Iterator[None]:
+    """Make the bridge compute each head's result on its own (`hook_result`) for a while."""
+    if not wanted:
+        yield
+        return
+    try:
+        model.bridge.set_use_attn_result(True)
+    except NotImplementedError as error:
+        raise UserError(
+            expected="an architecture with hook_result",
+            got=f"{model.name}, whose bridge has none",
+            where="--use-attn-result",
+            remedy="leave the flag out: mode result at hook_z is the same patch up to rounding",
+        ) from error
+    try:
+        yield
+    finally:
+        model.bridge.set_use_attn_result(False)
