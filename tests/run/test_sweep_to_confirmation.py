@@ -10,36 +10,20 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from phase7.effects.file import open_effects
-from phase7.experiment.profile import Confirm, Engine, Profile, Statistics, Sweep
+from phase7.experiment.profile import Confirm, Statistics, Sweep
 from phase7.experiment.stages import Cell, Stage, confirm_stage, sweep_stage
 from phase7.run.executor import Executor
-from phase7.run.paths import Paths
 from phase7.run.pipeline import Run
 from phase7.vocabulary.heads import Head
 from tests import stages
+from tests.run import made_up
+from tests.run.made_up import PROFILE, Counting, run
 from tests.stages import NotedStore
-
-
-class Counting:
-    """A scorer that measures one metric by its version, and notes what it was asked."""
-
-    name, version, metrics = "counting", "1", ("politeness",)
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, ...]] = []
-
-    def score(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        self.asked.append(tuple(texts))
-        return {self.metrics[0]: np.array([len(text) * float(self.version) for text in texts])}
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "version": self.version}
 
 
 class Telling(Counting):
@@ -51,50 +35,12 @@ class Telling(Counting):
         return {"politeness": np.array([stages.number(text, "politeness") for text in texts])}
 
 
-PROFILE = Profile(
-    name="made-up",
-    models=("made-up",),
-    emotions=("gratitude",),
-    scorers=(f"{__name__}:Counting",),
-    sampling=stages.PROFILE.sampling,
-    sweep=stages.PROFILE.sweep,
-    confirm=Confirm(target_heads="0:1,2:3"),
-    engine=Engine(max_rows=64),
-)
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with prompts and two models' configurations, as the current directory."""
-    (tmp_path / "data").mkdir()
-    for name in ("neutral", "other", "gratitude", "anger", "more_gratitude"):
-        write_prompts(tmp_path, name, [f"{name} {i}" for i in range(3)])
-    for name in ("made-up", "second"):
-        (tmp_path / name).mkdir()
-        config = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 8, "name": name}
-        (tmp_path / name / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
-        (tmp_path / name / "chat_template.jinja").write_text("x", encoding="utf-8")
+    """The made-up project, as the current directory."""
+    made_up.fill(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def write_prompts(folder, name: str, prompts: list[str]) -> None:
-    path = folder / "data" / f"{name}_prompts.json"
-    path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
-
-
-def run(folder, profile: Profile = PROFILE, **options: Any) -> Run:
-    paths = Paths(
-        root=folder,
-        store=folder / "store",
-        effects=folder / "effects.nc",
-        plots=folder / "plots",
-        report=None,
-        run_record=folder / "run.json",
-        patching=lambda model, emotion: folder / f"{model}_{emotion}.pkl",
-    )
-    return Run(profile, paths, show_progress=False, **options)
 
 
 def told(stage: Stage, role: str, cell: Cell, prompt: int, sample: int) -> str:
