@@ -1,13 +1,21 @@
-"""Shapes and types in the engine's signatures are checked at every call of this test run.
+"""Shapes and types in the engine's signatures are checked while the tests of its annotations run.
 
-The hook works on modules imported after it, so it stands before everything else. What tests start in
-other processes is not checked.
+The hook works on modules imported after it, so it stands before everything else. With every call
+checked a tiny model's generation takes two to six times as long, so the checks rest during all other
+tests, at no cost; tests/engine/test_annotations.py takes a generation and a forced pass of every kind
+through them. What tests start in other processes is not checked.
 """
 
 from __future__ import annotations
 
-from jaxtyping import install_import_hook
+import jaxtyping
+import pytest
 
 from tests.type_checker import check
 
-install_import_hook("phase7.engine", f"{check.__module__}.check")
+jaxtyping.install_import_hook("phase7.engine", f"{check.__module__}.check")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    is_checked = item.path.name == "test_annotations.py"
+    jaxtyping.config.update("jaxtyping_disable", not is_checked)
