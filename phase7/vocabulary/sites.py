@@ -21,20 +21,19 @@ Axis = Literal["row", "query", "key", "head", "kv_head", "d_head", "d_model"]
 class Site:
     """One place in every layer.
 
+    What a hook returns takes the place of what passed, but for a pattern, which can only be read: some
+    architectures ignore what is written to it.
+
     Attributes
     ----------
     hook : str
         Name of the bridge's hook, below ``blocks.<layer>.``.
     axes : tuple of str
         Of its tensor, in order.
-    writable : bool
-        Whether what a hook returns there takes the place of what passed. A pattern can only be read:
-        some architectures ignore what is written to it.
     """
 
     hook: str
     axes: tuple[Axis, ...]
-    writable: bool = True
 
     def axis(self, name: Axis) -> int:
         """Place of an axis."""
@@ -45,7 +44,7 @@ SITES: Mapping[SiteName, Site] = MappingProxyType(
     {
         "z": Site(hook="attn.hook_z", axes=("row", "query", "head", "d_head")),
         "value": Site(hook="attn.hook_v", axes=("row", "query", "kv_head", "d_head")),
-        "pattern": Site(hook="attn.hook_pattern", axes=("row", "head", "query", "key"), writable=False),
+        "pattern": Site(hook="attn.hook_pattern", axes=("row", "head", "query", "key")),
         "result": Site(hook="attn.hook_result", axes=("row", "query", "head", "d_model")),
     }
 )

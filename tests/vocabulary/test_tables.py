@@ -11,7 +11,7 @@ import torch
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch import recipes
-from phase7.engine.patch.patching import Patch
+from phase7.engine.patch.patching import BASELINE, Patch, Patcher
 from phase7.experiment.profile import Sampling
 from phase7.vocabulary import donors, modes
 from phase7.vocabulary.heads import Head
@@ -24,11 +24,17 @@ def test_every_mode_has_a_record_and_a_recipe():
     assert set(recipes.RECIPES) == set(modes.MODES)
 
 
-def test_what_a_recipe_reads_agrees_with_its_mode():
-    for mode, record in modes.MODE_RECORDS.items():
-        recipe = recipes.RECIPES[mode]
-        assert recipe.self_composes == record.reads_pattern
-        assert recipe.composes == (record.pattern == "recipient")
+@pytest.mark.parametrize("mode", modes.MODES)
+def test_the_pattern_is_read_only_where_the_mode_says_so(mode):
+    """With the donor `self` by every composed mode, with another only where the recipient attends."""
+    record, model = modes.MODE_RECORDS[mode], tiny.load("gpt2")
+
+    def sites(donor):
+        patches = [BASELINE, Patch(heads=(Head(1, 2),), mode=mode, donor=donor)]
+        return set(Patcher(model, patches, n_samples=1, donors={}, n_prompt=3).hooks(lambda: None))
+
+    assert ("pattern" in sites("self")) == record.reads_pattern
+    assert ("pattern" in sites("zero")) == (record.pattern == "recipient")
 
 
 def test_a_mode_without_a_recipe_is_an_error_and_never_another_mode(monkeypatch):

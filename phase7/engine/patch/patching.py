@@ -22,7 +22,7 @@ from torch import Tensor
 from phase7.engine.model.bridge import Model, output_weight
 from phase7.engine.model.gates import Hook
 from phase7.engine.patch.donors import Donor
-from phase7.engine.patch.recipes import Place, Recipe, Write, recipe_of
+from phase7.engine.patch.recipes import Place, Write, recipe_of
 from phase7.engine.patch.step import Ints, Step
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
@@ -58,18 +58,20 @@ BASELINE = Patch(heads=())
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _LayerWrite:
-    """A write with the recipe and the site it belongs to."""
+    """A write with the mode and the site it belongs to."""
 
-    recipe: Recipe
+    mode: Mode
     site: SiteName
     write: Write
 
     @property
     def composes(self) -> bool:
-        return self.recipe.self_composes if self.write.table is None else self.recipe.composes
+        """Whether the write reads the running attention."""
+        record = MODE_RECORDS[self.mode]
+        return record.reads_pattern if self.write.table is None else record.pattern == "recipient"
 
     def without(self, rows: Ints) -> _LayerWrite:
-        return _LayerWrite(recipe=self.recipe, site=self.site, write=self.write.without(rows))
+        return _LayerWrite(mode=self.mode, site=self.site, write=self.write.without(rows))
 
 
 class Patcher:
@@ -149,7 +151,8 @@ class Patcher:
             here &= place.offsets < write.reach[:, None]
             index = (place.slots(write.rows)[:, None], place.queries, write.heads[:, None])
             now = old[index]
-            make = one.recipe.of_self if write.table is None else one.recipe.of_donor
+            recipe = recipe_of(one.mode)
+            make = recipe.of_self if write.table is None else recipe.of_donor
             new[index] = torch.where(here[..., None], make(write, place, now), now)
         return new
 
@@ -165,7 +168,7 @@ class Patcher:
         writes: dict[int, list[_LayerWrite]] = {}
         for (layer, mode, is_self), entries in sorted(groups.items()):
             write = _LayerWrite(
-                recipe=recipe_of(mode),
+                mode=mode,
                 site=self._site(mode),
                 write=self._write(layer, mode, is_self, entries),
             )

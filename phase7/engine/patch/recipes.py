@@ -136,17 +136,11 @@ class Recipe:
         New outputs from a write's table.
     of_self : callable
         New outputs with the donor `self`: from the baseline's rows of the running batch.
-    composes : bool
-        Whether `of_donor` reads the running attention.
-    self_composes : bool
-        Whether `of_self` does.
     """
 
     table: Callable[[Donor, int, int, int], Array]
     of_donor: New
     of_self: New
-    composes: bool
-    self_composes: bool
 
 
 def _donor_output(write: Write, place: Place, now: Tensor) -> Float[Tensor, "N queries d"]:
@@ -193,22 +187,16 @@ RECIPES: dict[Mode, Recipe] = {
         table=lambda donor, layer, head, kv_head: donor.z[layer, :, head],
         of_donor=_donor_output,
         of_self=_own_output,
-        composes=False,
-        self_composes=False,
     ),
     "v_only": Recipe(
         table=lambda donor, layer, head, kv_head: donor.value[layer, :, kv_head],
         of_donor=_donor_values,
         of_self=_own_values,
-        composes=True,
-        self_composes=True,
     ),
     "pattern_v": Recipe(
         table=lambda donor, layer, head, kv_head: donor.composed[layer, :, head],
         of_donor=_donor_output,
         of_self=_own_attention,
-        composes=False,
-        self_composes=True,
     ),
 }
 

@@ -20,13 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from phase7.experiment.profile import Profile
 from phase7.models.files import find_model, read_sizes
 from phase7.run.executor import one_thread
 from phase7.run.memory import footprint
-from phase7.run.provenance import machine, package_versions
 from phase7.store import write_text
 from phase7.vocabulary.modes import MODES
 from tests.programs.benchmarks import arms, models, prefix
@@ -76,14 +73,7 @@ def measure(folder: Path, *, quick: bool, n_repeats: int) -> dict[str, Any]:
     """Every figure of the page."""
     n_tokens, n_repeats = (3, 1) if quick else (30, n_repeats)
     named = models.benchmark_models(folder)
-    record: dict[str, Any] = {
-        "threads": torch.get_num_threads(),
-        "machine": machine(),
-        "packages": package_versions(),
-        "n_tokens": n_tokens,
-        "n_repeats": n_repeats,
-        "models": {},
-    }
+    record = models.new_record(n_tokens=n_tokens, n_repeats=n_repeats)
     for name, source in named.items():
         model, stock = models.load(source), models.load(source, pack=False)
         task = arms.make_task(model, stock, n_tokens=n_tokens)

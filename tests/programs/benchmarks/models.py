@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -10,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.loading import load_model
 from phase7.models.files import find_model
+from phase7.run.provenance import machine, package_versions
 from tests import tiny
 from tests.hub import repositories
 
@@ -40,3 +42,15 @@ def _save(model: torch.nn.Module, folder: Path) -> None:
     if not folder.is_dir():
         model.save_pretrained(folder)
         tiny.tokenizer().save_pretrained(folder)
+
+
+def new_record(*, n_tokens: int, n_repeats: int) -> dict[str, Any]:
+    """A record without figures yet: where and how they are measured."""
+    return {
+        "threads": torch.get_num_threads(),
+        "machine": machine(),
+        "packages": package_versions(),
+        "n_tokens": n_tokens,
+        "n_repeats": n_repeats,
+        "models": {},
+    }

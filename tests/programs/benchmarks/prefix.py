@@ -25,7 +25,6 @@ import torch
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.tokens import encode
 from phase7.experiment.prompts import load_prompts
-from phase7.run.provenance import machine, package_versions
 from phase7.vocabulary.modes import MODES
 from tests.programs.benchmarks import arms, models
 from tests.programs.benchmarks.ordinary_cache import GroupedLayer, OrdinaryLayer, stored_by
@@ -51,14 +50,7 @@ N_FIRST_TOKENS = 8
 def measure(folder: Path, *, n_tokens: int, n_repeats: int) -> dict[str, Any]:
     """The record `docs/measurements/shared_prefix.json`."""
     named = models.benchmark_models(folder)
-    record: dict[str, Any] = {
-        "threads": torch.get_num_threads(),
-        "machine": machine(),
-        "packages": package_versions(),
-        "n_tokens": n_tokens,
-        "n_repeats": n_repeats,
-        "models": {},
-    }
+    record = models.new_record(n_tokens=n_tokens, n_repeats=n_repeats)
     for name, sizes in SIZES.items():
         model = models.load(named[name])
         task = dataclasses.replace(arms.make_task(model, n_tokens=n_tokens), modes=MODES[:1])
