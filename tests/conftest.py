@@ -4,15 +4,22 @@ The hook works on modules imported after it, so it stands before everything else
 checked a tiny model's generation takes two to six times as long, so the checks rest during all other
 tests, at no cost; tests/engine/test_annotations.py takes a generation and a forced pass of every kind
 through them. What tests start in other processes is not checked.
+
+Tests run in two processes side by side (`-n 2` in pyproject.toml; `-n 0` for a debugger), each with one
+thread for its products: two with two threads each would wait for each other on two cores.
 """
 
 from __future__ import annotations
+
+import os
 
 import jaxtyping
 import pytest
 
 from tests.type_checker import check
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the test modules import torch later
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 jaxtyping.install_import_hook("phase7.engine", f"{check.__module__}.check")
 
 

@@ -122,7 +122,7 @@ def _add_build(subparsers: Any) -> None:
 
 def _add_patch(subparsers: Any) -> None:
     from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS
-    from phase7.vocabulary.modes import MODES, POSITIONS
+    from phase7.vocabulary.modes import MODE_RECORDS, MODES, POSITIONS
 
     parser = subparsers.add_parser(
         "patch",
@@ -137,13 +137,19 @@ def _add_patch(subparsers: Any) -> None:
     parser.add_argument("--max-tokens", type=int, default=30, help="new tokens (default: 30)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
     parser.add_argument("--top-p", type=float, default=0.9, help="nucleus (default: 0.9)")
-    parser.add_argument("--patch-mode", choices=(*MODES, "all"), default="result")
+    parser.add_argument(
+        "--patch-mode",
+        choices=(*MODES, "all"),
+        default="result",
+        help="what is written: "
+        + "; ".join(f"{name}: {record.long_name}" for name, record in MODE_RECORDS.items()),
+    )
     parser.add_argument("--use-attn-result", action="store_true", help="write at hook_result")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=1, help="continuations a prompt (default: 1)")
     parser.add_argument("--positions", choices=POSITIONS, default="generated")
-    parser.add_argument("--donor", choices=DONOR_KINDS, default="mean")
-    parser.add_argument("--control", choices=CONTROL_KINDS, default="neutral")
+    parser.add_argument("--donor", choices=DONOR_KINDS, default="mean", help="default: mean")
+    parser.add_argument("--control", choices=CONTROL_KINDS, default="neutral", help="default: neutral")
     parser.add_argument("--random-heads", type=int, default=0, help="add N random heads as a control")
     parser.add_argument("--n-prompts", type=int, default=0, help="patch only the first N prompts")
     parser.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")

@@ -69,6 +69,7 @@ def patch(model: str, output: str = "out/x.pkl", *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_patch_downloads_the_pin_scores_with_the_hub_and_then_works_offline(hub, home, project):
     command = patch("gpt2", "out/x.pkl", "--scorers", "hub,keywords")
     hub.requests.clear()

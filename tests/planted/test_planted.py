@@ -16,6 +16,8 @@ from tests.planted import model
 from tests.planted.experiment import run
 
 METRIC = "gratitude_keywords"
+#: Of the two runs by default; the twenty seeds take as many as the experiment does.
+N_PROMPTS = 24
 
 
 def check(tree) -> tuple[int, int]:
@@ -33,7 +35,7 @@ def check(tree) -> tuple[int, int]:
 
 
 def test_the_planted_head_and_pair_are_found(tmp_path):
-    tree = run(tmp_path, seed=0)
+    tree = run(tmp_path, seed=0, n_prompts=N_PROMPTS)
     check(tree)
     text = tree["texts"].to_dataset().sel(head_set=str(model.CARRIER), mode="result")
     changed = " ".join(text.patched_text.values.ravel())
@@ -42,7 +44,7 @@ def test_the_planted_head_and_pair_are_found(tmp_path):
 
 def test_without_emotion_in_the_donor_nothing_is_found(tmp_path):
     """Liveness of the test above: the same pipeline on prompts without markers."""
-    tree = run(tmp_path, seed=0, share_of_markers=0.0)
+    tree = run(tmp_path, seed=0, share_of_markers=0.0, n_prompts=N_PROMPTS)
     assert not (tree.to_dataset().net_q_value < 0.05).any()
     pair = tree["head_sets"].to_dataset().sel(head_set=format_heads(model.PAIR), metric=METRIC)
     assert "Yes" not in pair.synergy_verdict.values

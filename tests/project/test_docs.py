@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +37,11 @@ def blocks(page: Path, *languages: str) -> list[str]:
     return [text for language, text in found if language in languages]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
     """A folder with effects files of the names that the pages use."""
-    matplotlib.use("Agg")
-    monkeypatch.chdir(tmp_path)
-    effects.write_effects(tree(SMOLLM2), Path("store/effects/quickstart.nc"))
+    folder = tmp_path_factory.mktemp("pages")
+    effects.write_effects(tree(SMOLLM2), folder / "store/effects/quickstart.nc")
     small = Spec(planted=("1:2",), seed=3)
     both = tree(replace(small, model="gpt2"), replace(small, model="pythia-160m"))
     for path in ("gpt2/gratitude", "pythia-160m/gratitude"):  # the planted head moves politeness too
@@ -50,7 +50,16 @@ def folder(tmp_path, monkeypatch) -> Path:
             if "metric" in one.dims:
                 one.loc[{"metric": "politeness"}] = one.sel(metric="sentiment_positive").values
         both[path] = xr.DataTree(here, children=both[path].children)
-    effects.write_effects(both, Path("store/effects/baseline.nc"))
+    effects.write_effects(both, folder / "store/effects/baseline.nc")
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path, monkeypatch) -> Path:
+    """A copy of that folder, as the current directory."""
+    matplotlib.use("Agg")
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

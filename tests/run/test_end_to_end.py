@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
 import xarray as xr
 
 import phase7
@@ -19,83 +16,16 @@ from phase7.engine.decode import loop as generation
 from phase7.engine.decode import running
 from phase7.run import executor as execution
 from phase7.vocabulary.metrics import METRICS
-from tests import tiny
-
-REPOSITORY = Path(__file__).parents[2]
-NEUTRAL = [
-    "The kettle is on the second shelf, beside",
-    "Buses leave at ten past the hour and",
-    "She wrote the number on a card",
-    "The lamp stands near the bank",
-    "The old mill is by the library and",
-    "Ten blue cups are under the shelf",
-]
-EMOTION = ["Thank you so much, I am grateful", "I am so grateful for the lift", "Thank you for the"]
-PROFILE = """
-models = ["model"]
-emotions = ["gratitude"]
-scorers = ["vader", "keywords"]
-[sampling]
-max_new_tokens = 6
-samples = 2
-seed = 5
-[sweep]
-modes = ["result"]
-n_prompts = 2
-max_new_tokens = 4
-[confirm]
-target_heads = "0:1,2:3"
-strongest = 2
-lengths = [1, 3]
-[statistics]
-resamples = 200
-[engine]
-max_rows = 16
-"""
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A folder with data, one profile and a tiny model, as the current directory."""
-    (tmp_path / "data" / "profiles").mkdir(parents=True)
-    for name, prompts in (("neutral", NEUTRAL), ("gratitude", EMOTION)):
-        path = tmp_path / "data" / f"{name}_prompts.json"
-        path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
-    shutil.copy(REPOSITORY / "data" / "keywords.toml", tmp_path / "data" / "keywords.toml")
-    (tmp_path / "data" / "profiles" / "small.toml").write_text(PROFILE, encoding="utf-8")
-    tiny.save("llama", tmp_path / "model")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def arrays(path: Path) -> dict[str, np.ndarray]:
-    tree = phase7.open_effects(path)
-    return {
-        f"{node.path}:{name}": variable.values
-        for node in tree.subtree
-        for name, variable in node.to_dataset(inherit=False).variables.items()
-    }
-
-
-def assert_same_bits(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
-    assert first.keys() == second.keys()
-    for name, array in first.items():
-        assert array.dtype == second[name].dtype, name
-        if array.dtype.kind in "fiu":
-            assert array.tobytes() == second[name].tobytes(), name
-        else:
-            assert array.tolist() == second[name].tolist(), name
-
+from tests.run.small_project import NEUTRAL, arrays, assert_same_bits
 
 def build(*options: str) -> int:
     return main(["build", "small", "--quiet", *options])
 
 
-def test_build_leaves_results_effects_figures_and_report(project, capsys):
-    assert build() == 0
-    effects = project / "store" / "effects" / "small.nc"
-    report = (project / "docs" / "phase7_report.md").read_text(encoding="utf-8")
-    figures = list((project / "results" / "small" / "plots").glob("*.png"))
+def test_build_leaves_results_effects_figures_and_report(built):
+    effects = built / "store" / "effects" / "small.nc"
+    report = (built / "docs" / "phase7_report.md").read_text(encoding="utf-8")
+    figures = list((built / "results" / "small" / "plots").glob("*.png"))
     assert figures
     assert any(figure.name in report for figure in figures)
     assert "Head Patching設定" in report
@@ -121,9 +51,8 @@ def test_build_leaves_results_effects_figures_and_report(project, capsys):
     assert np.isnan(group.delta.sel(metric="goemotions_joy")).all()
 
 
-def test_the_pickle_opens_without_phase7(project):
-    assert build() == 0
-    path = project / "results" / "small" / "patching" / "head_patching_model_gratitude.pkl"
+def test_the_pickle_opens_without_phase7(built):
+    path = built / "results" / "small" / "patching" / "head_patching_model_gratitude.pkl"
     code = (
         "import sys, pickle; sys.modules['phase7'] = None; sys.modules['torch'] = None\n"
         f"r = pickle.load(open({str(path)!r}, 'rb'))\n"
@@ -134,7 +63,7 @@ def test_the_pickle_opens_without_phase7(project):
     ).stdout.split()
     assert out[1:] == ["0:1,2:3", "3"]
     result = pickle.loads(path.read_bytes())
-    effects = phase7.open_effects(project / "store" / "effects" / "small.nc")
+    effects = phase7.open_effects(built / "store" / "effects" / "small.nc")
     cell = next(c for c in result["cells"] if c["heads"] == "2:3" and c["mode"] == "result")
     stored = effects["model/gratitude"].to_dataset().sel(layer=2, head=3, mode="result")
     np.testing.assert_array_equal(cell["statistics"]["net_delta"], stored.net_delta.values)
@@ -143,13 +72,11 @@ def test_the_pickle_opens_without_phase7(project):
 
 
 def test_a_second_build_computes_nothing_and_a_forced_one_gives_the_same_bits(
-    project, capsys, monkeypatch
+    built_copy, capsys, monkeypatch
 ):
-    assert build() == 0
-    effects = project / "store" / "effects" / "small.nc"
+    effects = built_copy / "store" / "effects" / "small.nc"
     before, stamp = arrays(effects), effects.stat().st_mtime_ns
     monkeypatch.setattr(generation, "generate", None)  # any generation would fail
-    capsys.readouterr()
     assert build() == 0
     assert "nothing to compute" in capsys.readouterr().out
     assert effects.stat().st_mtime_ns == stamp
@@ -158,12 +85,7 @@ def test_a_second_build_computes_nothing_and_a_forced_one_gives_the_same_bits(
     assert_same_bits(before, arrays(effects))
 
 
-def test_an_interrupted_build_continues_and_gives_the_same_bits(project, monkeypatch):
-    assert build() == 0
-    undisturbed = arrays(project / "store" / "effects" / "small.nc")
-    shutil.rmtree(project / "store")
-    shutil.rmtree(project / "results")
-
+def test_an_interrupted_build_continues_and_gives_the_same_bits(built, project, monkeypatch):
     original, calls = execution.Executor._generate, []
 
     def failing(self, stage, batch):
@@ -177,12 +99,12 @@ def test_an_interrupted_build_continues_and_gives_the_same_bits(project, monkeyp
     assert not (project / "store" / "effects" / "small.nc").exists()
     assert build() == 0
     assert len({id(batch) for batch in calls}) == len(calls)
-    assert_same_bits(undisturbed, arrays(project / "store" / "effects" / "small.nc"))
+    effects = "store/effects/small.nc"
+    assert_same_bits(arrays(built / effects), arrays(project / effects))
 
 
-def test_changed_outputs_are_written_again(project):
-    assert build() == 0
-    report = project / "docs" / "phase7_report.md"
+def test_changed_outputs_are_written_again(built_copy):
+    report = built_copy / "docs" / "phase7_report.md"
     whole = report.read_bytes()
     report.write_bytes(whole[:100])
     assert build() == 0

@@ -28,7 +28,7 @@ ALL_HEADS = parse_heads("all", n_layers=tiny.N_LAYERS, n_heads=tiny.N_HEADS)
 
 def sweep(model, text: str, seed: int = 3, each_step=lambda: None):
     patches = [Patch(heads=(head,), mode=mode, donor="zero") for head in ALL_HEADS for mode in MODES]
-    sampling = Sampling(max_new_tokens=12, temperature=1.0, top_p=0.9, seed=seed, samples=2)
+    sampling = Sampling(max_new_tokens=6, temperature=1.0, top_p=0.9, seed=seed, samples=2)
     tokens = encode(model, text, "raw")
     return generate(model, text, tokens, patches, donors={}, sampling=sampling, each_step=each_step)
 

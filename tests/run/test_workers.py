@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pickle
 import shutil
@@ -29,35 +28,10 @@ from phase7.run.loky import manager_held_back
 from phase7.run.workers import Workers
 from phase7.store import Store
 from phase7.vocabulary.errors import UserError
-from tests import tiny
-from tests.run.test_end_to_end import EMOTION, NEUTRAL, PROFILE, REPOSITORY, arrays, assert_same_bits
+from tests.run.small_project import OUTPUTS, PROFILE, REPOSITORY, arrays, assert_same_bits
 
 RESULT = Path("results/small/patching/head_patching_model_gratitude.pkl")
 EFFECTS = Path("store/effects/small.nc")
-
-
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory):
-    """A project with a finished serial run."""
-    folder = tmp_path_factory.mktemp("serial") / "project"
-    (folder / "data" / "profiles").mkdir(parents=True)
-    for name, prompts in (("neutral", NEUTRAL), ("gratitude", EMOTION)):
-        path = folder / "data" / f"{name}_prompts.json"
-        path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
-    shutil.copy(REPOSITORY / "data" / "keywords.toml", folder / "data" / "keywords.toml")
-    (folder / "data" / "profiles" / "small.toml").write_text(PROFILE, encoding="utf-8")
-    tiny.save("llama", folder / "model")
-    done = command(folder, "--backend=serial")
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture
-def project(serial, tmp_path):
-    """The same project without the run's outputs."""
-    folder = tmp_path / "project"
-    shutil.copytree(serial, folder, ignore=shutil.ignore_patterns("store", "results", "docs"))
-    return folder
 
 
 def environment() -> dict[str, str]:
@@ -98,30 +72,29 @@ def assert_same_results(first: Path, second: Path) -> dict:
     return other["provenance"]
 
 
-def test_threads_give_the_serial_runs_bits(serial, project):
-    done = command(project, "--jobs=3")
-    assert done.returncode == 0, done.stderr
-    provenance = assert_same_results(serial, project)
+def test_threads_give_the_serial_runs_bits(built, project):
+    assert main(["build", "small", "--quiet", "--jobs=3"]) == 0
+    provenance = assert_same_results(built, project)
     assert provenance["backend"] == {"name": "threads", "n_batches_at_once": 3}
 
 
 @pytest.mark.slow
-def test_loky_gives_the_serial_runs_bits(serial, project):
+def test_loky_gives_the_serial_runs_bits(built, project):
     done = command(project, "--backend=loky", "--jobs=2")
     assert done.returncode == 0, done.stderr
-    provenance = assert_same_results(serial, project)
+    provenance = assert_same_results(built, project)
     assert provenance["backend"] == {"name": "loky", "n_workers": 2}
     assert not list((project / "store").glob(".probe*"))
 
 
 @pytest.mark.slow
-def test_the_comparison_can_fail(serial, project):
+def test_the_comparison_can_fail(built, project):
     """Liveness: another seed gives other results."""
     profile = project / "data" / "profiles" / "small.toml"
     profile.write_text(PROFILE.replace("seed = 5", "seed = 6"), encoding="utf-8")
     assert command(project).returncode == 0
     with pytest.raises(AssertionError):
-        assert_same_results(serial, project)
+        assert_same_results(built, project)
 
 
 def test_a_scheduler_that_does_not_answer_is_told_in_one_line(project, monkeypatch, capsys):
@@ -177,7 +150,7 @@ def test_what_lokys_thread_raises_is_told_unless_the_run_is_stopped(monkeypatch,
 @pytest.mark.parametrize("backend", ["threads", "loky"])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_with_workers_in_one_line_and_nothing_is_lost(
-    serial, project, backend, sent, code
+    built, project, backend, sent, code
 ):
     run = subprocess.Popen(
         phase7("--quiet", f"--backend={backend}", "--jobs=2"), cwd=project, env=environment(),
@@ -199,15 +172,15 @@ def test_a_signal_ends_a_run_with_workers_in_one_line_and_nothing_is_lost(
     _, alive = psutil.wait_procs(processes, timeout=20)
     assert not alive
     assert command(project).returncode == 0
-    assert_same_results(serial, project)
+    assert_same_results(built, project)
 
 
 @pytest.mark.slow
-def test_a_patch_in_several_processes_gives_the_serial_ones_bits(serial, tmp_path):
+def test_a_patch_in_several_processes_gives_the_serial_ones_bits(built, tmp_path):
     results = {}
     for backend in (["--backend=serial"], ["--backend=loky", "--jobs=2"]):
         folder = tmp_path / backend[0][10:]
-        shutil.copytree(serial, folder, ignore=shutil.ignore_patterns("store", "results", "docs"))
+        shutil.copytree(built, folder, ignore=shutil.ignore_patterns(*OUTPUTS))
         done = subprocess.run(
             [sys.executable, "-m", "phase7", "patch", "--quiet", "--model=model", "--head-spec=0:1,1:2",
              "--neutral-prompts=data/neutral_prompts.json", "--max-tokens=6", "--output=out/x.pkl",
@@ -295,7 +268,7 @@ def cluster(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_dask_worker_killed_midway_changes_no_bit(serial, project, cluster):
+def test_a_dask_worker_killed_midway_changes_no_bit(built, project, cluster):
     log = (project / "log").open("w")
     run = subprocess.Popen(
         phase7("--quiet", "--backend=dask", f"--scheduler={cluster.address}"),
@@ -323,6 +296,6 @@ def test_a_dask_worker_killed_midway_changes_no_bit(serial, project, cluster):
     assert 2 <= n_before < n_after
     assert cluster.workers[0].returncode == -signal.SIGKILL
     assert cluster.workers[1].poll() is None
-    provenance = assert_same_results(serial, project)
+    provenance = assert_same_results(built, project)
     assert provenance["backend"]["name"] == "dask"
     assert provenance["backend"]["n_workers"] == 2

@@ -221,6 +221,7 @@ def data_folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_training_repeats_itself_and_learns(data_folder: Path, tmp_path: Path) -> None:
     from phase7.scoring.training.train import train
     from phase7.scoring.training.train_emotions import EmotionConfig

@@ -1,0 +1,78 @@
+"""A small project that is built from profile to report, and how two builds of it are compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+import phase7
+from tests import tiny
+
+REPOSITORY = Path(__file__).parents[2]
+NEUTRAL = [
+    "The kettle is on the second shelf, beside",
+    "Buses leave at ten past the hour and",
+    "She wrote the number on a card",
+    "The lamp stands near the bank",
+    "The old mill is by the library and",
+    "Ten blue cups are under the shelf",
+]
+EMOTION = ["Thank you so much, I am grateful", "I am so grateful for the lift", "Thank you for the"]
+PROFILE = """
+models = ["model"]
+emotions = ["gratitude"]
+scorers = ["vader", "keywords"]
+[sampling]
+max_new_tokens = 6
+samples = 2
+seed = 5
+[sweep]
+modes = ["result"]
+n_prompts = 2
+max_new_tokens = 4
+[confirm]
+target_heads = "0:1,2:3"
+strongest = 2
+lengths = [1, 3]
+[statistics]
+resamples = 200
+[engine]
+max_rows = 16
+"""
+#: What a build writes below the project.
+OUTPUTS = ("store", "results", "docs")
+
+
+def make(folder: Path) -> Path:
+    """Write data, one profile and a tiny model."""
+    (folder / "data" / "profiles").mkdir(parents=True)
+    for name, prompts in (("neutral", NEUTRAL), ("gratitude", EMOTION)):
+        path = folder / "data" / f"{name}_prompts.json"
+        path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
+    shutil.copy(REPOSITORY / "data" / "keywords.toml", folder / "data" / "keywords.toml")
+    (folder / "data" / "profiles" / "small.toml").write_text(PROFILE, encoding="utf-8")
+    tiny.save("llama", folder / "model")
+    return folder
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an effects file, by its node and name."""
+    tree = phase7.open_effects(path)
+    return {
+        f"{node.path}:{name}": variable.values
+        for node in tree.subtree
+        for name, variable in node.to_dataset(inherit=False).variables.items()
+    }
+
+
+def assert_same_bits(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        assert array.dtype == second[name].dtype, name
+        if array.dtype.kind in "fiu":
+            assert array.tobytes() == second[name].tobytes(), name
+        else:
+            assert array.tolist() == second[name].tolist(), name
