@@ -53,6 +53,11 @@ def html(made, lang="en"):
 
 
 @pytest.fixture(scope="module")
+def plain_page():
+    return html(tree(PLAIN))
+
+
+@pytest.fixture(scope="module")
 def hostile():
     return tree(replace(PLAIN, texts=HOSTILE), replace(PLAIN, emotion="anger", texts=HOSTILE, seed=9))
 
@@ -115,10 +120,9 @@ def test_the_same_headings_tables_and_numbers_as_markdown(lang):
         assert number in page
 
 
-def test_cells_tell_the_trees_numbers():
-    made = tree(PLAIN)
-    page = html(made)
-    sweep = made["tiny/gratitude/sweep"].to_dataset()
+def test_cells_tell_the_trees_numbers(plain_page):
+    page = plain_page
+    sweep = tree(PLAIN)["tiny/gratitude/sweep"].to_dataset()
     one = sweep.sel(layer=2, head=1, mode="result", metric="politeness")
     tips = [dict(a).get("data-tip") or "" for _, a in Elements(page).found]
     found = [tip for tip in tips if tip.startswith("layer 2, head 1 (result)")]
@@ -146,15 +150,14 @@ def test_long_texts_are_compared_in_bounded_time():
     assert f"{SHOWN}" and "<ins>" in html(made)
 
 
-def test_first_difference_and_changes_are_in_the_page():
-    page = html(tree(PLAIN))
-    assert page.count('<b class="first">') >= 4
-    assert page.count("<del>") and page.count("<ins>")
+def test_first_difference_and_changes_are_in_the_page(plain_page):
+    assert plain_page.count('<b class="first">') >= 4
+    assert plain_page.count("<del>") and plain_page.count("<ins>")
 
 
-def test_the_same_tree_gives_the_same_page(hostile, hostile_page):
-    assert html(hostile) == hostile_page
-    assert html(hostile, lang="ja") != hostile_page
+def test_the_same_tree_gives_the_same_page(plain_page):
+    assert html(tree(PLAIN)) == plain_page
+    assert html(tree(PLAIN), lang="ja") != plain_page
 
 
 def test_every_id_is_used_once(hostile_page):

@@ -18,6 +18,7 @@ from phase7.run import executor as execution
 from phase7.vocabulary.metrics import METRICS
 from tests.run.small_project import NEUTRAL, arrays, assert_same_bits
 
+
 def build(*options: str) -> int:
     return main(["build", "small", "--quiet", *options])
 
