@@ -147,6 +147,11 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "n_prompts": (1, 2),
         "lengths": ((), (2,)),
     },
+    "readouts": {
+        "emotions": (("gratitude",), ("gratitude", "anger")),
+        "words": (("is",), ("is", "on")),
+        "max_new_tokens": (4, 8),
+    },
     "statistics": {
         "alpha": (0.01,),
         "resamples": (500,),

@@ -11,7 +11,10 @@ import xarray as xr
 
 from phase7.vocabulary.donors import donor_words
 
-_SCORE = "unit of the metric: a probability or share in [0, 1], a count of words for *_keywords"
+_SCORE = (
+    "unit of the metric: a probability or share in [0, 1], a count of words for *_keywords, nats where"
+    " measured_on is logits"
+)
 _NAN = "NaN: not tested or not measured, never 0"
 _FAMILY = "one family: all tested cells, sets and metrics of the group's stage"
 _BOOTSTRAP = f"bootstrap over prompts; {_SCORE}"
@@ -83,7 +86,12 @@ COORDINATES: dict[str, tuple[str, str, str]] = {
     "layer": ("layer", "1", "index of the block, counted from 0"),
     "head": ("head", "1", "index of the query head within its layer, counted from 0"),
     "mode": ("patch mode", "1", "what of the donor is written: see docs/method.md"),
-    "metric": ("metric", "1", "score of the continuation: see docs/scorers.md"),
+    "metric": ("metric", "1", "score of the continuation, or read-out: see docs/scorers.md"),
+    "measured_on": (
+        "what the metric is measured on",
+        "1",
+        "text, or logits: a read-out of the model's distribution",
+    ),
     "prompt": ("neutral prompt", "1", "index in the neutral prompts file, counted from 0"),
     "prompt_text": ("text of the neutral prompt", "1", "as in the file, before any chat template"),
     "split": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),

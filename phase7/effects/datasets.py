@@ -14,13 +14,13 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects.attributes import label
-from phase7.effects.inference import CellStatistics, cell_statistics
+from phase7.effects.inference import CellStatistics, cell_statistics, q_values
 from phase7.effects.scores import Floats, StageScores, StageTexts
 from phase7.experiment.profile import Statistics
 from phase7.experiment.stages import Cell, Stage
-from phase7.statistics import benjamini_hochberg, synergy
-from phase7.vocabulary.metrics import METRICS
+from phase7.statistics import synergy
 from phase7.vocabulary.modes import MODES
+from phase7.vocabulary.readouts import measured_on
 
 
 class GroupBuilder:
@@ -41,6 +41,7 @@ class GroupBuilder:
         used = set(stage.recipients) | set(sweep.stage.recipients if sweep else ())
         self._prompts = sorted(used)
         self._size = (stage.files.n_layers, stage.files.n_heads)
+        self._metrics = confirm.full.metrics
 
     def datasets(self, texts: StageTexts, ov: xr.Dataset | None) -> dict[str, xr.Dataset]:
         """All Datasets by their name below ``/<model>/<emotion>``; ``""`` is the main one."""
@@ -78,7 +79,8 @@ class GroupBuilder:
             "layer": np.arange(self._size[0]),
             "head": np.arange(self._size[1]),
             "mode": list(MODES),
-            "metric": list(METRICS),
+            "metric": list(self._metrics),
+            "measured_on": ("metric", [measured_on(metric) for metric in self._metrics]),
             "prompt": self._prompts,
             "prompt_text": ("prompt", [neutral[p] for p in self._prompts]),
             "split": ("prompt", halves),
@@ -99,7 +101,7 @@ class GroupBuilder:
         dataset = self._variables(self._confirm, result, cells, index, shape, dims)
         for name, values in self._synergy(cells).items():
             missing: Any = "undetermined" if values.dtype.kind in "UT" else np.nan
-            whole = np.full((*shape, len(METRICS)), missing, dtype=values.dtype)
+            whole = np.full((*shape, len(self._metrics)), missing, dtype=values.dtype)
             whole[index] = values
             dataset[name] = ((*dims, "metric"), whole)
         return dataset.assign_coords(head_set=labels)
@@ -123,7 +125,7 @@ class GroupBuilder:
             "synergy_ci_low": np.stack([row.ci_low for row in rows]),
             "synergy_ci_high": np.stack([row.ci_high for row in rows]),
             "synergy_p_value": p,
-            "synergy_q_value": benjamini_hochberg(p),
+            "synergy_q_value": q_values(p, full.metrics),
             "synergy_equivalence_p": np.stack([row.equivalence_p for row in rows]),
             "synergy_verdict": np.stack([row.verdict for row in rows]).astype("<U12"),
         }
@@ -162,7 +164,7 @@ class GroupBuilder:
                 extra = ("metric", "prompt") if with_metric else ("prompt",)
                 spread = _scatter(shape, index, wide[chosen])
                 variables[prefix + name] = ((*dims, *extra), spread)
-        baseline = np.full((len(METRICS), n_prompts), np.nan)
+        baseline = np.full((len(self._metrics), n_prompts), np.nan)
         baseline[:, place] = full.baseline
         variables["baseline"] = (("metric", "prompt"), baseline)
         counts = np.zeros(shape, dtype=np.int64)
@@ -183,7 +185,7 @@ class GroupBuilder:
         variables: dict[str, Any] = {}
         columns = {name: np.stack([one.column(name) for one in by_length]) for name in names}
         for prefix in ("", "net_"):
-            columns[f"{prefix}q_value"] = benjamini_hochberg(columns[f"{prefix}p_value"])
+            columns[f"{prefix}q_value"] = q_values(columns[f"{prefix}p_value"], self._metrics)
         for name, column in columns.items():
             spread = np.stack([_scatter(shape, index, one) for one in column])
             variables[name] = (("length", *dims, "metric"), spread)

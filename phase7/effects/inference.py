@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from phase7.effects.scores import Floats, Scores
 from phase7.experiment.profile import Statistics
 from phase7.statistics import benjamini_hochberg, paired_summary
 from phase7.statistics.paired import bootstrap_interval, by_prompt_count
+from phase7.vocabulary.readouts import is_readout
 
 #: Level of every interval.
 CONFIDENCE = 0.95
@@ -52,10 +54,23 @@ def cell_statistics(scores: Scores, stats: Statistics, seed: int) -> CellStatist
             f"{prefix}p_value": summary.p_value,
             f"{prefix}effect_size": summary.effect_size,
         }
-    # One family: all cells and metrics of the stage, for Δ and for net Δ apart.
     for prefix in ("", "net_"):
-        values[f"{prefix}q_value"] = benjamini_hochberg(values[f"{prefix}p_value"])
+        values[f"{prefix}q_value"] = q_values(values[f"{prefix}p_value"], scores.metrics)
     return CellStatistics(values=values)
+
+
+def q_values(p_values: Floats, metrics: Sequence[str]) -> Floats:
+    """Benjamini-Hochberg q of p [..., metric], in two families: metrics of text, and read-outs.
+
+    Read-outs see far smaller effects than text does; in one family they would let texts pass at a p
+    that alone would not do.
+    """
+    on_logits = np.array([is_readout(metric) for metric in metrics])
+    q: Floats = np.full_like(p_values, np.nan)
+    for family in (on_logits, ~on_logits):
+        if family.any():
+            q[..., family] = benjamini_hochberg(p_values[..., family])
+    return q
 
 
 def _control_interval(control: Floats, stats: Statistics, seed: int) -> dict[str, Floats]:

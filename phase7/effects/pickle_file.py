@@ -15,7 +15,6 @@ import xarray as xr
 from phase7.effects.scores import StageScores, StageTexts
 from phase7.experiment.stages import Cell
 from phase7.store import write_bytes
-from phase7.vocabulary.metrics import METRICS
 
 FORMAT_VERSION = 1
 
@@ -40,7 +39,7 @@ def result_dict(
         "format_version": FORMAT_VERSION,
         "settings": dict(settings),
         "provenance": dict(provenance),
-        "metrics": list(METRICS),
+        "metrics": list(scores.full.metrics),
         "prompts": {
             "neutral": [stage.neutral.prompts[p] for p in stage.recipients],
             "neutral_index": list(stage.recipients),
@@ -61,7 +60,7 @@ def _cell_record(
     stage, length, heads = texts.stage, texts.lengths[-1], cell.head_set
     at = heads.only._asdict() if heads.is_single else {"head_set": heads.label}
     row = datasets["" if heads.is_single else "head_sets"].sel(at | {"mode": cell.mode})
-    row = row.sel(metric=list(METRICS))  # the order that the pickle states
+    row = row.sel(metric=list(scores.full.metrics))  # the order that the pickle states
     return {
         "heads": heads.label,
         "mode": cell.mode,

@@ -101,11 +101,14 @@ class Scores:
     patched : dict of role to float64 array [cell, metric, prompt]
     changed : dict of role to float64 array [cell, prompt]
         Share of the samples whose text differs from the baseline's.
+    metrics : tuple of str
+        Names along the metric axis: those of text, then read-outs if there are any.
     """
 
     baseline: Floats
     patched: dict[Role, Floats]
     changed: dict[Role, Floats]
+    metrics: tuple[str, ...] = METRICS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

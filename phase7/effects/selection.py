@@ -10,7 +10,6 @@ from phase7.effects.inference import CellStatistics
 from phase7.effects.scores import StageScores
 from phase7.experiment.profile import Profile
 from phase7.vocabulary.emotions import goemotions_metric
-from phase7.vocabulary.metrics import metric_place
 
 #: Metrics that rank the sweep's heads where the profile names none, besides the emotion's own label.
 _SELECTION = ("sentiment_positive", "politeness")
@@ -27,7 +26,7 @@ def strongest_heads(
     """
     net = result.column("net_delta")
     net = result.column("delta") if np.isnan(net).all() else net
-    columns = net[:, [metric_place(metric) for metric in metrics]]
+    columns = net[:, [sweep.full.metrics.index(metric) for metric in metrics]]
     measured = ~np.isnan(columns).all(axis=0)
     columns = columns[:, measured]
     spread = columns.std(axis=0)

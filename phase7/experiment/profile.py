@@ -20,6 +20,7 @@ from phase7.vocabulary.donors import ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES, Mode, Positions
+from phase7.vocabulary.readouts import OWN_WORDS, is_readout, readout_metrics
 
 PromptFormat = Literal["auto", "raw", "chat"]
 
@@ -123,8 +124,41 @@ class Statistics:
         _check(self, "alpha", 0.0, 0.5, open_low=True)
         _check(self, "resamples", 100, 1_000_000)
         for metric in self.selection_metrics:
-            if metric not in METRICS:
+            if metric not in METRICS and not is_readout(metric):
                 raise _bad("selection_metrics", "names of metrics", metric)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readouts:
+    """What is read of the model's own distribution beside the text; nothing by default.
+
+    Attributes
+    ----------
+    emotions : tuple of str
+        Tables of ``data/keywords.toml`` whose words are token sets.
+    words : tuple of str
+        Words of one's own, a token set together.
+    max_new_tokens : int
+        Length of the path that all arms follow.
+    """
+
+    emotions: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    max_new_tokens: int = 16
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """Names of the token sets, in the order of their metrics."""
+        return (*self.emotions, OWN_WORDS) if self.words else self.emotions
+
+    def __post_init__(self) -> None:
+        _check(self, "max_new_tokens", 1, 100_000)
+        if OWN_WORDS in self.emotions:
+            raise _bad("emotions", f"other names than {OWN_WORDS!r}, which is your own set's", OWN_WORDS)
+        if len(set(self.emotions)) != len(self.emotions):
+            raise _bad("emotions", "each emotion once", self.emotions)
+        if not all(word.strip() for word in self.words):
+            raise _bad("words", "words, none blank", self.words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +200,17 @@ class Profile:
     patching: Patching = field(default_factory=Patching)
     sweep: Sweep | None = None
     confirm: Confirm = field(default_factory=Confirm)
+    readouts: Readouts = field(default_factory=Readouts)
     statistics: Statistics = field(default_factory=Statistics)
     engine: Engine = field(default_factory=Engine)
 
     def __post_init__(self) -> None:
         if not self.models or not self.emotions:
             raise _bad("models, emotions", "at least one of each", (self.models, self.emotions))
+        known = (*METRICS, *readout_metrics(self.readouts.set_names))
+        for metric in self.statistics.selection_metrics:
+            if metric not in known:
+                raise _bad("selection_metrics", "read-outs that [readouts] declares", metric)
         if not self.name or any(c in self.name for c in "/\\\0") or self.name.startswith("."):
             raise _bad("name", "a name that can be a file's", self.name)
 

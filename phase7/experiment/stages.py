@@ -100,17 +100,24 @@ class Stage:
 
     def batches(self) -> Iterator[Batch]:
         """All batches, prompt by prompt."""
-        together = [self.roles] if self.name == "confirm" else [(role,) for role in self.roles]
-        pieces = [
-            piece
-            for roles in together
-            for piece in _chunks(
-                tuple((role, cell) for role in roles for cell in self.cells), self._room()
-            )
-        ]
+        pieces = self.pieces(self.sampling.samples)
         for index in self.recipients:
             for patches in pieces:
                 yield self._batch(index, patches)
+
+    def pieces(self, n_samples: int) -> list[tuple[tuple[Role, Cell], ...]]:
+        """The patches of every prompt, cut so that each piece fits in a batch of so many samples."""
+        together = [self.roles] if self.name == "confirm" else [(role,) for role in self.roles]
+        room = self._room(n_samples)
+        return [
+            piece
+            for roles in together
+            for piece in _chunks(tuple((role, cell) for role in roles for cell in self.cells), room)
+        ]
+
+    def n_rows(self, n_patches: int, n_samples: int) -> int:
+        """Rows of a batch of so many patches, baseline and self-checks included."""
+        return (1 + n_patches + self._n_checks()) * n_samples
 
     def donor_kind(self, role: Role) -> str:
         """A name of :data:`phase7.vocabulary.donors.DONOR_RECORDS`."""
@@ -142,10 +149,10 @@ class Stage:
         """Whether donors are captured at every query of their prompts, not only at the last."""
         return POSITION_RECORDS[self.profile.patching.positions].from_start
 
-    def _room(self) -> int:
+    def _room(self, samples: int) -> int:
         """How many patches fit in a batch beside the baseline and one self-check a mode."""
         n_checks = self._n_checks()
-        max_rows, samples = self.profile.engine.max_rows, self.sampling.samples
+        max_rows = self.profile.engine.max_rows
         room = max_rows // samples - 1 - n_checks
         if room < 1:
             raise UserError(
@@ -162,16 +169,13 @@ class Stage:
 
     def _batch(self, index: int, patches: tuple[tuple[Role, Cell], ...]) -> Batch:
         profile, sampling = self.profile, self.sampling
-        n_rows = (1 + len(patches) + self._n_checks()) * sampling.samples
+        n_rows = self.n_rows(len(patches), sampling.samples)
         key = {
             "engine": ENGINE_VERSION,
             "model": self.files.fingerprint,
             "format": self.prompt_format,
             "prompt": self.neutral.prompts[index],
-            "donors": {role: self._donor_identity(role, index) for role in {r for r, _ in patches}},
-            "patches": [[role, cell.label, cell.mode] for role, cell in patches],
-            "positions": profile.patching.positions,
-            "use_attn_result": profile.patching.use_attn_result,
+            **self.intervention(index, patches),
             "max_new_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -189,6 +193,16 @@ class Stage:
             n_rows=n_rows,
             n_tokens=n_rows * sampling.max_new_tokens,
         )
+
+    def intervention(self, index: int, patches: tuple[tuple[Role, Cell], ...]) -> dict[str, Any]:
+        """What tells some patches of one recipient from others in keys."""
+        patching = self.profile.patching
+        return {
+            "donors": {role: self._donor_identity(role, index) for role in {r for r, _ in patches}},
+            "patches": [[role, cell.label, cell.mode] for role, cell in patches],
+            "positions": patching.positions,
+            "use_attn_result": patching.use_attn_result,
+        }
 
     def _donor_identity(self, role: Role, index: int) -> dict[str, Any]:
         """What tells a donor from others in keys: its kind and its prompts."""

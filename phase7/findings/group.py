@@ -25,6 +25,7 @@ from phase7.findings.reader import (
     level_of,
     main_mode,
     modes_in_order,
+    on_text,
     settings_of,
 )
 from phase7.vocabulary.emotions import goemotions_metric, keywords_metric
@@ -202,7 +203,7 @@ class Group:
     """
 
     def __init__(self, node: xr.DataTree) -> None:
-        main = in_order(node.to_dataset())
+        main = in_order(on_text(node.to_dataset()))
         self.model, _, self.emotion = node.path.strip("/").rpartition("/")
         self.settings = settings_of(main, node.path)
         axes = {
@@ -211,7 +212,7 @@ class Group:
         }  # fmt: skip
         main = fitted(main, **axes)
         self._children = {
-            name: fitted(in_order(child.to_dataset()), **axes) if name in _NUMBERS
+            name: fitted(in_order(on_text(child.to_dataset())), **axes) if name in _NUMBERS
             else in_order(child.to_dataset())
             for name, child in node.children.items()
         }  # fmt: skip

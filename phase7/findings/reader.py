@@ -20,6 +20,7 @@ from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import HeadSet
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES
+from phase7.vocabulary.readouts import is_readout
 
 #: Dimensions from the outermost to the innermost.
 DIMS = (
@@ -67,6 +68,15 @@ def in_order(dataset: xr.Dataset) -> xr.Dataset:
             places[dim] = order
     ordered = dataset.isel(places) if places else dataset
     return ordered.transpose(*DIMS, ..., missing_dims="ignore")
+
+
+def on_text(dataset: xr.Dataset) -> xr.Dataset:
+    """The Dataset without read-outs, where it has any: what is measured on text."""
+    if "metric" not in dataset.indexes:
+        return dataset
+    metrics = dataset.indexes["metric"]
+    kept = [i for i, metric in enumerate(metrics) if not is_readout(str(metric))]
+    return dataset if len(kept) == len(metrics) else dataset.isel(metric=kept)
 
 
 def fitted(dataset: xr.Dataset, **axes: Sequence[Any]) -> xr.Dataset:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from phase7.experiment.profile import Engine
 from phase7.experiment.prompts import PromptSet
+from phase7.experiment.readouts import ReadoutPlan
 from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage
 from phase7.models.files import ModelFiles
 from phase7.store import Store
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from phase7.engine.model.bridge import Model
     from phase7.engine.patch.capture import Capture
     from phase7.engine.patch.donors import Donor, DonorSum
+    from phase7.engine.patch.patching import Patch
 
 Say = Callable[[str], None]
 Format = Literal["raw", "chat"]
@@ -37,7 +39,7 @@ class Unit:
 
     Attributes
     ----------
-    kind : {"capture", "generation", "lens"}
+    kind : {"capture", "generation", "lens", "path", "readout"}
         The store's stage, and which computation it is.
     key : dict
         The store's key.
@@ -47,7 +49,7 @@ class Unit:
         Tokens it generates, for the progress bar.
     """
 
-    kind: Literal["capture", "generation", "lens"]
+    kind: Literal["capture", "generation", "lens", "path", "readout"]
     key: dict[str, Any]
     arguments: tuple[Any, ...]
     n_tokens: int = 0
@@ -125,6 +127,45 @@ class Executor:
         """
         batches = list(stage.batches())
         units = [_generation(stage, batch) for batch in batches]
+        yield from self._through(stage, batches, units, progress)
+
+    def read(
+        self, plan: ReadoutPlan, progress: Callable[[int], object] = lambda n_tokens: None
+    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
+        """Yield every batch of a stage's read-outs with its entry, from the store or computed.
+
+        The recipients' paths come first, since all batches of a prompt follow one. An entry holds
+        float64 arrays by metric, `baseline` [metric] and `patched` [patch, metric], and what the
+        self-check found.
+        """
+        stage = plan.stage
+        on_the_way = [
+            Unit(kind="path", key=plan.path_key(index), arguments=(plan, index))
+            for index in stage.recipients
+        ]
+        self._elsewhere(on_the_way)
+        paths = {
+            index: tuple(map(int, self._entry(unit)["tokens"]))
+            for index, unit in zip(stage.recipients, on_the_way, strict=True)
+        }
+        batches = list(plan.batches())
+        units = [
+            Unit(
+                kind="readout", key=batch.key, arguments=(plan, batch, paths[batch.prompt_index]),
+                n_tokens=batch.n_tokens,
+            )
+            for batch in batches
+        ]  # fmt: skip
+        yield from self._through(stage, batches, units, progress)
+
+    def _through(
+        self,
+        stage: Stage,
+        batches: Sequence[Batch],
+        units: Sequence[Unit],
+        progress: Callable[[int], object],
+    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
+        """Every batch with the entry of its unit; what the store lacks is computed elsewhere first."""
         missing = [
             i for i, u in enumerate(units) if self._fan_out and not self._store.has(u.kind, u.key)
         ]
@@ -178,6 +219,8 @@ class Executor:
             "capture": self._record,
             "generation": self._generate,
             "lens": self._promoted,
+            "path": self._continue,
+            "readout": self._read,
         }
 
         def compute() -> Any:
@@ -268,12 +311,10 @@ class Executor:
         own = self.capture(recipient, fmt, every)
         return self._sum(prompts, fmt, every).mean(without=own)
 
-    def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
-        from phase7.engine.decode.loop import generate
-        from phase7.engine.model.tokens import decode, encode
+    def _patches(self, stage: Stage, batch: Batch) -> tuple[list[Patch], dict[str, Donor]]:
+        """A batch's patches as the engine takes them, and the donors that they name."""
         from phase7.engine.patch.patching import Patch
 
-        patching, n_new = stage.profile.patching, stage.sampling.max_new_tokens
         roles = dict.fromkeys(role for role, _ in batch.patches)
         donors = {role: self._donor(stage, role, batch.prompt_index) for role in roles}
         patches = [
@@ -281,17 +322,36 @@ class Executor:
                 heads=cell.heads,
                 mode=cell.mode,
                 donor=stage.donor_kind(role) if donors[role] is None else role,
-                positions=patching.positions,
+                positions=stage.profile.patching.positions,
             )
             for role, cell in batch.patches
         ]
+        return patches, {role: donor for role, donor in donors.items() if donor is not None}
+
+    def _continue(self, plan: ReadoutPlan, index: int) -> dict[str, Any]:
+        from phase7.run.reading import continuation
+
+        return continuation(self.model, plan, index, self._each_step)
+
+    def _read(self, plan: ReadoutPlan, batch: Batch, path: Sequence[int]) -> dict[str, Any]:
+        from phase7.run.reading import reading
+
+        patches, donors = self._patches(plan.stage, batch)
+        return reading(self.model, plan, batch, path, patches, donors)
+
+    def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
+        from phase7.engine.decode.loop import generate
+        from phase7.engine.model.tokens import decode, encode
+
+        patching, n_new = stage.profile.patching, stage.sampling.max_new_tokens
+        patches, donors = self._patches(stage, batch)
         model = self.model
         got = generate(
             model,
             batch.prompt,
             encode(model, batch.prompt, stage.prompt_format, n_new_tokens=n_new),
             patches,
-            donors={role: donor for role, donor in donors.items() if donor is not None},
+            donors=donors,
             sampling=stage.sampling,
             use_attn_result=patching.use_attn_result,
             each_step=self._each_step,

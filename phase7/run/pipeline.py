@@ -21,10 +21,12 @@ from phase7.effects.datasets import GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
 from phase7.effects.inference import cell_statistics
 from phase7.effects.pickle_file import result_dict, write_result
+from phase7.effects.readouts import StageReadouts, gather_readouts, with_readouts
 from phase7.effects.scores import StageScores, StageTexts, gather_texts, score_stage
 from phase7.effects.selection import selection_metrics, strongest_heads
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
+from phase7.experiment.readouts import readout_plan
 from phase7.experiment.stages import Stage, confirm_stage, resolve_format, sweep_stage
 from phase7.models.facts import ModelSizes
 from phase7.models.files import ModelFiles, read_sizes
@@ -95,6 +97,7 @@ class Run:
         self.paths, self._given, self._lang, self._backend = paths, profile, lang, backend
         self._say, self._show_progress, self._warn = say, show_progress, warn or say
         self._seconds: dict[str, float] = {}
+        self._self_checks: list[tuple[int, float]] = []
 
     @cached_property
     def store(self) -> Store:
@@ -230,15 +233,31 @@ class Run:
         name = f"{stage.files.name}/{stage.emotion.name} {stage.name}"
         started = time.monotonic()
         _log.info("%s: %d batches, %d to compute", name, len(batches), len(lacking))
-        bar = tqdm(
-            total=todo, unit="tok", unit_scale=True, desc=name, leave=False,
-            disable=not (self._show_progress and todo),
-        )  # fmt: skip
-        with bar:
+        with self._bar(name, todo) as bar:
             texts = gather_texts(stage, executor.run(stage, bar.update))
         scores = score_stage(texts, score_through_store(self.scorers, texts.all_texts(), self.store))
         self._timed(name, started)
-        return texts, scores
+        readouts = self._readouts(stage, executor, f"{name} read-outs")
+        return texts, with_readouts(scores, readouts)
+
+    def _readouts(self, stage: Stage, executor: Executor, name: str) -> StageReadouts | None:
+        """A stage's read-outs, as far as the profile declares any."""
+        plan = readout_plan(stage, self.paths.root)
+        if plan is None:
+            return None
+        started = time.monotonic()
+        todo = sum(b.n_tokens for b in plan.batches() if not self.store.has("readout", b.key))
+        with self._bar(name, todo) as bar:
+            readouts = gather_readouts(plan, executor.read(plan, bar.update))
+        self._self_checks.append((readouts.n_self_rows, readouts.max_self_gap))
+        self._timed(name, started)
+        return readouts
+
+    def _bar(self, name: str, n_tokens: int) -> tqdm[Any]:
+        return tqdm(
+            total=n_tokens, unit="tok", unit_scale=True, desc=name, leave=False,
+            disable=not (self._show_progress and n_tokens),
+        )  # fmt: skip
 
     def _timed(self, name: str, started: float) -> None:
         self._seconds[name] = round(time.monotonic() - started, 3)
@@ -248,9 +267,11 @@ class Run:
         texts = [one for group in groups.values() for one in group.texts]
         self_check = {
             "batches": sum(one.n_batches for one in texts),
-            "rows": sum(one.n_self_rows for one in texts),
+            "rows": sum(one.n_self_rows for one in texts) + sum(n for n, _ in self._self_checks),
             "failures": 0,
-            "max_logit_gap": max(one.max_self_logit_gap for one in texts),
+            "max_logit_gap": max(
+                [*(one.max_self_logit_gap for one in texts), *(gap for _, gap in self._self_checks)]
+            ),
         }
         origins = self.store.origins
         return provenance(self.profile, self.models, self_check, self.paths.root, origins)

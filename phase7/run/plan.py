@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.stages import Stage, confirm_stage, sweep_stage
+from phase7.experiment.readouts import ReadoutPlan, readout_plan
+from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
 from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
 from phase7.models.look import Fetchable, look_for_model
@@ -44,7 +46,7 @@ class StageCost:
     n_stored : int or None
         Batches that the store holds; None where the model is not here, so that nobody knows.
     n_tokens : int
-        Still to generate, or at most so many where `n_stored` is None.
+        Still to generate or read, or at most so many where `n_stored` is None.
     """
 
     n_batches: int
@@ -54,10 +56,18 @@ class StageCost:
 
 
 def stage_cost(stage: Stage, store: Store) -> StageCost:
-    """Count a stage's batches, and those of them that the store lacks."""
-    batches = list(stage.batches())
+    """Count a stage's batches of texts, and those of them that the store lacks."""
+    return _cost(stage, list(stage.batches()), "generation", store)
+
+
+def readout_cost(plan: ReadoutPlan, store: Store) -> StageCost:
+    """The same of a stage's read-outs; their tokens are read and not generated."""
+    return _cost(plan.stage, list(plan.batches()), "readout", store)
+
+
+def _cost(stage: Stage, batches: Sequence[Batch], kind: str, store: Store) -> StageCost:
     is_here = bool(stage.files.fingerprint)
-    stored = [b for b in batches if is_here and store.has("generation", b.key)]
+    stored = [b for b in batches if is_here and store.has(kind, b.key)]
     return StageCost(
         n_batches=len(batches),
         n_rows=batches[0].n_rows,
@@ -91,7 +101,7 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
             lines.append(_fetch_line(model))
         facts = model.facts if isinstance(model, Fetchable) else model
         if facts is not None:
-            told, n_tokens = _stage_lines(profile, facts, prompts, store)
+            told, n_tokens = _stage_lines(profile, facts, prompts, store, paths.root)
             lines, total = lines + told, total + n_tokens
     strongest = profile.confirm.strongest if profile.sweep else 0
     if strongest:
@@ -113,7 +123,7 @@ def _fetch_line(model: Fetchable) -> str:
 
 
 def _stage_lines(
-    profile: Profile, model: ModelFacts, prompts: Prompts, store: Store
+    profile: Profile, model: ModelFacts, prompts: Prompts, store: Store, root: Path
 ) -> tuple[list[str], int]:
     """A line for each stage of a model, and the tokens of all."""
     lines, total = [], 0
@@ -128,7 +138,19 @@ def _stage_lines(
                 f" {cost.n_batches} batches of {cost.n_rows} rows,"
                 f" {stored} {cost.n_tokens:,} tokens to generate"
             )
+            plan = readout_plan(stage, root)
+            if plan is not None:
+                lines.append(_readout_line(plan, store))
     return lines, total
+
+
+def _readout_line(plan: ReadoutPlan, store: Store) -> str:
+    stage, cost = plan.stage, readout_cost(plan, store)
+    stored = "at most" if cost.n_stored is None else f"{cost.n_stored} in the store,"
+    return (
+        f"{stage.files.name}/{stage.emotion.name} {stage.name} read-outs: {', '.join(plan.metrics)};"
+        f" {cost.n_batches} batches of {cost.n_rows} rows, {stored} {cost.n_tokens:,} tokens to read"
+    )
 
 
 def _total_line(

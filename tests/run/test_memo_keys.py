@@ -44,7 +44,7 @@ def variants(setting: str) -> Iterator[Profile]:
 def test_every_setting_has_other_values():
     """A new setting fails here until it has some, and then stands in all tests below."""
     assert set(SECTIONS) == {
-        "prompts", "sampling", "patching", "sweep", "confirm", "statistics", "engine",
+        "prompts", "sampling", "patching", "sweep", "confirm", "readouts", "statistics", "engine",
     }  # fmt: skip
     for section, record in SECTIONS.items():
         assert set(OTHER_VALUES[section]) == {field.name for field in fields(record)}
@@ -63,6 +63,9 @@ NOT_IN_A_GENERATION = {
     "prompts.neutral": "a path; the prompt is in the key",
     "prompts.emotion": "a path; the prompts' digest is in the key",
     "confirm.strongest": "a number of heads that the sweep names; they are in the patches",
+    "readouts.emotions": "read-outs have entries of their own",
+    "readouts.words": "read-outs have entries of their own",
+    "readouts.max_new_tokens": "read-outs have entries of their own",
     "statistics.alpha": "read after generating",
     "statistics.resamples": "read after generating",
     "statistics.selection_metrics": "read after generating",

@@ -42,6 +42,18 @@ class Readouts:
             kl=self.kl[arms],
         )
 
+    def summary(self) -> Floats:
+        """Log-odds of every set, then KL: their means over the steps, then those of the first step.
+
+        Returns
+        -------
+        float64 array [..., 2 * (n_sets + 1)]
+            In the order of :func:`phase7.vocabulary.readouts.readout_metrics`.
+        """
+        steps = np.stack([*self.log_odds.values(), self.kl], axis=-2)
+        both: Floats = np.concatenate([steps.mean(axis=-1), steps[..., 0]], axis=-1)
+        return both
+
     def by_name(self) -> dict[str, Floats]:
         """All of them, by what they are called in messages."""
         sets = {f"the log-odds of {name}": odds for name, odds in self.log_odds.items()}

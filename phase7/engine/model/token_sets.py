@@ -7,7 +7,7 @@ says little (" app" starts "appreciate" and "apple"), so such a word is left out
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,19 @@ def emotion_token_set(tokenizer: Any, emotion: str, path: Path) -> tuple[int, ..
     UserError
         If the file cannot be read, lacks the emotion, or has no form that is one token.
     """
-    forms = load_families(path, [emotion])[emotion]
+    return form_token_set(tokenizer, emotion, load_families(path, [emotion])[emotion], where=str(path))
+
+
+def form_token_set(
+    tokenizer: Any, emotion: str, forms: Collection[str], *, where: str
+) -> tuple[int, ...]:
+    """The tokens that are one of an emotion's forms, as :func:`emotion_token_set` finds them."""
     ids = sorted({token for form in forms for token in _tokens(tokenizer, (form, _capitalised(form)))})
     if not ids:
         raise UserError(
             expected=f"a word of {emotion} that is a single token of this model",
             got=f"none among {len(forms)} forms",
-            where=f"{path} [{emotion}]",
+            where=f"{where} [{emotion}]",
             remedy="choose another model, or declare words of your own that it has tokens for",
         )
     return tuple(ids)

@@ -1,0 +1,111 @@
+"""Read-outs as arrays, and as further entries of a stage's metric axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from phase7.effects.scores import Floats, Scores, StageScores
+from phase7.experiment.readouts import ReadoutPlan
+from phase7.experiment.stages import Batch
+from phase7.vocabulary.donors import Role
+from phase7.vocabulary.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageReadouts:
+    """What a stage's arms say along the recipients' paths, in nats.
+
+    Attributes
+    ----------
+    plan : ReadoutPlan
+    baseline : float64 array [metric, prompt]
+        Metrics in the order of ``plan.metrics``, prompts of ``plan.stage.recipients``.
+    patched : dict of role to float64 array [cell, metric, prompt]
+        Equal to the baseline, to the bit, where a patch changed nothing.
+    n_self_rows : int
+        Self-donor rows compared with their baseline; all were equal.
+    max_self_gap : float
+        Largest difference among them; 0.0 means equal to the bit.
+    """
+
+    plan: ReadoutPlan
+    baseline: Floats
+    patched: dict[Role, Floats]
+    n_self_rows: int
+    max_self_gap: float
+
+
+def gather_readouts(plan: ReadoutPlan, entries: Iterable[tuple[Batch, dict[str, Any]]]) -> StageReadouts:
+    """Put the entries of a plan's batches in their places.
+
+    Raises
+    ------
+    UserError
+        If two batches of one prompt disagree on its baseline.
+    """
+    stage, n_metrics = plan.stage, len(plan.metrics)
+    prompt_at = {index: place for place, index in enumerate(stage.recipients)}
+    cell_at = {cell: place for place, cell in enumerate(stage.cells)}
+    baseline = np.full((n_metrics, len(prompt_at)), np.nan)
+    patched: dict[Role, Floats] = {
+        role: np.full((len(cell_at), n_metrics, len(prompt_at)), np.nan) for role in stage.roles
+    }
+    n_self_rows, gap = 0, 0.0
+    for batch, entry in entries:
+        at = prompt_at[batch.prompt_index]
+        own = np.asarray(entry["baseline"])
+        if np.isnan(baseline[:, at]).all():
+            baseline[:, at] = own
+        known = baseline[:, at]
+        _require_close(known, own, batch)
+        for (role, cell), values in zip(batch.patches, entry["patched"], strict=True):
+            # Batches of other sizes round differently; a row is compared with its own batch's baseline.
+            moved = np.where(own == known, values, known + (values - own))
+            patched[role][cell_at[cell], :, at] = moved
+        n_self_rows += int(entry["n_self_rows"])
+        gap = max(gap, float(entry["max_self_logit_gap"]))
+    return StageReadouts(
+        plan=plan, baseline=baseline, patched=patched, n_self_rows=n_self_rows, max_self_gap=gap
+    )
+
+
+def _require_close(known: Floats, own: Floats, batch: Batch) -> None:
+    """Batches of one prompt differ by rounding, far less than this; more is another path."""
+    if not np.allclose(known, own, rtol=0, atol=1e-2):
+        raise UserError(
+            expected="one baseline read-out for a prompt in all its batches",
+            got="two different ones",
+            where=f"stored read-outs of prompt {batch.prompt[:60]!r}",
+            remedy="they were computed with other libraries; remove them with"
+            " `phase7 store prune --stage readout` and build again",
+        )
+
+
+def with_readouts(scores: StageScores, readouts: StageReadouts | None) -> StageScores:
+    """The stage's scores with its read-outs after the metrics of text.
+
+    Shorter texts have no read-outs of their own: NaN there.
+    """
+    if readouts is None:
+        return scores
+    full = scores.stage.sampling.max_new_tokens
+
+    def extended(length: int, one: Scores) -> Scores:
+        factor = 1.0 if length == full else np.nan
+        return replace(
+            one,
+            metrics=(*one.metrics, *readouts.plan.metrics),
+            baseline=np.concatenate([one.baseline, factor * readouts.baseline]),
+            patched={
+                role: np.concatenate([values, factor * readouts.patched[role]], axis=1)
+                for role, values in one.patched.items()
+            },
+        )
+
+    return replace(
+        scores, by_length={length: extended(length, one) for length, one in scores.by_length.items()}
+    )

@@ -1,0 +1,118 @@
+"""The plan of a stage's read-outs: which words and paths are read, and the key of every memo entry.
+
+All arms of a prompt follow one path, the recipient's own unpatched continuation, which is an entry of
+its own; the batches that read along it are the stage's patches, cut as its generations are. Keys hold
+words and not tokens: the tokenizer that turns one into the other belongs to the model's fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phase7.experiment.data_files import find_data
+from phase7.experiment.profile import Profile
+from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage
+from phase7.experiment.word_families import load_families
+from phase7.vocabulary.readouts import OWN_WORDS, readout_metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordSet:
+    """The words of one token set.
+
+    Attributes
+    ----------
+    name : str
+        In the metric's name.
+    words : tuple of str
+        In alphabetical order.
+    is_strict : bool
+        Whether a word that is no single token is refused; else it is left out.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    is_strict: bool
+
+
+def word_sets(profile: Profile, root: Path) -> tuple[WordSet, ...]:
+    """The sets that a profile reads: its emotions' words from ``data/keywords.toml``, then its own.
+
+    Raises
+    ------
+    UserError
+        If the file lacks one of the emotions.
+    """
+    wanted = profile.readouts
+    families = load_families(find_data("data/keywords.toml", root), wanted.emotions)
+    sets = [
+        WordSet(name=name, words=tuple(sorted(families[name])), is_strict=False)
+        for name in wanted.emotions
+    ]
+    if wanted.words:
+        own = tuple(sorted({word.strip() for word in wanted.words}))
+        sets.append(WordSet(name=OWN_WORDS, words=own, is_strict=True))
+    return tuple(sets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadoutPlan:
+    """What is read of one stage.
+
+    Attributes
+    ----------
+    stage : Stage
+    sets : tuple of WordSet
+        At least one.
+    """
+
+    stage: Stage
+    sets: tuple[WordSet, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the read-outs, in the order of every array of them."""
+        return readout_metrics(self.stage.profile.readouts.set_names)
+
+    def path_key(self, index: int) -> dict[str, Any]:
+        """The key of a recipient's path."""
+        stage = self.stage
+        sampling, engine = stage.sampling, stage.profile.engine
+        return {
+            "engine": ENGINE_VERSION,
+            "model": stage.files.fingerprint,
+            "format": stage.prompt_format,
+            "prompt": stage.neutral.prompts[index],
+            "max_new_tokens": stage.profile.readouts.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "device": engine.device,
+            "dtype": engine.dtype,
+        }
+
+    def batches(self) -> Iterator[Batch]:
+        """All batches, prompt by prompt; each is one memo entry."""
+        stage, pieces = self.stage, self.stage.pieces(1)
+        sets: Mapping[str, Any] = {one.name: [*one.words] for one in self.sets}
+        for index in stage.recipients:
+            path = self.path_key(index)
+            for patches in pieces:
+                n_rows = stage.n_rows(len(patches), 1)
+                yield Batch(
+                    prompt_index=index,
+                    prompt=stage.neutral.prompts[index],
+                    patches=patches,
+                    key={**path, **stage.intervention(index, patches), "sets": sets},
+                    n_rows=n_rows,
+                    n_tokens=n_rows * stage.profile.readouts.max_new_tokens,
+                )
+
+
+def readout_plan(stage: Stage, root: Path) -> ReadoutPlan | None:
+    """The plan of a stage's read-outs; None where the profile declares none."""
+    sets = word_sets(stage.profile, root)
+    return ReadoutPlan(stage=stage, sets=sets) if sets else None

@@ -1,0 +1,232 @@
+"""Read-outs of a stage, from the profile to arrays: their values, their keys, and what they leave alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from phase7.cli import main
+from phase7.effects.readouts import StageReadouts, gather_readouts
+from phase7.engine.decode.loop import generate
+from phase7.engine.model.tokens import encode
+from phase7.engine.patch.patching import Patch
+from phase7.experiment.profile import Confirm, Profile, Readouts, Sampling
+from phase7.experiment.readouts import ReadoutPlan, readout_plan
+from phase7.run.executor import Executor
+from phase7.store import Store, canonical
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.heads import Head
+from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.modes import MODES
+from phase7.vocabulary.readouts import readout_metrics
+from tests import stages, tiny
+from tests.by_hand import direct_mean
+from tests.plain_patching import PlainModel, read_out
+from tests.run.small_project import PROFILE as TOML
+from tests.run.small_project import REPOSITORY, arrays
+from tests.run.test_executor import EMOTION, NEUTRAL
+from tests.stages import OTHER_VALUES, changed
+
+#: Words that the tiny model has tokens for; of an emotion's it has none.
+WORDS = ("the", "and")
+N_STEPS = 5
+PROFILE = replace(
+    stages.PROFILE,
+    sampling=Sampling(max_new_tokens=3, temperature=1.0, seed=2),
+    sweep=None,
+    confirm=Confirm(target_heads="0:1,2:3", modes=MODES, lengths=()),
+    readouts=Readouts(words=WORDS, max_new_tokens=N_STEPS),
+)
+
+
+def plan_of(profile: Profile = PROFILE) -> ReadoutPlan:
+    files = tiny.load("llama").files
+    stage = stages.confirm(profile, files=files, neutral=NEUTRAL, emotion=EMOTION)
+    plan = readout_plan(stage, REPOSITORY)
+    assert plan is not None
+    return plan
+
+
+def executor(plan: ReadoutPlan, root) -> Executor:
+    made = Executor(plan.stage.files, plan.stage.profile.engine, Store(root), lambda line: None)
+    made.model = tiny.load("llama")
+    return made
+
+
+def read(plan: ReadoutPlan, root) -> StageReadouts:
+    return gather_readouts(plan, executor(plan, root).read(plan))
+
+
+@pytest.fixture(scope="module")
+def readouts(tmp_path_factory) -> StageReadouts:
+    return read(plan_of(), tmp_path_factory.mktemp("readouts"))
+
+
+def path_of(prompt: str) -> list[int]:
+    """The first sample of the recipient's unpatched text, drawn with no executor in between."""
+    model = tiny.load("llama")
+    got = generate(
+        model, prompt, encode(model, prompt, "raw"), [Patch(heads=(Head(1, 1),), mode="result", donor="self")],
+        donors={}, sampling=replace(PROFILE.sampling, max_new_tokens=N_STEPS),
+    )  # fmt: skip
+    return [int(token) for token in got.baseline_tokens[0] if token >= 0]
+
+
+def by_definition(logits, baseline, path, ids) -> list[float]:
+    """In the order of the metrics: means along the path, then the first step."""
+    found = read_out(logits, baseline, path, {"words": ids})
+    steps = [found["words"], found["kl"]]
+    return [*(one.mean() for one in steps), *(one[0] for one in steps)]
+
+
+def test_they_are_those_of_plain_transformers(readouts):
+    """Donors, paths, sets and places worked out by hand, for every cell, both donors and every prompt."""
+    plain, model, stage = PlainModel("llama"), tiny.load("llama"), readouts.plan.stage
+
+    def tokens(text: str) -> list[int]:
+        return list(encode(model, text, "raw"))
+
+    spellings = [s for w in WORDS for s in (w, f" {w}", w.capitalize(), f" {w.capitalize()}")]
+    encoded = [model.tokenizer(s, add_special_tokens=False)["input_ids"] for s in spellings]
+    ids = sorted({one[0] for one in encoded if len(one) == 1})
+    captured = {text: plain.capture(tokens(text)) for text in (*NEUTRAL.prompts, *EMOTION.prompts)}
+    emotion = direct_mean([captured[text] for text in EMOTION.prompts])
+    for p, index in enumerate(stage.recipients):
+        prompt = NEUTRAL.prompts[index]
+        others = direct_mean([captured[text] for text in NEUTRAL.prompts if text != prompt])
+        path = path_of(prompt)
+        assert path
+        baseline = plain.patched_logits(tokens(prompt), path, (), "result", "generated", emotion)
+        expected = by_definition(baseline, baseline, path, ids)
+        np.testing.assert_allclose(readouts.baseline[:, p], expected, atol=1e-4)
+        for c, cell in enumerate(stage.cells):
+            for role, donor in (("emotion", emotion), ("control", others)):
+                logits = plain.patched_logits(
+                    tokens(prompt), path, cell.heads, cell.mode, "generated", donor
+                )
+                expected = by_definition(logits, baseline, path, ids)
+                np.testing.assert_allclose(readouts.patched[role][c, :, p], expected, atol=1e-4)
+
+
+def test_the_comparison_above_would_see_another_cell(readouts):
+    """Liveness: cells, donors, prompts and metrics all differ by far more than the tolerance."""
+    emotion, control = readouts.patched["emotion"], readouts.patched["control"]
+    assert np.abs(emotion - readouts.baseline).max(axis=(0, 2)).min() > 1e-2
+    assert np.abs(emotion - control).max(axis=(0, 2)).min() > 1e-2
+    assert np.abs(np.diff(emotion, axis=0)).max(axis=(1, 2)).min() > 1e-2
+    assert np.abs(np.diff(readouts.baseline, axis=1)).max() > 1e-2
+
+
+def test_own_activations_change_no_bit(tmp_path):
+    profile = changed("patching", PROFILE, donor="self")
+    for rows in (64, 9):  # in one batch, and in several of other sizes
+        found = read(plan_of(changed("engine", profile, max_rows=rows)), tmp_path / str(rows))
+        np.testing.assert_array_equal(
+            found.patched["emotion"],
+            np.broadcast_to(found.baseline, found.patched["emotion"].shape),
+        )
+        assert (found.patched["control"] != found.baseline).any()
+        assert found.n_self_rows and found.max_self_gap == 0.0
+
+
+def test_a_second_reading_computes_nothing(readouts, tmp_path):
+    plan = plan_of()
+    first = executor(plan, tmp_path)
+    list(first.read(plan))
+    n_prompts, n_batches = len(plan.stage.recipients), len(list(plan.batches()))
+    n_computed = Counter(first._store.n_computed)
+    assert (n_computed["path"], n_computed["readout"]) == (n_prompts, n_batches)
+    second = executor(plan, tmp_path)
+    second.model = None  # nothing may need it
+    again = gather_readouts(plan, second.read(plan))
+    assert second._store.n_computed == {}
+    np.testing.assert_array_equal(again.baseline, readouts.baseline)
+    np.testing.assert_array_equal(again.patched["emotion"], readouts.patched["emotion"])
+
+
+def test_a_path_that_differs_is_refused():
+    plan = plan_of(changed("engine", PROFILE, max_rows=9))
+    entries = [
+        (batch, {"baseline": np.full(4, float(i)), "patched": np.zeros((len(batch.patches), 4))}
+         | {"n_self_rows": 1, "max_self_logit_gap": 0.0})
+        for i, batch in enumerate(plan.batches())
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="one baseline read-out for a prompt"):
+        gather_readouts(plan, entries)
+
+
+def test_a_model_without_a_token_of_the_emotion_is_told(tmp_path):
+    plan = plan_of(changed("readouts", PROFILE, emotions=("gratitude",)))
+    with pytest.raises(UserError, match="a word of gratitude that is a single token"):
+        read(plan, tmp_path)
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+#: Settings that no key of a read-out knows, and why that is right.
+NOT_IN_A_KEY = {
+    "sampling.max_new_tokens": "the path has a length of its own",
+    "sampling.samples": "all arms follow the first sample",
+    "patching.primary_mode": "says which mode the report is about",
+    "engine.max_rows": "says how patches are cut into batches",
+}
+SETTINGS = [
+    f"{section}.{field.name}"
+    for section, record in (
+        ("sampling", Sampling), ("patching", type(PROFILE.patching)), ("engine", type(PROFILE.engine)),
+        ("readouts", Readouts),
+    )
+    for field in fields(record)
+]  # fmt: skip
+
+
+def keys(profile: Profile) -> set[str]:
+    """Those of all read-outs with a patch by the donor that the settings below choose, and of paths."""
+    plan = plan_of(profile)
+    return {canonical("readout", batch.key) for batch in plan.batches()}
+
+
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s not in NOT_IN_A_KEY])
+def test_a_readout_is_another_for_each_value_of_a_setting(setting):
+    section, _, name = setting.partition(".")
+    values = [v for v in OTHER_VALUES[section][name] if v != getattr(getattr(PROFILE, section), name)]
+    found = [keys(PROFILE), *(keys(changed(section, PROFILE, **{name: value})) for value in values)]
+    assert len(found) > 1
+    assert len(set().union(*found)) == sum(map(len, found))
+
+
+@pytest.mark.parametrize("setting", NOT_IN_A_KEY)
+def test_what_changes_no_readout_changes_no_key(setting):
+    section, _, name = setting.partition(".")
+    for value in OTHER_VALUES[section][name]:
+        assert keys(changed(section, PROFILE, **{name: value})) == keys(PROFILE)
+
+
+# --- a run ---------------------------------------------------------------------------------------
+
+
+def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, capsys):
+    ours = '\n[readouts]\nwords = ["the", "and"]\nmax_new_tokens = 4\n'
+    (project / "data/profiles/small.toml").write_text(TOML + ours, encoding="utf-8")
+    assert main(["build", "small", "--dry-run"]) == 0
+    assert "confirm read-outs: logodds_words, kl_path" in capsys.readouterr().out
+    assert main(["build", "small", "--quiet"]) == 0
+    plain, read = (arrays(folder / "store/effects/small.nc") for folder in (built, project))
+    metrics = [str(name) for name in read["/model/gratitude:metric"]]
+    assert metrics == [*METRICS, *readout_metrics(["words"])]
+    assert set(read["/model/gratitude:measured_on"][len(METRICS) :]) == {"logits"}
+    assert not np.isnan(read["/model/gratitude/sweep:net_q_value"][..., 0, len(METRICS) :]).any()
+    for name, array in plain.items():
+        longer = read[name]
+        axes = [i for i, (a, b) in enumerate(zip(array.shape, longer.shape, strict=True)) if a != b]
+        for axis in axes:
+            longer = longer.take(range(array.shape[axis]), axis)
+        np.testing.assert_array_equal(longer, array, err_msg=name)
+    reports = [(f / "docs/phase7_report.md").read_text(encoding="utf-8") for f in (built, project)]
+    tables = [[line for line in one.splitlines() if line.startswith("|")] for one in reports]
+    assert [line for line in tables[0] if "politeness" in line] == [
+        line for line in tables[1] if "politeness" in line
+    ]
