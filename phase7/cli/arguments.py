@@ -153,6 +153,11 @@ def _add_patch(subparsers: Any) -> None:
     parser.add_argument("--random-heads", type=int, default=0, help="add N random heads as a control")
     parser.add_argument("--n-prompts", type=int, default=0, help="patch only the first N prompts")
     parser.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
+    parser.add_argument(
+        "--readout",
+        metavar="SPEC",
+        help='read the log-odds of your own words off the model, e.g. "words:joy,delighted,glad"',
+    )
     parser.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

@@ -63,7 +63,15 @@ def patch(args: argparse.Namespace) -> int:
 def _patch_profile(args: argparse.Namespace) -> Any:
     """The profile that the flags of `patch` amount to."""
     from phase7.experiment.data_files import find_data
-    from phase7.experiment.profile import Confirm, Engine, Patching, Profile, PromptFiles, Sampling
+    from phase7.experiment.profile import (
+        Confirm,
+        Engine,
+        Patching,
+        Profile,
+        PromptFiles,
+        Readouts,
+        Sampling,
+    )  # fmt: skip
     from phase7.experiment.prompts import load_prompts
     from phase7.vocabulary.modes import MODES
 
@@ -84,6 +92,7 @@ def _patch_profile(args: argparse.Namespace) -> Any:
             samples=args.samples,
             seed=args.seed,
         ),
+        readouts=Readouts(words=_words(args.readout), max_new_tokens=args.max_tokens),
         patching=Patching(
             donor=args.donor,
             control=args.control,
@@ -100,6 +109,22 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
         **options,
     )
+
+
+def _words(spec: str | None) -> tuple[str, ...]:
+    """The words of a `--readout`; none without one."""
+    if spec is None:
+        return ()
+    kind, _, words = spec.partition(":")
+    named = tuple(word.strip() for word in words.split(","))
+    if kind != "words" or not all(named):
+        raise UserError(
+            expected="words: and words with commas between them",
+            got=repr(spec)[:80],
+            where="--readout",
+            remedy='write for example --readout "words:joy,delighted,glad"',
+        )
+    return named
 
 
 def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:

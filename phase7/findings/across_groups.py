@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
+from phase7.findings.cells import Floats
 from phase7.findings.figures import grid, heatmap_cells
-from phase7.findings.group import Floats, Group
+from phase7.findings.group import Group
 from phase7.statistics import (
     Agreement,
     Shared,

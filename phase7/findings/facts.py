@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from phase7.findings.group import DUST, Cell, Effect, Floats, Group
+from phase7.findings.cells import DUST, Cell, Effect, Floats
+from phase7.findings.group import Group
 from phase7.statistics import minimum_p, prompts_needed
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODE_RECORDS

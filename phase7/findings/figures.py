@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from phase7.findings.group import Cell, Floats, Group
+from phase7.findings.cells import Cell, Floats
+from phase7.findings.group import Group
 
 #: With fewer heads tested, a heatmap is nearly all "not tested" and says less than the tables.
 ENOUGH_HEADS = 10

@@ -7,8 +7,7 @@ computed here but which cells were tested; the order of the axes is that of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from phase7.findings.cells import Cell, Cells
 from phase7.findings.reader import (
     control_ran,
     fitted,
@@ -26,6 +26,7 @@ from phase7.findings.reader import (
     main_mode,
     modes_in_order,
     on_text,
+    readouts_of,
     settings_of,
 )
 from phase7.vocabulary.emotions import goemotions_metric, keywords_metric
@@ -34,148 +35,8 @@ from phase7.vocabulary.heads import HeadSet, parse_heads
 from phase7.vocabulary.metrics import METRICS, metric_place
 from phase7.vocabulary.modes import MODES
 
-Floats = npt.NDArray[np.float64]
-
-#: Below this a difference is rounding noise of the sum behind it: the scores were equal.
-DUST = 1e-12
-
 #: Characters of a label that a table or axis still takes.
 _LONG_LABEL = 40
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """What one patch did to one metric.
-
-    Attributes
-    ----------
-    baseline, patched : float
-        Mean score over the cell's prompts, in the metric's unit.
-    delta, control_delta, net_delta : float
-        Emotion donor - baseline, control donor - baseline, and their difference.
-    low, high, p, q, d_z : float
-        Interval, p, q and d_z of the *tested* effect: net where a control was run, else Δ.
-
-    NaN means "not measured", or, beside a finite Δ, that there were too few prompts to test it.
-    """
-
-    baseline: float
-    patched: float
-    delta: float
-    control_delta: float
-    net_delta: float
-    low: float
-    high: float
-    p: float
-    q: float
-    d_z: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cell:
-    """One patch: a head or a set of heads in one mode.
-
-    Attributes
-    ----------
-    heads : HeadSet
-    mode : str
-    arrays : mapping
-        Variables of the tree at this cell: [metric], [metric, prompt], [prompt] or scalar, the
-        metrics in the order of :data:`phase7.vocabulary.metrics.METRICS`. Ask for one metric by its
-        name.
-    prefix : str
-        ``"net_"`` where a control was run, else ``""``.
-    """
-
-    heads: HeadSet
-    mode: str
-    arrays: Mapping[str, npt.NDArray[Any]]
-    prefix: str
-
-    @cached_property
-    def label(self) -> str:
-        """Head spec, e.g. ``"3:5"`` or ``"3:5,7:2"``."""
-        return self.heads.label
-
-    @property
-    def n_prompts(self) -> int:
-        """Prompts the cell was tested on."""
-        return int(self.arrays["n_prompts"])
-
-    def column(self, name: str) -> Floats:
-        """A variable of all metrics at once, NaN where the tree does not have it."""
-        found = self.arrays.get(name)
-        return np.full(len(METRICS), np.nan) if found is None else np.asarray(found, float)
-
-    def value(self, name: str, metric: str) -> float:
-        """A variable of one metric, e.g. ``value("delta", "politeness")``."""
-        return float(self.column(name)[metric_place(metric)])
-
-    def tested(self, name: str) -> Floats:
-        """A statistic of the tested effect on all metrics at once, e.g. ``tested("q_value")``."""
-        return self.column(f"{self.prefix}{name}")
-
-    def tested_value(self, name: str, metric: str) -> float:
-        """A statistic of the tested effect on one metric."""
-        return self.value(f"{self.prefix}{name}", metric)
-
-    def word(self, name: str, metric: str) -> str:
-        """A variable of one metric that holds words, such as ``synergy_verdict``."""
-        return str(self.arrays[name][metric_place(metric)])
-
-    def scores(self, name: str, metric: str) -> Floats:
-        """Scores of one metric by prompt, e.g. ``scores("patched", "politeness")``."""
-        one: Floats = self._scores(name)[metric_place(metric)]
-        return one
-
-    def effect(self, metric: str) -> Effect:
-        """Everything about one metric."""
-        baseline, patched = self.scores("baseline", metric), self.scores("patched", metric)
-        both = np.isfinite(baseline) & np.isfinite(patched)
-        names = {
-            "low": "ci_low",
-            "high": "ci_high",
-            "p": "p_value",
-            "q": "q_value",
-            "d_z": "effect_size",
-        }
-        return Effect(
-            baseline=_mean(baseline[both]),
-            patched=_mean(patched[both]),
-            **{n: self.value(n, metric) for n in ("delta", "control_delta", "net_delta")},
-            **{short: self.tested_value(name, metric) for short, name in names.items()},
-        )
-
-    def differences_by_metric(self) -> Floats:
-        """The tested effect [metric, prompt], NaN for prompts of another stage."""
-        other = "control_patched" if self.prefix else "baseline"
-        difference: Floats = self._scores("patched") - self._scores(other)
-        return difference
-
-    def differences(self, metric: str) -> Floats:
-        """The tested effect on one metric by prompt."""
-        one: Floats = self.differences_by_metric()[metric_place(metric)]
-        return one
-
-    def prompts(self) -> npt.NDArray[np.bool_]:
-        """The prompts on which any metric was measured, as a mask over the group's prompts."""
-        return np.asarray(np.isfinite(self._scores("patched")).any(axis=0))
-
-    def mean_over_prompts(self, name: str) -> float:
-        """Mean of a per-prompt variable such as ``kl_first_token``; NaN where not measured."""
-        values = np.asarray(self.arrays.get(name, np.nan), float)
-        return _mean(values[np.isfinite(values)]) if values.ndim else float("nan")
-
-    def scalar(self, name: str) -> float:
-        """A variable with one number a cell, such as ``changed_share``."""
-        return float(self.arrays.get(name, np.array(np.nan)))
-
-    def _scores(self, name: str) -> Floats:
-        found = self.arrays.get(name)
-        return np.full((len(METRICS), 1), np.nan) if found is None else np.asarray(found, float)
-
-
-Cells = dict[tuple[str, str], Cell]
 
 #: Children of a group that hold numbers on the group's own axes.
 _NUMBERS = ("sweep", "head_sets", "lengths")
@@ -200,6 +61,10 @@ class Group:
         (label, mode) -> tested cell of the numbers to defend: single heads, then sets.
     sweep : dict
         The same for the search on the discovery prompts; empty without a sweep.
+    readout_metrics : tuple of str
+        The group's read-outs; none where its profile declared none.
+    readouts : dict
+        As `confirmed`, with the read-outs as the metrics of its cells.
     """
 
     def __init__(self, node: xr.DataTree) -> None:
@@ -229,6 +94,7 @@ class Group:
             self.confirmed |= self._cells(dataset)
         sweep = self.child("sweep")
         self.sweep: Cells = {} if sweep is None else self._cells(sweep)
+        self.readout_metrics, self.readouts = self._read(node)
 
     def child(self, name: str) -> xr.Dataset | None:
         """A child Dataset, or None where the profile did not make it."""
@@ -349,8 +215,25 @@ class Group:
         """Prompts of the sweep; 0 without one."""
         return max((cell.n_prompts for cell in self.sweep.values()), default=0)
 
-    def _cells(self, dataset: xr.Dataset) -> Cells:
-        """Tested cells of a Dataset, singles or sets, in the order of its coordinates."""
+    def _read(self, node: xr.DataTree) -> tuple[tuple[str, ...], Cells]:
+        """The names of a group's read-outs, and its confirmed cells with them as their metrics."""
+        main = in_order(readouts_of(node.to_dataset()))
+        metrics = tuple(map(str, main.indexes.get("metric", ())))
+        cells: Cells = {}
+        if metrics:
+            names = [name for name in ("head_sets",) if name in node.children]
+            sets = [in_order(readouts_of(node[name].to_dataset())) for name in names]
+            for dataset in (main, *sets):
+                cells |= self._cells(dataset, main, metrics)
+        return metrics, cells
+
+    def _cells(
+        self, dataset: xr.Dataset, main: xr.Dataset | None = None, metrics: tuple[str, ...] = METRICS
+    ) -> Cells:
+        """Tested cells of a Dataset, singles or sets, in the order of its coordinates.
+
+        The baseline is the Dataset's own, or else that of `main` (the group's, by default).
+        """
         is_sets = "head_set" in dataset["n_prompts"].dims
         leading = ("head_set", "mode") if is_sets else ("layer", "head", "mode")
         arrays = {
@@ -358,7 +241,7 @@ class Group:
             for name, variable in dataset.data_vars.items()
             if set(leading) <= set(variable.dims)
         }
-        baseline = dataset if "baseline" in dataset else self.main
+        baseline = dataset if "baseline" in dataset else (self.main if main is None else main)
         shared = {"baseline": baseline["baseline"].transpose("metric", "prompt").values}
         labels = [dataset.indexes[dim].tolist() for dim in leading]
         cells: Cells = {}
@@ -366,8 +249,9 @@ class Group:
             *heads, mode = (str(one[i]) for one, i in zip(labels, place, strict=True))
             at = {name: values[place] for name, values in arrays.items()}
             cell = Cell(
-                heads=HeadSet.parse(":".join(heads)), mode=mode, arrays=at | shared, prefix=self.prefix
-            )
+                heads=HeadSet.parse(":".join(heads)), mode=mode, arrays=at | shared,
+                prefix=self.prefix, metrics=metrics,
+            )  # fmt: skip
             cells[cell.label, mode] = cell
         return cells
 
@@ -394,7 +278,3 @@ def groups(tree: xr.DataTree) -> list[Group]:
 def _tested_places(n_prompts: npt.NDArray[Any]) -> Iterator[tuple[int, ...]]:
     for place in np.argwhere(np.nan_to_num(n_prompts) > 0):
         yield tuple(int(i) for i in place)
-
-
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if values.size else float("nan")

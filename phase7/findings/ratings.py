@@ -5,7 +5,7 @@ This is the only place where the report rates anything; its languages translate 
 
 from __future__ import annotations
 
-from phase7.findings.group import Cell
+from phase7.findings.cells import Cell
 from phase7.statistics.ratings import (
     LARGE,
     MEDIUM,

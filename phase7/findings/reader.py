@@ -71,11 +71,20 @@ def in_order(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def on_text(dataset: xr.Dataset) -> xr.Dataset:
-    """The Dataset without read-outs, where it has any: what is measured on text."""
+    """The Dataset without its read-outs: what is measured on text."""
+    return _of_metrics(dataset, lambda metric: not is_readout(metric))
+
+
+def readouts_of(dataset: xr.Dataset) -> xr.Dataset:
+    """The Dataset with its read-outs alone."""
+    return _of_metrics(dataset, is_readout)
+
+
+def _of_metrics(dataset: xr.Dataset, is_meant: Callable[[str], bool]) -> xr.Dataset:
     if "metric" not in dataset.indexes:
         return dataset
     metrics = dataset.indexes["metric"]
-    kept = [i for i, metric in enumerate(metrics) if not is_readout(str(metric))]
+    kept = [i for i, metric in enumerate(metrics) if is_meant(str(metric))]
     return dataset if len(kept) == len(metrics) else dataset.isel(metric=kept)
 
 

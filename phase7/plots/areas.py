@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from phase7.findings.cells import Cell
 from phase7.findings.figures import Figure, heatmap_cells, interval_labels
-from phase7.findings.group import Cell, Group
+from phase7.findings.group import Group
 from phase7.vocabulary.metrics import metric_place
 
 #: Units of an SVG file of matplotlib's by inch.

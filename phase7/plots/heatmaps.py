@@ -15,8 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from phase7.findings.cells import Cell, Floats
 from phase7.findings.figures import grid, heatmap_cells
-from phase7.findings.group import Cell, Floats, Group
+from phase7.findings.group import Group
 from phase7.findings.reader import modes_in_order
 from phase7.findings.tables import effect_grid, level, primary_mode
 from phase7.plots.style import HATCH, UNTESTED

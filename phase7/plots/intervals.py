@@ -10,8 +10,9 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from phase7.findings.cells import Cell
 from phase7.findings.figures import interval_labels
-from phase7.findings.group import Cell, Group
+from phase7.findings.group import Group
 from phase7.plots.style import CONTROL, EMOTION, NET
 
 

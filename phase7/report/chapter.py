@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
+from phase7.findings.cells import Cell
 from phase7.findings.figures import Figure
-from phase7.findings.group import Cell, Group
+from phase7.findings.group import Group
 from phase7.report.escape import code, escape
 from phase7.report.language import Language
 from phase7.report.medium import Medium

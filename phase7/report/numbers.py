@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from phase7.findings.group import DUST
+from phase7.findings.cells import DUST
 
 MINUS = "−"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+import phase7
 from phase7.cli import main
 from phase7.effects.readouts import StageReadouts, gather_readouts
 from phase7.engine.decode.loop import generate
@@ -225,8 +227,82 @@ def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, ca
         for axis in axes:
             longer = longer.take(range(array.shape[axis]), axis)
         np.testing.assert_array_equal(longer, array, err_msg=name)
-    reports = [(f / "docs/phase7_report.md").read_text(encoding="utf-8") for f in (built, project)]
-    tables = [[line for line in one.splitlines() if line.startswith("|")] for one in reports]
-    assert [line for line in tables[0] if "politeness" in line] == [
-        line for line in tables[1] if "politeness" in line
-    ]
+    plain_report, report = (
+        (folder / "docs/phase7_report.md").read_text(encoding="utf-8") for folder in (built, project)
+    )
+    assert "logodds" not in plain_report
+    effects = phase7.open_effects(project / "store/effects/small.nc")["model/gratitude"].to_dataset()
+    one = effects.sel(layer=2, head=3, mode="result", metric="logodds_words")
+    (row,) = (
+        line for line in report.splitlines() if line.startswith("| `2:3` | `result` | `logodds_words` |")
+    )
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    values = [one.delta, one.control_delta, one.net_delta]
+    assert cells[3:6] == [f"{float(value):+.3f}".replace("-", "−") for value in values]
+    assert float(cells[-1].replace("−", "-")) == round(float(one.net_effect_size), 2)
+
+
+def test_patch_reads_words_of_ones_own(project, capsys):
+    command = [
+        "patch", "--model", "model", "--head-spec", "0:1,2:3", "--output", "out/mine.pkl",
+        "--neutral-prompts", "data/neutral_prompts.json", "--max-tokens", "3",
+        "--emotion-prompts", "data/gratitude_prompts.json", "--scorers", "keywords",
+        "--report", "out/mine.md", "--lang", "en", "--quiet",
+    ]  # fmt: skip
+    assert main([*command, "--readout", "words:the, and"]) == 0
+    result = pickle.loads((project / "out/mine.pkl").read_bytes())
+    at = result["metrics"].index("logodds_words")
+    cell = next(c for c in result["cells"] if c["heads"] == "2:3")
+    stored = phase7.open_effects(project / "store/effects/mine.nc")["model/gratitude"].to_dataset()
+    value = stored.net_delta.sel(layer=2, head=3, mode="result", metric="logodds_words").item()
+    assert cell["statistics"]["net_delta"][at] == value != 0
+    difference = cell["patched_scores"]["emotion"][at] - cell["patched_scores"]["control"][at]
+    np.testing.assert_allclose(difference.mean(), value, atol=1e-12)
+    report = (project / "out/mine.md").read_text(encoding="utf-8")
+    assert "| `2:3` | `result` | `logodds_words` |" in report
+    assert f"{value:+.3f}".replace("-", "−") in report
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("joy,glad", "words: and words with commas between them"),
+        ("words:", "words: and words with commas between them"),
+        ("words:the,,and", "words: and words with commas between them"),
+        ("pairs:a>b", "words: and words with commas between them"),
+        (
+            "words:the,chrysanthemums",
+            "words that are a single token of this model, got 'chrysanthemums'",
+        ),
+    ],
+)
+def test_a_readout_that_cannot_be_read_is_one_line(spec, expected, project, capsys):
+    code = main(
+        ["patch", "--model", "model", "--head-spec", "0:1", "--output", "out/mine.pkl", "--quiet",
+         "--neutral-prompts", "data/neutral_prompts.json", "--max-tokens", "3", "--scorers", "keywords",
+         "--emotion-prompts", "data/gratitude_prompts.json", "--readout", spec]
+    )  # fmt: skip
+    error = capsys.readouterr().err
+    assert (code, len(error.splitlines())) == (2, 1)
+    assert expected in error
+    assert not (project / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"emotions": ("joy", "joy")}, {"emotions": ("words",)}, {"words": ("the", " ")},
+        {"max_new_tokens": 0},
+    ],
+)  # fmt: skip
+def test_settings_that_mean_nothing_are_refused(values):
+    with pytest.raises(UserError):
+        Readouts(**values)
+
+
+def test_only_declared_readouts_rank_the_sweeps_heads():
+    chosen = ("logodds_words_first", "politeness")
+    profile = changed("statistics", PROFILE, selection_metrics=chosen)
+    assert profile.statistics.selection_metrics == chosen
+    with pytest.raises(UserError, match="read-outs that"):
+        changed("readouts", profile, words=(), emotions=("gratitude",))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from phase7.findings.group import Cell, Group
+from phase7.findings.cells import Cell
+from phase7.findings.group import Group
 from phase7.report.html.markup import attribute, element
 from phase7.report.numbers import Numbers
 

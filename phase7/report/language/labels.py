@@ -19,6 +19,11 @@ LABELS: dict[str, tuple[str, str]] = {
     "h.lengths": ("Multi-token生成の重要性", "Why many tokens are generated"),
     "h.discussion": ("考察", "Discussion"),
     "h.singles": ("単独のHead", "Single heads"),
+    "h.readouts": ("読み出し（モデル自身の分布）", "Read-outs: the model's own distribution"),
+    "c.readouts": (
+        "読み出しへの効果（単位nat、指標ごとに大きい順に最大{n}件）",
+        "Effects on read-outs, in nats, the largest first, up to {n} for each",
+    ),
     "h.significant": ("有意な効果の一覧", "All significant effects"),
     "h.sets": ("Headの組み合わせ", "Head combinations"),
     "h.sweep": ("探索で上位のHead", "The sweep's strongest heads"),

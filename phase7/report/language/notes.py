@@ -170,6 +170,22 @@ NOTES: dict[str, tuple[str, str]] = {
         "探索は{n}個のHeadに対して行ったが、確認に進めるHeadは選んでいない。",
         "{n} heads were swept, but none was selected for the confirmation.",
     ),
+    "readouts.what": (
+        "読み出し{metrics}は、パッチなしの続きのトークン列を全ての条件にたどらせ、その各位置でのモデルの分布から計算する。"
+        "`logodds`は語の集合の対数オッズ、`kl_path`はbaselineからの乖離（方向を持たない）、末尾の`_first`は最初の"
+        "1トークンだけの値である。サンプリングを含まず、単位はnatである。",
+        "Read-outs ({metrics}) come from the model's distribution at every token of the unpatched "
+        "continuation, which all arms are made to follow: `logodds` is the log-odds of a set of words, "
+        "`kl_path` the divergence from the baseline (it has no direction), and `_first` the value at the "
+        "first token alone. No sampling enters them; their unit is the nat.",
+    ),
+    "readouts.count": (
+        "読み出しの{tests}検定中{n}検定がq < {alpha}である（テキストの指標とは別の族。検定はプロンプトについてのもので、"
+        "感情プロンプトの選び方による変動は含まない）。",
+        "Of {tests} tests of read-outs, {n} have q < {alpha}. They are a family apart from the metrics of "
+        "text, and are over the patched prompts: how the choice of emotion prompts would change them is "
+        "not in these p.",
+    ),
     "note.sweep": (
         "「探索」の列は**探索用プロンプト**での値で、選択に使ったため過大になりやすい。証拠とするのは「確認」の"
         "列である。選択規則: {rule}。",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phase7.findings.group import Cell
+from phase7.findings.cells import Cell
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.tables import Row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from phase7.findings.cells import Cell
 from phase7.findings.facts import (
     Hit,
     circuit,
@@ -14,7 +15,6 @@ from phase7.findings.facts import (
     nonzero_prompts,
     replication,
 )
-from phase7.findings.group import Cell
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code, escape
 from phase7.report.sections.comparison import table_of

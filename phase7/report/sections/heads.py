@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
-from phase7.findings.facts import Hit, hits
-from phase7.findings.group import Cell
+from phase7.findings.cells import Cell
+from phase7.findings.facts import hits
 from phase7.findings.ratings import THRESHOLDS, overall_word
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code, escape
-from phase7.report.sections.wording import resolution
+from phase7.report.sections import readouts
+from phase7.report.sections.wording import hit_header, hit_row, resolution
 from phase7.report.tables import Row
 from phase7.vocabulary.heads import HeadSet
 
@@ -24,6 +25,7 @@ def render(chapter: Chapter) -> list[str]:
     return [
         *_singles(chapter),
         *chapter.figures_of("intervals"),
+        *readouts.part(chapter),
         *_significant(chapter),
         *_sets(chapter),
         *_sweep(chapter),
@@ -102,34 +104,12 @@ def _significant(chapter: Chapter) -> list[str]:
     blocks = [chapter.subheading("h.significant")]
     if not found:
         return [*blocks, say("heads.no_hits", alpha=alpha)]
-    both = [say("control_delta"), say("net_delta")] if group.has_control else []
-    header = [say("heads"), say("mode"), say("metric"), say("delta"), *both]
-    header += [say(key, effect=chapter.effect_name) for key in ("ci", "p", "q")]
-    rows = [_hit(chapter, hit) for hit in found[:MOST_HITS]]
+    rows = [hit_row(chapter, hit) for hit in found[:MOST_HITS]]
     caption = say("c.significant", alpha=alpha)
-    blocks.append(chapter.table("hits", caption, [*header, say("d_z")], rows, n_left=3))
+    blocks.append(chapter.table("hits", caption, hit_header(chapter), rows, n_left=3))
     if len(found) > MOST_HITS:
         blocks.append(say("heads.cut", n=len(found), shown=MOST_HITS))
     return blocks
-
-
-def _hit(chapter: Chapter, hit: Hit) -> Row:
-    numbers, effect, cell = chapter.numbers, hit.effect, hit.cell
-    both = (effect.control_delta, effect.net_delta) if chapter.group.has_control else ()
-    return Row(
-        name=chapter.row_name(cell, hit.metric),
-        cells=(
-            chapter.label(cell.label),
-            code(cell.mode),
-            code(hit.metric),
-            numbers.signed(effect.delta),
-            *(numbers.signed(value) for value in both),
-            numbers.interval(effect.low, effect.high),
-            numbers.p(effect.p),
-            chapter.q(effect.q),
-            numbers.d_z(effect.d_z),
-        ),
-    )
 
 
 def _sets(chapter: Chapter) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from phase7.findings.cells import Cell
 from phase7.findings.facts import Strength, mode_strengths
-from phase7.findings.group import Cell
 from phase7.findings.ratings import THRESHOLDS, size_word
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code

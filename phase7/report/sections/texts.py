@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from phase7.findings.group import Cell, Group
+from phase7.findings.cells import Cell
+from phase7.findings.group import Group
 from phase7.report.chapter import Chapter
 from phase7.report.differences import first_difference, shared_characters, window
 from phase7.report.escape import code, escape
