@@ -108,7 +108,7 @@ class Scores:
     baseline: Floats
     patched: dict[Role, Floats]
     changed: dict[Role, Floats]
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,6 +176,7 @@ def _scores(texts: StageTexts, length: int, score_of: Mapping[str, Floats]) -> S
     return Scores(
         baseline=np.stack([mean(baseline[prompt]) for prompt in stage.recipients], axis=1),
         patched=patched,
+        metrics=METRICS,
         changed=changed,
     )
 

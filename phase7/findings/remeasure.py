@@ -62,7 +62,12 @@ def measure(group: xr.DataTree, metric: str, function: Callable[[str], float]) -
     if control_ran(main, *([] if head_sets is None else [head_sets])):
         patched["control"] = score.table(texts["control_text"], cells)
     baseline = score.rows(texts["baseline_text"].transpose("prompt", "sample").values)[np.newaxis]
-    scores = Scores(baseline=baseline, patched=patched, changed={})  # type: ignore[arg-type]
+    scores = Scores(
+        baseline=baseline,
+        patched=patched,  # type: ignore[arg-type]
+        changed={},
+        metrics=(metric,),
+    )
     result = cell_statistics(scores, Statistics(), int(settings_of(main).get("seed", 0)))
     return _dataset(group, texts, cells, scores, result.values, metric)
 

@@ -44,7 +44,7 @@ def strongest(
     nothing = np.full_like(table, np.nan if without_control else 1.0)
     named = ("delta", "net_delta") if without_control else ("net_delta", "delta")
     tested = Result(values=dict(zip(named, (table, nothing), strict=True)))
-    empty = Scores(baseline=np.empty((0, 0)), patched={}, changed={})
+    empty = Scores(baseline=np.empty((0, 0)), patched={}, changed={}, metrics=METRICS)
     scores = StageScores(stage=stage, by_length={8: empty}, kl_first_token_nats={})
     return strongest_heads(scores, tested, metrics, n)
 
@@ -136,7 +136,7 @@ def test_the_net_effect_counts_and_the_effect_itself_where_no_control_ran():
     alike = np.full((12, len(METRICS)), 1.0)
     net, plain = alike.copy(), alike.copy()
     net[EVERY_HEAD.index((2, 3)), 0], plain[EVERY_HEAD.index((0, 1)), 0] = 9.0, 9.0
-    empty = Scores(baseline=np.empty((0, 0)), patched={}, changed={})
+    empty = Scores(baseline=np.empty((0, 0)), patched={}, changed={}, metrics=METRICS)
     scores = StageScores(stage=ONE_MODE, by_length={8: empty}, kl_first_token_nats={})
     for other in (plain, np.full_like(plain, np.nan)):
         tested = Result(values={"net_delta": net, "delta": other})

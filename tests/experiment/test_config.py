@@ -245,7 +245,7 @@ def test_a_profile_that_is_not_there_is_refused_with_those_that_are(tmp_path):
         (folder / f"{name}.toml").write_text(MINIMAL, encoding="utf-8")
     with pytest.raises(UserError) as caught:
         load_profile("c", tmp_path)
-    assert "expected a readable profile (in data/profiles: a, b, baseline, quickstart)" in str(
+    assert "expected a readable profile (in data/profiles: a, b, baseline, quickstart, readouts)" in str(
         caught.value
     )
     assert str(folder / "c.toml") in str(caught.value)

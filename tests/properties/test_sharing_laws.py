@@ -24,7 +24,7 @@ from tests import tiny
 
 ALL_HEADS = parse_heads("all", n_layers=tiny.N_LAYERS, n_heads=tiny.N_HEADS)
 PROMPT = "Buses leave at ten past the hour and stop near"
-LAW = settings(max_examples=10, deadline=None, derandomize=True)
+LAW = settings(max_examples=8, deadline=None, derandomize=True)
 
 
 def emotion_donor(model) -> Donor:

@@ -50,7 +50,7 @@ def same_bits(one: object, other: object) -> bool:
 # --- a cell's numbers do not depend on its company --------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas(), hs.integers(0, 2**32), hs.randoms(use_true_random=False))
 def test_alone_in_a_batch_in_any_order_the_bits_are_the_same(
     delta: FloatArray, seed: int, random: object
@@ -76,7 +76,7 @@ def test_bits_are_the_same_across_tiles(n: int, seed: int) -> None:
             assert value.tobytes() == getattr(batch, name)[cell].tobytes(), name
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.float64, hs.tuples(hs.integers(1, 4), hs.integers(1, 40)), elements=reals))
 def test_grid_sums_are_exact_in_any_order(rows: FloatArray) -> None:
     grid = to_grid(rows)
@@ -90,7 +90,7 @@ def test_grid_sums_are_exact_in_any_order(rows: FloatArray) -> None:
         assert np.abs(restored - row).max() <= 2.0 ** (int(n - 1).bit_length() - 52) * largest
 
 
-@settings(max_examples=160, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas(), hs.integers(0, 5))
 def test_a_missing_prompt_changes_nothing(delta: FloatArray, seed: int) -> None:
     padded = np.insert(delta, delta.shape[1] // 2, np.nan, axis=1)
@@ -99,7 +99,7 @@ def test_a_missing_prompt_changes_nothing(delta: FloatArray, seed: int) -> None:
     )
 
 
-@settings(max_examples=160, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas(), hs.integers(-30, 30))
 def test_a_change_of_unit_changes_the_unit_alone(delta: FloatArray, power: int) -> None:
     one = st.paired_summary(delta, seed=0, **FAST)
@@ -112,7 +112,7 @@ def test_a_change_of_unit_changes_the_unit_alone(delta: FloatArray, power: int) 
         )
 
 
-@settings(max_examples=160, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas())
 def test_a_change_of_sign_changes_the_sign_alone(delta: FloatArray) -> None:
     one, other = (st.paired_summary(x, seed=0, **FAST) for x in (delta, -delta))
@@ -124,7 +124,7 @@ def test_a_change_of_sign_changes_the_sign_alone(delta: FloatArray) -> None:
 # --- agreement with SciPy and with enumerations -----------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas(), hs.integers(0, 99))
 def test_interval_and_effect_size_equal_scipy(delta: FloatArray, seed: int) -> None:
     result = st.paired_summary(delta, seed=seed, **FAST)
@@ -154,7 +154,7 @@ def test_interval_and_effect_size_equal_scipy(delta: FloatArray, seed: int) -> N
             assert result.effect_size[cell] == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.int64, hs.integers(2, 9), elements=hs.integers(-20, 20)))
 def test_exact_p_equals_scipy_with_ties(numbers: npt.NDArray[np.int64]) -> None:
     row = numbers / 16
@@ -168,7 +168,7 @@ def test_exact_p_equals_scipy_with_ties(numbers: npt.NDArray[np.int64]) -> None:
     assert abs(st.paired_summary(row, seed=0, **FAST).p_value - theirs) <= 1e-10
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.float64, hs.integers(2, 7), elements=reals))
 def test_exact_p_equals_an_enumeration_in_fractions(row: FloatArray) -> None:
     exact = [Fraction(float(x)) for x in row]
@@ -185,7 +185,7 @@ def test_exact_p_equals_an_enumeration_in_fractions(row: FloatArray) -> None:
     assert result.p_strict == sum(s > observed for s in sums) / len(sums)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas(max_prompts=30))
 def test_p_stays_within_its_bounds(delta: FloatArray) -> None:
     result = st.paired_summary(delta, seed=0, **FAST)
@@ -204,7 +204,7 @@ p_arrays = hnp.arrays(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(p_arrays, hs.data())
 def test_q_equals_scipy_on_the_tested(p: FloatArray, data: hs.DataObject) -> None:
     where = data.draw(hnp.arrays(np.bool_, p.shape))
@@ -225,7 +225,7 @@ def test_q_equals_scipy_on_the_tested(p: FloatArray, data: hs.DataObject) -> Non
 # --- synergy and the net effect ---------------------------------------------------------------
 
 
-@settings(max_examples=160, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas(), hs.integers(1, 3), hs.integers(0, 99))
 def test_heads_that_add_up_have_no_synergy(delta: FloatArray, n_heads: int, seed: int) -> None:
     weights = np.random.default_rng(seed).random(n_heads)
@@ -241,7 +241,7 @@ def test_heads_that_add_up_have_no_synergy(delta: FloatArray, n_heads: int, seed
     assert np.all(live.verdict[result.n < 6] == "undetermined")
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas(), hs.integers(0, 99))
 def test_synergy_alone_and_in_a_batch_has_the_same_bits(delta: FloatArray, seed: int) -> None:
     singles = np.random.default_rng(seed).normal(size=(2, *delta.shape))
@@ -253,7 +253,7 @@ def test_synergy_alone_and_in_a_batch_has_the_same_bits(delta: FloatArray, seed:
             assert same, name
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(deltas(max_prompts=12), hs.integers(0, 99))
 def test_variance_ratio_of_a_scaled_difference_is_the_scale_squared(
     delta: FloatArray, seed: int
@@ -270,7 +270,7 @@ def test_variance_ratio_of_a_scaled_difference_is_the_scale_squared(
         np.testing.assert_array_equal(alone.ci_low, result.ci_low[cell])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(hs.floats(-3, 3) | missing, hs.floats(0, 1) | missing)
 def test_ratings_never_call_the_unmeasured_small(d: float, q: float) -> None:
     rating = st.size_of_effect(d, q).item()

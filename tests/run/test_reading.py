@@ -238,6 +238,13 @@ def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, ca
     )
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     values = [one.delta, one.control_delta, one.net_delta]
+    swept = effects.net_delta.sel(metric="logodds_words").where(
+        effects.net_q_value.sel(metric="logodds_words") < 0.05
+    )
+    if swept.notnull().any():
+        assert "読み出し`logodds_words`では、単独のHeadとして" in report
+    else:
+        assert "読み出し`logodds_words`では" in report and "有意な効果（q < 0.05）がない" in report
     assert cells[3:6] == [f"{float(value):+.3f}".replace("-", "−") for value in values]
     assert float(cells[-1].replace("−", "-")) == round(float(one.net_effect_size), 2)
 

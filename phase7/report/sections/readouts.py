@@ -8,9 +8,39 @@ from phase7.findings.facts import Hit
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.sections.wording import hit_header, hit_row
+from phase7.vocabulary.readouts import OWN_WORDS, log_odds_metric
 
 #: Effects shown for one read-out; all are in the effects store.
 MOST = 10
+
+
+def headline(chapter: Chapter) -> list[str]:
+    """The largest significant effect of a single head on the emotion's own read-out, in a sentence.
+
+    On one's own words where the emotion's were not read; nothing where no read-out has a direction.
+    """
+    say, group = chapter.say, chapter.group
+    wanted = (log_odds_metric(group.emotion), log_odds_metric(OWN_WORDS))
+    metric = next((one for one in wanted if one in group.readout_metrics), None)
+    if metric is None:
+        return []
+    mine = [hit for hit in _tested_hits(chapter) if hit.metric == metric]
+    singles = [hit for hit in mine if hit.cell.heads.is_single]
+    found = [hit for hit in singles if hit.effect.q < group.alpha]
+    if not found:
+        return [say("readouts.none", metric=code(metric), n=len(singles), alpha=f"{group.alpha:g}")]
+    best, numbers = _largest(found)[0], chapter.numbers
+    return [
+        say(
+            "readouts.best",
+            metric=code(metric),
+            head=code(best.cell.label),
+            mode=code(best.cell.mode),
+            effect=chapter.effect_name,
+            value=numbers.signed(_tested(best)),
+            interval=numbers.interval(best.effect.low, best.effect.high),
+        )
+    ]
 
 
 def part(chapter: Chapter) -> list[str]:
@@ -18,12 +48,7 @@ def part(chapter: Chapter) -> list[str]:
     say, group = chapter.say, chapter.group
     if not group.readout_metrics:
         return []
-    hits = [
-        Hit(cell=cell, metric=metric, effect=cell.effect(metric))
-        for metric in group.readout_metrics
-        for cell in group.readouts.values()
-    ]
-    tested = [hit for hit in hits if math.isfinite(hit.effect.q)]
+    tested = _tested_hits(chapter)
     n_found = sum(hit.effect.q < group.alpha for hit in tested)
     rows = [
         hit_row(chapter, hit)
@@ -39,6 +64,16 @@ def part(chapter: Chapter) -> list[str]:
         header = hit_header(chapter)
         blocks.append(chapter.table("readouts", say("c.readouts", n=MOST), header, rows, n_left=3))
     return blocks
+
+
+def _tested_hits(chapter: Chapter) -> list[Hit]:
+    group = chapter.group
+    hits = [
+        Hit(cell=cell, metric=metric, effect=cell.effect(metric))
+        for metric in group.readout_metrics
+        for cell in group.readouts.values()
+    ]
+    return [hit for hit in hits if math.isfinite(hit.effect.q)]
 
 
 def _largest(hits: list[Hit]) -> list[Hit]:
