@@ -16,7 +16,7 @@ from tests.planted import model
 from tests.planted.experiment import run
 
 METRIC = "gratitude_keywords"
-#: Of the two runs by default; the twenty seeds take as many as the experiment does.
+#: Of the two runs of one seed; the twenty seeds take as many as the experiment does.
 N_PROMPTS = 24
 
 
@@ -42,6 +42,7 @@ def test_the_planted_head_and_pair_are_found(tmp_path):
     assert sum(changed.count(word) for word in model.GRATITUDE_WORDS) > 20
 
 
+@pytest.mark.slow
 def test_without_emotion_in_the_donor_nothing_is_found(tmp_path):
     """Liveness of the test above: the same pipeline on prompts without markers."""
     tree = run(tmp_path, seed=0, share_of_markers=0.0, n_prompts=N_PROMPTS)

@@ -26,7 +26,7 @@ from tests import tiny
 ALL_HEADS = parse_heads("all", n_layers=tiny.N_LAYERS, n_heads=tiny.N_HEADS)
 RECIPIENT = "The kettle is on the second shelf, beside"
 EMOTION = ("Thank you so much, I am grateful", "I am so sorry about the noise near the old mill.")
-LAW = settings(max_examples=12, deadline=None, derandomize=True)
+LAW = settings(max_examples=8, deadline=None, derandomize=True)
 
 architectures = st.sampled_from(tiny.ARCHITECTURES)
 modes = st.sampled_from(MODES)
