@@ -84,7 +84,7 @@ def rough_model(architecture: str):
     return dataclasses.replace(model, rough=RoughUnembedding(unembedding_weight(model)))
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     architecture=st.sampled_from(tiny.ARCHITECTURES),
     samples=st.integers(1, 3),

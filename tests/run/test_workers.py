@@ -72,6 +72,7 @@ def assert_same_results(first: Path, second: Path) -> dict:
     return other["provenance"]
 
 
+@pytest.mark.slow
 def test_threads_give_the_serial_runs_bits(built, project):
     assert main(["build", "small", "--quiet", "--jobs=3"]) == 0
     provenance = assert_same_results(built, project)
