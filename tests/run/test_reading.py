@@ -23,7 +23,7 @@ from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES
-from phase7.vocabulary.readouts import readout_metrics
+from phase7.vocabulary.readouts import is_readout, readout_metrics
 from tests import stages, tiny
 from tests.by_hand import direct_mean
 from tests.plain_patching import PlainModel, read_out
@@ -267,6 +267,10 @@ def test_patch_reads_words_of_ones_own(project, capsys):
     np.testing.assert_allclose(difference.mean(), value, atol=1e-12)
     report = (project / "out/mine.md").read_text(encoding="utf-8")
     assert "| `2:3` | `result` | `logodds_words` |" in report
+    told = [line.split("|")[3].strip(" `") for line in report.splitlines() if "| `result` | `" in line]
+    assert list(dict.fromkeys(m for m in told if is_readout(m))) == [
+        "logodds_words", "logodds_words_first", "kl_path", "kl_path_first",
+    ]  # fmt: skip
     assert f"{value:+.3f}".replace("-", "−") in report
 
 

@@ -8,7 +8,7 @@ from phase7.findings.facts import Hit
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.sections.wording import hit_header, hit_row
-from phase7.vocabulary.readouts import OWN_WORDS, log_odds_metric
+from phase7.vocabulary.readouts import FIRST, KL_PATH, OWN_WORDS, log_odds_metric
 
 #: Effects shown for one read-out; all are in the effects store.
 MOST = 10
@@ -50,14 +50,15 @@ def part(chapter: Chapter) -> list[str]:
         return []
     tested = _tested_hits(chapter)
     n_found = sum(hit.effect.q < group.alpha for hit in tested)
+    metrics = sorted(group.readout_metrics, key=lambda one: _importance(one, group.emotion))
     rows = [
         hit_row(chapter, hit)
-        for metric in group.readout_metrics
+        for metric in metrics
         for hit in _largest([one for one in tested if one.metric == metric])
     ]
     blocks = [
         chapter.subheading("h.readouts"),
-        say("readouts.what", metrics=say.listed([code(m) for m in group.readout_metrics])),
+        say("readouts.what", metrics=say.listed([code(m) for m in metrics])),
         say("readouts.count", n=n_found, tests=len(tested), alpha=f"{group.alpha:g}"),
     ]
     if rows:
@@ -74,6 +75,12 @@ def _tested_hits(chapter: Chapter) -> list[Hit]:
         for cell in group.readouts.values()
     ]
     return [hit for hit in hits if math.isfinite(hit.effect.q)]
+
+
+def _importance(metric: str, emotion: str) -> tuple[bool, bool, bool, str]:
+    """A sort key: the emotion's own read-out first, what has no direction after what has one."""
+    is_first_step, whole = metric.endswith(FIRST), metric.removesuffix(FIRST)
+    return whole == KL_PATH, whole != log_odds_metric(emotion), is_first_step, metric
 
 
 def _largest(hits: list[Hit]) -> list[Hit]:
