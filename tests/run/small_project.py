@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +49,20 @@ OUTPUTS = ("store", "results", "docs")
 
 def make(folder: Path) -> Path:
     """Write data, one profile and a tiny model."""
-    (folder / "data" / "profiles").mkdir(parents=True)
-    for name, prompts in (("neutral", NEUTRAL), ("gratitude", EMOTION)):
-        path = folder / "data" / f"{name}_prompts.json"
-        path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
+    write_data(folder, NEUTRAL, {"small": PROFILE})
     shutil.copy(REPOSITORY / "data" / "keywords.toml", folder / "data" / "keywords.toml")
-    (folder / "data" / "profiles" / "small.toml").write_text(PROFILE, encoding="utf-8")
     tiny.save("llama", folder / "model")
     return folder
+
+
+def write_data(folder: Path, neutral: Sequence[str], profiles: Mapping[str, str]) -> None:
+    """Write prompts, and profiles by their names."""
+    (folder / "data" / "profiles").mkdir(parents=True)
+    for name, prompts in (("neutral", neutral), ("gratitude", EMOTION)):
+        path = folder / "data" / f"{name}_prompts.json"
+        path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
+    for name, text in profiles.items():
+        (folder / "data" / "profiles" / f"{name}.toml").write_text(text, encoding="utf-8")
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:

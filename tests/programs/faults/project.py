@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import pickle
 import shutil
@@ -21,49 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from phase7.cli import main
+from tests.run import small_project
+from tests.run.small_project import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[3]
-NEUTRAL = [
-    "The kettle is on the second shelf, beside",
-    "Buses leave at ten past the hour and",
-    "She wrote the number on a card",
-    "The lamp stands near the bank",
-]
-EMOTION = ["Thank you so much, I am grateful", "I am so grateful for the lift", "Thank you for the"]
-PROFILE = """
-models = ["model"]
-emotions = ["gratitude"]
-scorers = ["vader", "keywords"]
-[sampling]
-max_new_tokens = 5
-samples = 2
-seed = 5
-[sweep]
-modes = ["result"]
-n_prompts = 2
-max_new_tokens = 4
-[confirm]
-target_heads = "TARGETS"
-strongest = 2
-lengths = [1, 3]
-[statistics]
-resamples = 200
-[engine]
-max_rows = 16
-"""
+#: Fewer prompts and shorter texts than elsewhere: every fault is a build.
+NEUTRAL = small_project.NEUTRAL[:4]
+PROFILE = small_project.PROFILE.replace("max_new_tokens = 6", "max_new_tokens = 5")
 PROFILES = {"small": "0:1,2:3", "other": "1:0,2:3"}
 
 
 def make(folder: Path) -> Path:
     """Write the project; in a process of its own, since saving a model computes."""
     code = f"from pathlib import Path; from tests import tiny; tiny.save('llama', Path({str(folder / 'model')!r}))"
-    (folder / "data" / "profiles").mkdir(parents=True)
-    for name, prompts in (("neutral", NEUTRAL), ("gratitude", EMOTION)):
-        path = folder / "data" / f"{name}_prompts.json"
-        path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
-    for name, targets in PROFILES.items():
-        text = PROFILE.replace("TARGETS", targets)
-        (folder / "data" / "profiles" / f"{name}.toml").write_text(text, encoding="utf-8")
+    profiles = {name: PROFILE.replace("0:1,2:3", targets) for name, targets in PROFILES.items()}
+    small_project.write_data(folder, NEUTRAL, profiles)
     quiet = subprocess.DEVNULL
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, stdout=quiet, stderr=quiet)
     return folder
