@@ -71,7 +71,7 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         PromptFiles,
         Readouts,
         Sampling,
-    )  # fmt: skip
+    )
     from phase7.experiment.prompts import load_prompts
     from phase7.vocabulary.modes import MODES
 

@@ -28,7 +28,7 @@ class StageReadouts:
         Equal to the baseline, to the bit, where a patch changed nothing.
     n_self_rows : int
         Self-donor rows compared with their baseline; all were equal.
-    max_self_gap : float
+    max_self_logit_gap : float
         Largest difference among them; 0.0 means equal to the bit.
     """
 
@@ -36,7 +36,7 @@ class StageReadouts:
     baseline: Floats
     patched: dict[Role, Floats]
     n_self_rows: int
-    max_self_gap: float
+    max_self_logit_gap: float
 
 
 def gather_readouts(plan: ReadoutPlan, entries: Iterable[tuple[Batch, dict[str, Any]]]) -> StageReadouts:
@@ -69,7 +69,7 @@ def gather_readouts(plan: ReadoutPlan, entries: Iterable[tuple[Batch, dict[str, 
         n_self_rows += int(entry["n_self_rows"])
         gap = max(gap, float(entry["max_self_logit_gap"]))
     return StageReadouts(
-        plan=plan, baseline=baseline, patched=patched, n_self_rows=n_self_rows, max_self_gap=gap
+        plan=plan, baseline=baseline, patched=patched, n_self_rows=n_self_rows, max_self_logit_gap=gap
     )
 
 

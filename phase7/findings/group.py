@@ -221,10 +221,10 @@ class Group:
         metrics = tuple(map(str, main.indexes.get("metric", ())))
         cells: Cells = {}
         if metrics:
-            names = [name for name in ("head_sets",) if name in node.children]
-            sets = [in_order(readouts_of(node[name].to_dataset())) for name in names]
-            for dataset in (main, *sets):
-                cells |= self._cells(dataset, main, metrics)
+            cells |= self._cells(main, main, metrics)
+            if "head_sets" in node.children:
+                sets = in_order(readouts_of(node["head_sets"].to_dataset()))
+                cells |= self._cells(sets, main, metrics)
         return metrics, cells
 
     def _cells(

@@ -54,10 +54,19 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Measured:
+    """What came of one stage; its scores hold the read-outs too, where there are any."""
+
+    texts: StageTexts
+    scores: StageScores
+    readouts: StageReadouts | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Group:
     datasets: dict[str, xr.Dataset]
     result: dict[str, Any]
-    texts: list[StageTexts]
+    stages: list[_Measured]
 
 
 class Run:
@@ -97,7 +106,6 @@ class Run:
         self.paths, self._given, self._lang, self._backend = paths, profile, lang, backend
         self._say, self._show_progress, self._warn = say, show_progress, warn or say
         self._seconds: dict[str, float] = {}
-        self._self_checks: list[tuple[int, float]] = []
 
     @cached_property
     def store(self) -> Store:
@@ -200,18 +208,20 @@ class Run:
     def _group(self, files: ModelFiles, emotion: PromptSet, executor: Executor) -> _Group:
         profile, neutral = self.profile, self.prompts.neutral
         metrics = selection_metrics(profile, emotion.name)
-        sweep_scores, sweep_texts, strongest = None, None, []
+        swept, strongest = None, []
         sweep = sweep_stage(profile, files, neutral, emotion)
         if sweep is not None:
-            sweep_texts, sweep_scores = self._stage(sweep, executor)
-            result = cell_statistics(sweep_scores.full, profile.statistics, profile.sampling.seed)
-            ranked = strongest_heads(sweep_scores, result, metrics, profile.confirm.strongest)
+            swept = self._stage(sweep, executor)
+            result = cell_statistics(swept.scores.full, profile.statistics, profile.sampling.seed)
+            ranked = strongest_heads(swept.scores, result, metrics, profile.confirm.strongest)
             strongest = [Head(*head) for head in ranked]
         confirm = confirm_stage(profile, files, neutral, emotion, strongest)
-        texts, scores = self._stage(confirm, executor)
+        confirmed = self._stage(confirm, executor)
+        texts, scores = confirmed.texts, confirmed.scores
         self._say(f"statistics of {files.name}/{emotion.name}")
         started = time.monotonic()
         promoted = _promoted(confirm, executor)
+        sweep_scores = None if swept is None else swept.scores
         datasets = GroupBuilder(scores, sweep_scores, profile.statistics).datasets(texts, promoted)
         settings = group_settings(
             files, confirm, sweep,
@@ -222,11 +232,11 @@ class Run:
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        all_texts = [texts] if sweep_texts is None else [sweep_texts, texts]
-        return _Group(datasets=datasets, result=result_record, texts=all_texts)
+        stages = [confirmed] if swept is None else [swept, confirmed]
+        return _Group(datasets=datasets, result=result_record, stages=stages)
 
-    def _stage(self, stage: Stage, executor: Executor) -> tuple[StageTexts, StageScores]:
-        """Generate a stage's texts, as far as the store lacks them, and score them."""
+    def _stage(self, stage: Stage, executor: Executor) -> _Measured:
+        """Generate a stage's texts, as far as the store lacks them, score them, and read it out."""
         batches = list(stage.batches())
         lacking = [b for b in batches if not self.store.has("generation", b.key)]
         todo = sum(b.n_tokens for b in lacking)
@@ -238,7 +248,7 @@ class Run:
         scores = score_stage(texts, score_through_store(self.scorers, texts.all_texts(), self.store))
         self._timed(name, started)
         readouts = self._readouts(stage, executor, f"{name} read-outs")
-        return texts, with_readouts(scores, readouts)
+        return _Measured(texts=texts, scores=with_readouts(scores, readouts), readouts=readouts)
 
     def _readouts(self, stage: Stage, executor: Executor, name: str) -> StageReadouts | None:
         """A stage's read-outs, as far as the profile declares any."""
@@ -249,7 +259,6 @@ class Run:
         todo = sum(b.n_tokens for b in plan.batches() if not self.store.has("readout", b.key))
         with self._bar(name, todo) as bar:
             readouts = gather_readouts(plan, executor.read(plan, bar.update))
-        self._self_checks.append((readouts.n_self_rows, readouts.max_self_gap))
         self._timed(name, started)
         return readouts
 
@@ -264,14 +273,15 @@ class Run:
         _log.info("%s: %.3f s", name, self._seconds[name])
 
     def _provenance(self, groups: Mapping[str, _Group]) -> dict[str, Any]:
-        texts = [one for group in groups.values() for one in group.texts]
+        stages = [one for group in groups.values() for one in group.stages]
+        texts = [one.texts for one in stages]
+        checked: list[StageTexts | StageReadouts] = [*texts]
+        checked += [one.readouts for one in stages if one.readouts is not None]
         self_check = {
             "batches": sum(one.n_batches for one in texts),
-            "rows": sum(one.n_self_rows for one in texts) + sum(n for n, _ in self._self_checks),
+            "rows": sum(one.n_self_rows for one in checked),
             "failures": 0,
-            "max_logit_gap": max(
-                [*(one.max_self_logit_gap for one in texts), *(gap for _, gap in self._self_checks)]
-            ),
+            "max_logit_gap": max(one.max_self_logit_gap for one in checked),
         }
         origins = self.store.origins
         return provenance(self.profile, self.models, self_check, self.paths.root, origins)

@@ -8,12 +8,19 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from phase7.engine.model.token_sets import emotion_token_set, word_token_set
+from phase7.engine.model.token_sets import form_token_set, word_token_set
+from phase7.experiment.word_families import load_families
 from phase7.vocabulary.errors import UserError
 from tests import tiny
 
 #: Tokens behind the letters, each with its id from 100 on; Ġ is a leading space.
 WHOLE = ("thank", "Ġthank", "ĠThank", "Thank", "Ġsorry", "Ġjoy", "NASA", "ĠNASA", "thanks", "ĠTHANK")
+
+
+def emotion_token_set(tokenizer, emotion, path):
+    """The set of an emotion, as a run makes it from the file's families."""
+    forms = load_families(path, [emotion])[emotion]
+    return form_token_set(tokenizer, emotion, forms, where=str(path))
 
 
 @pytest.fixture(scope="module")

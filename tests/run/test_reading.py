@@ -131,7 +131,7 @@ def test_own_activations_change_no_bit(tmp_path):
             np.broadcast_to(found.baseline, found.patched["emotion"].shape),
         )
         assert (found.patched["control"] != found.baseline).any()
-        assert found.n_self_rows and found.max_self_gap == 0.0
+        assert found.n_self_rows and found.max_self_logit_gap == 0.0
 
 
 def test_a_second_reading_computes_nothing(readouts, tmp_path):
@@ -186,7 +186,7 @@ SETTINGS = [
 
 
 def keys(profile: Profile) -> set[str]:
-    """Those of all read-outs with a patch by the donor that the settings below choose, and of paths."""
+    """Those of all batches of read-outs."""
     plan = plan_of(profile)
     return {canonical("readout", batch.key) for batch in plan.batches()}
 

@@ -8,23 +8,25 @@ says little (" app" starts "appreciate" and "apple"), so such a word is left out
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from phase7.experiment.word_families import load_families
 from phase7.vocabulary.errors import UserError
 
 
-def emotion_token_set(tokenizer: Any, emotion: str, path: Path) -> tuple[int, ...]:
+def form_token_set(
+    tokenizer: Any, emotion: str, forms: Collection[str], *, where: str
+) -> tuple[int, ...]:
     """The tokens that are a word of an emotion.
 
     Parameters
     ----------
     tokenizer : PreTrainedTokenizerBase
     emotion : str
-        A table of the file.
-    path : Path
-        Lemma families, such as ``data/keywords.toml``. Forms that are no single token are left out.
+        Whose words they are, for an error.
+    forms : collection of str
+        Every form of its words. Those that are no single token are left out.
+    where : str
+        The file that lists them, for an error.
 
     Returns
     -------
@@ -34,15 +36,8 @@ def emotion_token_set(tokenizer: Any, emotion: str, path: Path) -> tuple[int, ..
     Raises
     ------
     UserError
-        If the file cannot be read, lacks the emotion, or has no form that is one token.
+        If no form is one token.
     """
-    return form_token_set(tokenizer, emotion, load_families(path, [emotion])[emotion], where=str(path))
-
-
-def form_token_set(
-    tokenizer: Any, emotion: str, forms: Collection[str], *, where: str
-) -> tuple[int, ...]:
-    """The tokens that are one of an emotion's forms, as :func:`emotion_token_set` finds them."""
     ids = sorted({token for form in forms for token in _tokens(tokenizer, (form, _capitalised(form)))})
     if not ids:
         raise UserError(
