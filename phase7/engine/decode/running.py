@@ -29,10 +29,17 @@ from phase7.vocabulary.modes import POSITION_RECORDS
 
 
 def self_checks(patches: Sequence[Patch]) -> list[Patch]:
-    """Self-donor patches: one for each (mode, positions) used, over the union of the patched heads."""
+    """Self-donor patches over the union of the patched heads.
+
+    One for each (mode, positions, write, strength) used, so that a batch checks every kind of write that
+    is in it.
+    """
     heads = tuple(sorted({head for patch in patches for head in patch.heads}))
-    recipes = sorted({(patch.mode, patch.positions) for patch in patches})
-    return [Patch(heads=heads, mode=m, donor="self", positions=p) for m, p in recipes]
+    kinds = sorted({(patch.mode, patch.positions, patch.write, patch.strength) for patch in patches})
+    return [
+        Patch(heads=heads, mode=mode, donor="self", positions=where, write=write, strength=strength)
+        for mode, where, write, strength in kinds
+    ]
 
 
 def step_of(cache: Any, *, first_query: int, rows: Rows) -> Step:
@@ -46,9 +53,10 @@ def step_of(cache: Any, *, first_query: int, rows: Rows) -> Step:
 
 def self_check_error(check: Patch, what: str) -> SelfCheckError:
     """The error of a self-check that did not reproduce the baseline; `what` was changed, and where."""
+    kind = "" if check.is_plain else f", write {check.write}, strength {check.strength:g}"
     return SelfCheckError(
         f"self-check failed: patching {len(check.heads)} heads with their own activations"
-        f" (mode {check.mode}, positions {check.positions}) changed {what};"
+        f" (mode {check.mode}, positions {check.positions}{kind}) changed {what};"
         " the run's numbers would mean nothing, so it stops"
     )
 
