@@ -99,13 +99,25 @@ class PlainModel:
         )
 
     def patched_logits(
-        self, prompt: Sequence[int], path: Sequence[int], heads, mode: str, positions: str, donor
+        self,
+        prompt: Sequence[int],
+        path: Sequence[int],
+        heads,
+        mode: str,
+        positions: str,
+        donor,
+        *,
+        strength: float = 1.0,
+        reference=None,
     ) -> np.ndarray:
-        """Logits [T, vocabulary] along the path with some heads replaced.
+        """Logits [T, vocabulary] along the path with some heads replaced, or a difference added to them.
 
-        `donor` is (z, value, pattern) by offset from the end. Layers are worked out from the bottom up:
-        what a layer attends to depends on the patches below it, and not on its own.
+        `donor` is (z, value, pattern) by offset from the end, and so is `reference`; with one, donor
+        minus reference is added. Layers are worked out from the bottom up: what a layer attends to
+        depends on the patches below it, and not on its own.
         """
+        both = [donor] if reference is None else [donor, reference]
+        reach = min(one[0].shape[1] for one in both)
         tokens, n = [*prompt, *path[:-1]], len(prompt)
         queries = {
             "generated": range(n - 1, len(tokens)),
@@ -118,8 +130,13 @@ class PlainModel:
             new = seen.z[layer].clone()
             for head in [head for at, head in heads if at == layer]:
                 for q in queries:
-                    if max(0, n - 1 - q) < donor[0].shape[1]:
-                        new[q, head] = self._output(seen, layer, head, q, n, mode, donor)
+                    if max(0, n - 1 - q) >= reach:
+                        continue
+                    if reference is None:
+                        change = self._output(seen, layer, head, q, n, mode, donor) - new[q, head]
+                    else:
+                        change = self._shift(seen, layer, head, q, n, mode, donor, reference)
+                    new[q, head] += strength * change
             written[layer] = new
         return self.run(tokens, written).logits[n - 1 :].numpy()
 
@@ -136,6 +153,18 @@ class PlainModel:
             own = seen.values[layer][k, kv_head].numpy()
             given = value[layer, j, kv_head] if j < value.shape[1] else own
             total += float(seen.patterns[layer][head, q, k]) * given
+        return torch.tensor(total)
+
+    def _shift(self, seen, layer, head, q, n, mode: str, donor, reference) -> torch.Tensor:
+        if mode != "v_only":
+            made = [self._output(seen, layer, head, q, n, mode, one) for one in (donor, reference)]
+            return made[0] - made[1]
+        kv_head, total = head // (tiny.N_HEADS // self.n_kv_heads), np.zeros(self.d_head)
+        for k in range(q + 1):
+            j = max(0, n - 1 - k)
+            if j < min(donor[1].shape[1], reference[1].shape[1]):
+                change = donor[1][layer, j, kv_head] - reference[1][layer, j, kv_head]
+                total += float(seen.patterns[layer][head, q, k]) * change
         return torch.tensor(total)
 
 
