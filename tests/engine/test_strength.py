@@ -215,7 +215,7 @@ def test_no_bit_changes_in_half_precision_either(mode):
 @modes
 @positions
 def test_texts_are_generated_under_an_added_shift(architecture, mode, where):
-    """With rows that end and are dropped on the way, and neighbours that change nothing."""
+    """And a row draws the same text whatever its neighbours add."""
     patches = [added(ALL_HEADS, mode, where, strength=s) for s in (2.0, 0.0, -2.0)]
 
     def texts(some):
