@@ -19,6 +19,11 @@ _NAN = "NaN: not tested or not measured, never 0"
 _FAMILY = "one family: all tested cells, sets and metrics of the group's stage"
 _BOOTSTRAP = f"bootstrap over prompts; {_SCORE}"
 _TEXT = "the continuation alone; empty: not run"
+_WORDS = (
+    "mean direct effect (see score) on the logits of the emotion's one-token words, less the mean over"
+    " the vocabulary"
+)
+_LISTED = "NaN: no words of the emotion are listed in data/keywords.toml, or none is one token"
 _PAIRED = "paired by prompt, a prompt's samples averaged first"
 
 #: name -> (long_name, units, comment), with places for the words of the donor and the control.
@@ -78,7 +83,16 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "token": ("token that the head's emotional output moves directly", "1", "as it is decoded"),
     "score": (
         "direct effect on the token's logit", "1",
-        "W_U W_O (mean emotion donor - mean neutral donor), without the final normalisation",
+        "W_U diag(gain) W_O (mean emotion donor - mean neutral donor): the gain of the final"
+        " normalisation, centred where it is a LayerNorm, without its scale 1/sigma",
+    ),
+    "emotion_z": (
+        "how far the head promotes the emotion's words directly, as a z-score over all heads", "1",
+        f"{_WORDS}; less the mean over all heads of the model, over their standard deviation; {_LISTED}",
+    ),
+    "emotion_rank": (
+        "rank of the head among all heads of the model in promoting the emotion's words directly", "1",
+        f"1 is the highest; by {_WORDS}; {_LISTED}",
     ),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from phase7.vocabulary.errors import UserError
 
 
-def load_families(path: Path, emotions: Sequence[str]) -> dict[str, set[str]]:
+def load_families(path: Path, emotions: Sequence[str], *, is_strict: bool = True) -> dict[str, set[str]]:
     """Every form of each emotion's families, in lower case and with plain apostrophes.
 
     Parameters
@@ -20,7 +20,9 @@ def load_families(path: Path, emotions: Sequence[str]) -> dict[str, set[str]]:
     path : Path
         A file of tables ``[emotion]`` with lines ``lemma = ["form", ...]``.
     emotions : sequence of str
-        Tables that must be there.
+        Names of tables.
+    is_strict : bool
+        Whether all of them must be there; else an emotion without a table is left out.
 
     Raises
     ------
@@ -29,7 +31,8 @@ def load_families(path: Path, emotions: Sequence[str]) -> dict[str, set[str]]:
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {emotion: _forms(table[emotion]) for emotion in emotions}
+        wanted = [one for one in emotions if is_strict or one in table]
+        return {emotion: _forms(table[emotion]) for emotion in wanted}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         tables = ", ".join(f"[{emotion}]" for emotion in emotions)
         raise UserError(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from phase7.engine.patch.donors import Donor, DonorSum
     from phase7.engine.patch.patching import Patch
 
+#: Raise it when a lens entry would hold something else for the same plan. Keys once had no version: 1.
+LENS_VERSION = 2
+
 Say = Callable[[str], None]
 Format = Literal["raw", "chat"]
 
@@ -180,19 +183,24 @@ class Executor:
         if not self._store.has(unit.kind, unit.key):
             self._entry(unit)
 
-    def lens(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
-        """The tokens that the donor promotes through each head (:mod:`phase7.engine.patch.lens`)."""
+    def lens(self, stage: Stage, heads: Sequence[Head], words: Sequence[str]) -> dict[str, Any]:
+        """What the donor promotes through each head, and how far the emotion's `words` among it.
+
+        See :mod:`phase7.engine.patch.lens`.
+        """
         key = {
             "engine": ENGINE_VERSION,
+            "lens": LENS_VERSION,
             "model": stage.files.fingerprint,
             "format": stage.prompt_format,
             "heads": format_heads(tuple(heads)),
             "emotion": stage.emotion.digest,
             "neutral": stage.neutral.digest,
+            "words": sorted(words),
             "device": self._engine.device,
             "dtype": self._engine.dtype,
         }
-        unit = Unit(kind="lens", key=key, arguments=(stage, tuple(heads)))
+        unit = Unit(kind="lens", key=key, arguments=(stage, tuple(heads), tuple(sorted(words))))
         if self._fan_out and not self._store.has(unit.kind, unit.key):
             prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
             self._elsewhere(self._capture(p, stage.prompt_format, False) for p in prompts)
@@ -272,12 +280,12 @@ class Executor:
         got = capture(self.model, encode(self.model, prompt, fmt), all_queries=every)
         return {"value": got.value, "z": got.z, "pattern": got.pattern}
 
-    def _promoted(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
+    def _promoted(self, stage: Stage, heads: Sequence[Head], words: Sequence[str]) -> dict[str, Any]:
         from phase7.engine.patch.lens import promoted_tokens
 
         emotion = self.mean_donor(stage.emotion, stage.prompt_format, False)
         neutral = self.mean_donor(stage.neutral, stage.prompt_format, False)
-        return promoted_tokens(self.model, list(heads), emotion, neutral)
+        return promoted_tokens(self.model, list(heads), emotion, neutral, words)
 
     def _sum(self, prompts: PromptSet, fmt: Format, every: bool) -> DonorSum:
         from phase7.engine.patch.donors import DonorSum

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from phase7.experiment.data_files import find_data
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet, load_prompts
+from phase7.experiment.word_families import load_families
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.vocabulary.names import plain_name, require_distinct
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """The neutral prompts, and each emotion's by the name that the profile gives it."""
+    """What a run reads before any model: its prompts, and words of its emotions.
+
+    Attributes
+    ----------
+    neutral : PromptSet
+    emotions : mapping of str to PromptSet
+        By the name that the profile gives the emotion.
+    words : mapping of str to tuple of str
+        By the name of the emotion's prompt set, all forms of the emotion's words in alphabetical order;
+        an emotion of which no words are kept is not there.
+    """
 
     neutral: PromptSet
     emotions: Mapping[str, PromptSet]
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_prompts(profile: Profile, root: Path) -> Prompts:
-    """Read the profile's prompt files, of `root` or else packaged.
+    """Read the profile's prompt files and its emotions' words, of `root` or else packaged.
 
     Raises
     ------
@@ -31,8 +43,11 @@ def read_prompts(profile: Profile, root: Path) -> Prompts:
     """
     neutral = load_prompts(find_data(profile.prompts.neutral, root))
     emotions = {name: _emotion_prompts(profile, name, root) for name in profile.emotions}
-    require_distinct("emotions", [prompts.name for prompts in emotions.values()])
-    return Prompts(neutral=neutral, emotions=emotions)
+    names = [prompts.name for prompts in emotions.values()]
+    require_distinct("emotions", names)
+    families = load_families(find_data("data/keywords.toml", root), names, is_strict=False)
+    words = {name: tuple(sorted(forms)) for name, forms in families.items()}
+    return Prompts(neutral=neutral, emotions=emotions, words=words)
 
 
 def fetch_models(

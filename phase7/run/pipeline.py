@@ -220,7 +220,8 @@ class Run:
         texts, scores = confirmed.texts, confirmed.scores
         self._say(f"statistics of {files.name}/{emotion.name}")
         started = time.monotonic()
-        promoted = _promoted(confirm, executor)
+        words = self.prompts.words.get(emotion.name, ())
+        promoted = _promoted(confirm, executor, words)
         sweep_scores = None if swept is None else swept.scores
         datasets = GroupBuilder(scores, sweep_scores, profile.statistics).datasets(texts, promoted)
         settings = group_settings(
@@ -319,14 +320,19 @@ def _gigabytes(needs: Sequence[Footprint], n_rows: int) -> float:
     return max(need.gigabytes(n_rows) for need in needs)
 
 
-def _promoted(stage: Stage, executor: Executor) -> xr.Dataset:
-    """The tokens that the donor promotes most through each head that is tested alone."""
+def _promoted(stage: Stage, executor: Executor, words: Sequence[str]) -> xr.Dataset:
+    """What the donor promotes most through each head that is tested alone, and how far the words."""
     heads = sorted({cell.heads[0] for cell in stage.cells if len(cell.heads) == 1})
-    found = executor.lens(stage, heads)
+    found = executor.lens(stage, heads, words)
     token = np.array(found["token"], dtype=object)
     dims = ("head_set", "direction", "rank")
     return xr.Dataset(
-        {"token": (dims, token), "score": (dims, np.array(found["score"]))},
+        {
+            "token": (dims, token),
+            "score": (dims, np.array(found["score"])),
+            "emotion_z": ("head_set", found["emotion_z"]),
+            "emotion_rank": ("head_set", found["emotion_rank"]),
+        },
         coords={
             "head_set": found["heads"],
             "direction": ["promoted", "suppressed"],

@@ -23,7 +23,7 @@ from phase7.store import write_text
 from phase7.store.sums import file_sum
 
 #: Raise it when effects, report or figures would differ for the same generations.
-ANALYSIS_VERSION = 4
+ANALYSIS_VERSION = 5
 
 
 @dataclass(kw_only=True)
@@ -65,6 +65,7 @@ def inputs_digest(
         "lang": lang,
         "neutral": prompts.neutral.digest,
         "emotions": {name: one.digest for name, one in prompts.emotions.items()},
+        "words": {name: list(forms) for name, forms in prompts.words.items()},
         "models": {model.name: model.fingerprint for model in models},
         "scorers": [[scorer.name, scorer.version] for scorer in scorers],
     }

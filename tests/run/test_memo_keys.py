@@ -15,7 +15,7 @@ import pytest
 
 from phase7.experiment.profile import Profile
 from phase7.experiment.stages import ENGINE_VERSION, Stage
-from phase7.run.executor import Executor
+from phase7.run.executor import LENS_VERSION, Executor
 from phase7.store import canonical
 from phase7.vocabulary.heads import Head
 from tests import stages
@@ -267,11 +267,16 @@ def test_a_capture_of_an_older_store_is_found_again(tmp_path):
 IN_A_LENS = {"engine.device", "engine.dtype"}  # it is the direct path of a mean at the last token
 
 
-def lens(stage: Stage, tmp_path, heads: tuple[Head, ...] = (Head(0, 1), Head(2, 3))) -> dict[str, Any]:
+def lens(
+    stage: Stage,
+    tmp_path,
+    heads: tuple[Head, ...] = (Head(0, 1), Head(2, 3)),
+    words: tuple[str, ...] = ("thank", "grateful"),
+) -> dict[str, Any]:
     """The key of a stage's lens."""
     store = NotedStore(tmp_path, lambda kind, key: "found")
     executor = Executor(stage.files, stage.profile.engine, store, lambda line: None)
-    assert executor.lens(stage, heads) == "found"
+    assert executor.lens(stage, heads, words) == "found"
     ((kind, key),) = store.asked
     assert kind == "lens"
     return key
@@ -285,7 +290,7 @@ def test_a_lens_is_another_where_a_setting_changes_it_and_only_there(setting, tm
         assert (after != before) == (setting in IN_A_LENS)
 
 
-def test_a_lens_is_another_for_other_heads_prompts_and_weights(tmp_path):
+def test_a_lens_is_another_for_other_heads_prompts_words_and_weights(tmp_path, monkeypatch):
     fewer = replace(NEUTRAL, prompts=NEUTRAL.prompts[1:])
     raw = changed("prompts", format="raw")
     found = [
@@ -295,7 +300,12 @@ def test_a_lens_is_another_for_other_heads_prompts_and_weights(tmp_path):
         lens(stages.confirm(neutral=fewer), tmp_path),
         lens(stages.confirm(raw), tmp_path),
         lens(stages.confirm(files=replace(FILES, fingerprint="e" * 64)), tmp_path),
+        lens(stages.confirm(), tmp_path, words=("thank",)),
+        lens(stages.confirm(), tmp_path, words=()),
     ]
+    assert lens(stages.confirm(), tmp_path, words=("grateful", "thank")) == found[0]
+    monkeypatch.setattr("phase7.run.executor.LENS_VERSION", LENS_VERSION + 1)
+    found.append(lens(stages.confirm(), tmp_path))
     assert len({canonical("lens", key) for key in found}) == len(found)
     assert found[0] == {
         "engine": ENGINE_VERSION,
@@ -304,6 +314,8 @@ def test_a_lens_is_another_for_other_heads_prompts_and_weights(tmp_path):
         "heads": "0:1,2:3",
         "emotion": GRATITUDE.digest,
         "neutral": NEUTRAL.digest,
+        "words": ["grateful", "thank"],
+        "lens": LENS_VERSION,
         "device": "cpu",
         "dtype": "float32",
     }

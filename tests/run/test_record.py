@@ -80,6 +80,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         )
     },
     "another emotion": {"prompts": Prompts(neutral=NEUTRAL, emotions={"anger": ANGER, "joy": NEUTRAL})},
+    "an emotion's words": {"prompts": dataclasses.replace(PROMPTS, words={"anger": ("fury",)})},
     "a model's files": {"models": [dataclasses.replace(MODEL, fingerprint="2" * 64)]},
     "a model's name": {"models": [dataclasses.replace(MODEL, name="n")]},
     "one more model": {"models": [MODEL, dataclasses.replace(MODEL, name="n")]},

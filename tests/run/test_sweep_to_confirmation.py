@@ -65,13 +65,16 @@ def store_all(made: Run, stage: Stage) -> int:
 def store_lens(made: Run, stage: Stage, heads: list[Head], folder) -> None:
     """Store made-up tokens for a stage's heads."""
     asked = NotedStore(folder, lambda kind, key: None)
-    Executor(stage.files, stage.profile.engine, asked, lambda line: None).lens(stage, heads)
+    words = made.prompts.words[stage.emotion.name]
+    Executor(stage.files, stage.profile.engine, asked, lambda line: None).lens(stage, heads, words)
     ((kind, key),) = asked.asked
     names = [str(head) for head in heads]
     found = {
         "heads": names,
         "token": [[["a"], ["b"]]] * len(names),
         "score": [[[1.0], [-1.0]]] * len(names),
+        "emotion_z": np.zeros(len(names)),
+        "emotion_rank": np.ones(len(names)),
     }
     made.store.get(kind, key, lambda: found)
 

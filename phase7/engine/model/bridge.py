@@ -168,6 +168,54 @@ def output_weight(model: Model, layer: int) -> Float[Tensor, "n_heads d_head d_m
     return weight.reshape(model.n_heads, model.d_head, -1)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FinalNorm:
+    """What the last normalisation does to a change of the residual stream, up to its scale 1/σ.
+
+    Attributes
+    ----------
+    gain : float32 tensor [d_model]
+        What each component is multiplied with.
+    is_centred : bool
+        Whether the mean over the components is subtracted first, as LayerNorm does and RMSNorm does not.
+    """
+
+    gain: Tensor
+    is_centred: bool
+
+    def folded(self, change: Float[Tensor, "*change d_model"]) -> Float[Tensor, "*change d_model"]:
+        """Changes of the stream as they reach the unembedding, without the scale."""
+        if self.is_centred:
+            change = change - change.mean(dim=-1, keepdim=True)
+        return change * self.gain
+
+
+@torch.inference_mode()
+def final_norm(model: Model) -> FinalNorm:
+    """The normalisation before the unembedding, by what it makes of three inputs.
+
+    So it does not matter how a family writes its weights (Gemma's gain is 1 + weight). A model without
+    one has a gain of 1.
+    """
+    n = output_weight(model, 0).shape[-1]
+    bridged_norm = getattr(model.bridge, "ln_final", None)
+    if bridged_norm is None:
+        return FinalNorm(gain=torch.ones(n, device=model.device), is_centred=False)
+    norm = copy.deepcopy(bridged_norm.original_component).float()
+
+    def response(states: Tensor) -> Tensor:
+        without_bias: Tensor = (
+            norm(states[None, None])[0, 0] - norm(torch.zeros_like(states[None, None]))[0, 0]
+        )
+        return without_bias
+
+    signs = 1 - 2.0 * (torch.arange(n, device=model.device) % 2)
+    probe = signs - signs.mean()
+    gain = response(1e3 * probe) / (probe / probe.square().mean().sqrt())  # so large that ε is nothing
+    constant = response(torch.ones_like(probe))
+    return FinalNorm(gain=gain, is_centred=bool(constant.abs().max() < 0.5 * gain.abs().max()))
+
+
 def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
     """W_U, one row a token."""
     weight: Tensor = model.bridge.original_model.get_output_embeddings().weight.detach()

@@ -38,7 +38,7 @@ def form_token_set(
     UserError
         If no form is one token.
     """
-    ids = sorted({token for form in forms for token in _tokens(tokenizer, (form, _capitalised(form)))})
+    ids = known_forms(tokenizer, forms)
     if not ids:
         raise UserError(
             expected=f"a word of {emotion} that is a single token of this model",
@@ -46,7 +46,13 @@ def form_token_set(
             where=f"{where} [{emotion}]",
             remedy="choose another model, or declare words of your own that it has tokens for",
         )
-    return tuple(ids)
+    return ids
+
+
+def known_forms(tokenizer: Any, forms: Collection[str]) -> tuple[int, ...]:
+    """As :func:`form_token_set`, but empty where no form is one token."""
+    ids = {token for form in forms for token in _tokens(tokenizer, (form, _capitalised(form)))}
+    return tuple(sorted(ids))
 
 
 def word_token_set(tokenizer: Any, words: Sequence[str], *, where: str) -> tuple[int, ...]:
