@@ -125,11 +125,14 @@ class Strength:
 
 def mode_strengths(group: Group) -> list[Strength]:
     """Strength of each mode, over the heads and sets that were tested in all of them."""
+    return [strength(mode, common_cells(group, mode), group.alpha) for mode in group.modes]
+
+
+def common_cells(group: Group, mode: str) -> list[Cell]:
+    """The cells of one mode whose heads or sets were tested in all modes."""
     modes = group.modes
     common = [label for label in group.labels if all((label, m) in group.confirmed for m in modes)]
-    return [
-        strength(mode, [group.confirmed[label, mode] for label in common], group.alpha) for mode in modes
-    ]
+    return [group.confirmed[label, mode] for label in common]
 
 
 def strength(mode: str, cells: Sequence[Cell], alpha: float) -> Strength:
@@ -295,16 +298,16 @@ def length_reason(rows: Sequence[AtLength]) -> Reason:
 Silence = Literal["blocked", "few_texts", "unseen", "inconsistent"]
 
 
-def silence(row: AtLength, limit: Floor) -> Silence:
+def silence(row: AtLength, limit: Floor, apart: float) -> Silence:
     """Why the full length detects nothing.
 
     ``blocked``: too few prompts for any p below alpha. ``few_texts``: less than half of the texts
-    changed. ``unseen``: they did, but most effects are 0. ``inconsistent``: effects have no common
-    direction.
+    differ from those they are compared with (`apart`, :func:`phase7.findings.donors.apart_share`).
+    ``unseen``: they do, but most effects are 0. ``inconsistent``: effects have no common direction.
     """
     if not limit.n_together:
         return "blocked"
-    if row.changed < MOSTLY:
+    if apart < MOSTLY:
         return "few_texts"
     return "unseen" if row.zero_share > MOSTLY else "inconsistent"
 

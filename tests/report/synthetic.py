@@ -373,10 +373,18 @@ class _Builder:
         for place in np.ndindex(shape):
             token[place] = self._text()[:12]
         score = np.sort(self.rng.normal(0, 1, shape))[..., ::-1]
+        has_words = self.spec.emotion in ("gratitude", "anger", "apology")
+        z = (
+            np.linspace(-1.0, 2.0, len(self.singles))
+            if has_words
+            else np.full(len(self.singles), np.nan)
+        )
         return xr.Dataset(
             {
                 "token": (("head_set", "direction", "rank"), token),
                 "score": (("head_set", "direction", "rank"), score.copy()),
+                "emotion_z": ("head_set", z),
+                "emotion_rank": ("head_set", np.where(np.isnan(z), z, np.arange(len(z), 0, -1.0))),
             },
             coords={
                 "head_set": self.singles,

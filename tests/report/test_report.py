@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from phase7.findings.chance import chance_size
 from phase7.findings.facts import AtLength, Floor, circuit, length_reason, silence
 from phase7.findings.group import groups
 from phase7.report import render_report
@@ -564,10 +565,106 @@ def test_the_reason_for_long_texts_follows_the_numbers(first, last, reason):
 
 def test_the_reason_for_silence_follows_the_numbers():
     limit = Floor(n_prompts=20, n_tests=9, lowest_p=1e-6, n_together=1)
-    assert silence(at(30), replace(limit, n_together=0)) == "blocked"
-    assert silence(at(30, changed=0.2), limit) == "few_texts"
-    assert silence(at(30, zero_share=0.8), limit) == "unseen"
-    assert silence(at(30), limit) == "inconsistent"
+    assert silence(at(30), replace(limit, n_together=0), 0.9) == "blocked"
+    assert silence(at(30, zero_share=0.8), limit, 0.45) == "few_texts"  # although 80 % have changed
+    assert silence(at(30, zero_share=0.8), limit, 0.55) == "unseen"
+    assert silence(at(30), limit, 0.55) == "inconsistent"
+
+
+def with_texts_apart(made: xr.DataTree, share: float) -> xr.DataTree:
+    """The tree with the emotion donor's texts equal to the control's but in the first prompts."""
+    made = made.copy(deep=True)
+    texts = made["tiny/gratitude/texts"].to_dataset()
+    tested = [int(p) for p in texts.prompt.values[(texts.split == "confirmation").values]]
+    different = tested[: round(share * len(tested))]
+    changed = texts.control_text.copy(deep=True)
+    changed.loc[{"prompt": different}] = texts.control_text.sel(prompt=different) + " more"
+    made["tiny/gratitude/texts"] = made["tiny/gratitude/texts"].assign(patched_text=changed)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("share", "reason"),
+    [(0.25, "but only in 25.0 % of the pairs"), (0.75, "agree on a direction enough")],
+)
+def test_why_nothing_was_found_follows_the_texts_of_both_donors(null_tree, share, reason):
+    """And not how many texts differ from the baseline's: 80 % of them in either case."""
+    made = with_texts_apart(null_tree, share)
+    page = render(made)
+    assert reason in section(page, 6)
+    assert tables(page)["6.2"].row("30 (all)")["Texts changed"] == "80.0 %"
+    for number, names in (("6.2", ["30 (all)"]), ("3.3", [f"`{mode}`" for mode in Spec().modes])):
+        for name in names:
+            row = tables(page)[number].row(name)
+            assert row["Emotion's text differs from control's"] == f"{share:.1%}".replace("%", " %")
+    assert tables(page)["6.2"].row("1")["Emotion's text differs from control's"] == "not stored"
+
+
+def test_without_a_control_texts_are_compared_with_the_baseline():
+    page = render(tree(Spec(seed=4, control=False)))
+    assert "Emotion's text differs" not in page and "control donor's text" not in section(page, 6)
+    assert "The score differs from the baseline's in" in section(page, 7)
+
+
+def test_the_prompts_of_a_target_sentence_are_those_where_the_donors_scores_differ(null_tree):
+    cell = null_tree["tiny/gratitude/head_sets"].to_dataset()
+    one = cell.sel(head_set=Spec().target, mode="result", metric="politeness")
+    donors = int((np.abs(one.patched - one.control_patched) > 1e-12).sum())
+    baseline = int((np.abs(one.patched - one.baseline) > 1e-12).sum())
+    assert donors != baseline  # the tree can tell them apart
+    (line,) = [
+        line for line in section(render(null_tree), 7).splitlines()
+        if line.startswith("- The effect of the target heads") and "`politeness`" in line
+    ]  # fmt: skip
+    said = f"The score with the emotion donor differs from that with the control donor in {donors} of 12"
+    assert said in line
+
+
+def test_medians_stand_beside_those_of_random_signs(null_tree):
+    page = render(null_tree)
+    group = groups(null_tree)[0]
+    for mode in Spec().modes:
+        cells = [cell for cell in group.confirmed.values() if cell.mode == mode]
+        found = chance_size(group, cells)
+        shown = f"{found.median:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        assert tables(page)["3.3"].row(f"`{mode}`")["Median \\|d_z\\| with random signs"] == shown
+    found = chance_size(group, list(group.confirmed.values()))
+    whole = f"{found.median:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    assert tables(page)["6.2"].row("30 (all)")["Median \\|d_z\\| with random signs"] == whole
+    assert f"with random signs of whole prompts it is {whole}" in section(page, 6)
+    assert "0.674" not in page and "normal approximation" not in page
+
+
+def test_the_head_that_is_quoted_promotes_the_emotions_words_most(null_tree):
+    page = render(null_tree)
+    parsed, column = tables(page)["7.2"], "z of the emotion's words"
+    assert parsed.header[1:3] == [column, "Rank among all heads"]
+    shown = {row[0]: (row[1], row[2]) for row in parsed.rows}
+    assert list(shown) == ["`0:1`", "`1:2`", "`3:0`"]
+    assert shown == {
+        "`0:1`": ("−1.00", "3 / 12"),
+        "`1:2`": ("+0.50", "2 / 12"),
+        "`3:0`": ("+2.00", "1 / 12"),
+    }
+    discussion = section(page, 7)
+    assert "`3:0` raises the words of gratitude most: z = +2.00, rank 1 / 12" in discussion
+    assert "What `3:0` writes for the emotion raises" in discussion
+    assert "What `0:1` writes" not in discussion
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_emotion_without_words_has_no_z_and_the_report_is_silent_on_it(older):
+    made = tree(Spec(seed=4, emotion="gratitude" if older else "boredom"))
+    if older:  # a tree of before there were z-scores
+        kept = made["tiny/gratitude/ov"].to_dataset().drop_vars(["emotion_z", "emotion_rank"])
+        made["tiny/gratitude/ov"] = xr.DataTree(kept)
+    for lang, words in (
+        ("en", ("z of the emotion", "Rank among all", "raises the words")),
+        ("ja", ("感情語", "の語を")),
+    ):
+        page = render(made, lang)
+        assert not any(one in page for one in words)
+    assert "What `0:1` writes for the emotion raises" in render(made)
 
 
 @pytest.mark.parametrize(

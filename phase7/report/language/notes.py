@@ -136,12 +136,20 @@ NOTES: dict[str, tuple[str, str]] = {
     ),
     "note.modes.all": (
         "{n}組のHead（単独・組み合わせ）を全modeで比較した。KLは最初の生成トークンの分布についての値で、"
-        "サンプリングの影響を受けない。効果が全くなくても、|d_z|の中央値は{prompts}件のプロンプトでは約{null}になる"
-        "（正規近似、0.674/√n。差が0の検定が多いほど小さくなる）。",
+        "サンプリングの影響を受けない。|d_z|の中央値は効果が全くなくても0にならない。「無作為な符号での」列は、同じ"
+        "セルと指標の差の符号をプロンプトごとに無作為に反転したときの値である（反転は全セル・全指標に共通、{flips}回の"
+        "中央値、括弧内はその95 %が入る範囲）。",
         "{n} heads and sets compared in all modes. KL is that of the first generated token's "
-        "distribution and free of sampling. Without any effect the median |d_z| of {prompts} prompts is "
-        "about {null} (normal approximation, 0.674/√n; less where many "
-        "differences are 0).",
+        "distribution and free of sampling. The median |d_z| is not 0 without any effect: the column with "
+        "random signs has it for the same cells and metrics after flipping the signs of whole prompts at "
+        "random (a flip is shared by all cells and metrics; the median of {flips} flips, in brackets the "
+        "range of 95 % of them).",
+    ),
+    "note.apart": (
+        "「感情donorとcontrolで異なるテキスト」は、感情donorのテキストがcontrol donorのテキストと異なる（セル, "
+        "プロンプト）の組の割合である。net Δが0でなくなり得るのは、これらの組だけである。",
+        "“Emotion's text differs from control's” is the share of pairs of a cell and a prompt whose text under the "
+        "emotion donor differs from that under the control donor: only in these can the net Δ be other than 0.",
     ),
     "heads.none": ("単独のHeadは検証していない。", "No single head was tested."),
     "heads.no_hits": (
@@ -237,10 +245,18 @@ NOTES: dict[str, tuple[str, str]] = {
         "sampling and shows the intervention even where the first token stays the same.",
     ),
     "note.ov": (
-        "W_U·W_O(z̄_emotion − z̄_neutral)の上位と下位のトークン（括弧内はスコア）。最終正規化を省いた直接経路"
-        "のみの値で、テキストの測定ではない。",
-        "Highest and lowest tokens of W_U·W_O(z̄_emotion − z̄_neutral), scores in brackets. The direct path "
-        "only, without the final normalisation: a lead, not a measurement of the text.",
+        "W_U·diag(g)·W_O(z̄_emotion − z̄_neutral)の上位と下位のトークン（括弧内はスコア）。gは最終正規化のゲイン"
+        "（LayerNormでは差を先に中心化する）で、その尺度1/σは省いている。直接経路のみの値で、テキストの測定ではない。",
+        "Highest and lowest tokens of W_U·diag(g)·W_O(z̄_emotion − z̄_neutral), scores in brackets; g is the "
+        "gain of the final normalisation (for a LayerNorm the change is centred first), and its scale 1/σ is "
+        "left out. The direct path only: a lead, not a measurement of the text.",
+    ),
+    "note.ov.words": (
+        "「感情語のz」は、{emotion}の語（1トークンになる語形）についてのこの値の平均から全語彙の平均を引いたものを、"
+        "モデルの全{n} Headの平均と標準偏差で標準化した値、「感情語の順位」はその中での順位（1が最大）である。",
+        "The z of the emotion's words is the mean of this over the words of {emotion} (every form that is one "
+        "token) less its mean over the vocabulary, standardised by mean and standard deviation over all "
+        "{n} heads of the model; the rank is among these, 1 being the highest.",
     ),
     "note.circuit": (
         "「次に調べる回路」の規則: `v_only`だけで有意ならOV（valueが効果を運ぶ）。`v_only`では有意でなく"

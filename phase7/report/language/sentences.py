@@ -78,10 +78,17 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The target heads {label} (mode `{mode}`) significantly {direction} {metric}: {numbers}.",
     ),
     "target.no": (
-        "対象Head {label}（mode `{mode}`）の{metric}への効果は有意でない: {numbers}。差が0でないプロンプトは{n}件中{k}件"
-        "である。",
-        "The effect of the target heads {label} (mode `{mode}`) on {metric} is not significant: {numbers}; "
-        "{k} of {n} prompts differ at all.",
+        "対象Head {label}（mode `{mode}`）の{metric}への効果は有意でない: {numbers}。{differ}",
+        "The effect of the target heads {label} (mode `{mode}`) on {metric} is not significant: {numbers}. "
+        "{differ}",
+    ),
+    "differ.net": (
+        "感情donorでのスコアがcontrol donorでのスコアと異なるプロンプトは{n}件中{k}件である。",
+        "The score with the emotion donor differs from that with the control donor in {k} of {n} prompts.",
+    ),
+    "differ.plain": (
+        "スコアがbaselineと異なるプロンプトは{n}件中{k}件である。",
+        "The score differs from the baseline's in {k} of {n} prompts.",
     ),
     "target.untested": (
         "対象Head {label}（mode `{mode}`）の{metric}への効果は検定できない: Δ = {delta}。",
@@ -119,9 +126,9 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "mode.none": (
         "どのmodeにも有意な効果がないため、有意性でmodeに順位をつけることはできない。|d_z|の中央値が最大なのは`{mode}`"
-        "（{size}）だが、記述的な比較にとどまる。",
+        "（{size}、無作為な符号では{chance}）だが、記述的な比較にとどまる。",
         "No mode has a significant effect, so significance cannot rank them. The largest median |d_z| is "
-        "that of `{mode}` ({size}), a descriptive comparison only.",
+        "that of `{mode}` ({size}; with random signs {chance}), a descriptive comparison only.",
     ),
     "mode.best": (
         "有意な検定が最も多いmodeは`{mode}`である（{counts}）。mode間の差そのものは検定していない。",
@@ -201,20 +208,44 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "プロンプトが{prompts}件では、p < {alpha}となる検定があり得ないためである。",
         "The reason: with {prompts} prompts no test can have p < {alpha}.",
     ),
-    "silence.few_texts": (
+    "silence.few_texts.net": (
+        "全長では{changed2}のテキストがbaselineから変わるが、感情donorのテキストがcontrol donorのテキストと異なるのは"
+        "（セル, プロンプト）の組の{apart}だけで、残りの組のnet Δは0だからである。",
+        "The reason: at full length {changed2} of the texts differ from the baseline's, but only in {apart} of "
+        "the pairs of cell and prompt does the emotion donor's text differ from the control donor's; in all "
+        "others the net Δ is 0.",
+    ),
+    "silence.few_texts.plain": (
         "全長でも{changed2}のテキストしか変わらないためである。",
         "The reason: even at full length only {changed2} of the texts change.",
     ),
-    "silence.unseen": (
+    "silence.unseen.net": (
+        "全長では（セル, プロンプト）の組の{apart}で感情donorのテキストがcontrol donorのテキストと異なるものの、検定の"
+        "{zero2}で効果が0であり、スコアに現れていないためである。",
+        "The reason: at full length the emotion donor's text differs from the control donor's in {apart} of the "
+        "pairs of cell and prompt, but in {zero2} of the tests the effect is 0: the scores do not see it.",
+    ),
+    "silence.unseen.plain": (
         "全長で{changed2}のテキストが変わるものの、検定の{zero2}で効果が0であり、スコアに現れていないためである。",
         "The reason: at full length {changed2} of the texts change, but in {zero2} of the tests the effect is "
         "0: the scores do not see it.",
     ),
-    "silence.inconsistent": (
-        "全長で{changed2}のテキストが変わり、スコアも動くが、プロンプト間で方向がそろわない（|d_z|の中央値は{size2}）"
+    "silence.inconsistent.net": (
+        "全長では（セル, プロンプト）の組の{apart}で感情donorのテキストがcontrol donorのテキストと異なり、スコアも動くが、"
+        "どの検定でも、プロンプト間で方向が有意になるほどはそろわないためである。",
+        "The reason: at full length the emotion donor's text differs from the control donor's in {apart} of the "
+        "pairs of cell and prompt, and most scores do, but in no test do prompts agree on a direction enough.",
+    ),
+    "silence.inconsistent.plain": (
+        "全長で{changed2}のテキストが変わり、スコアも動くが、どの検定でも、プロンプト間で方向が有意になるほどはそろわない"
         "ためである。",
-        "The reason: at full length {changed2} of the texts and most scores change, but prompts do not agree "
-        "on a direction (median |d_z| {size2}).",
+        "The reason: at full length {changed2} of the texts and most scores change, but in no test do prompts "
+        "agree on a direction enough.",
+    ),
+    "length.chance": (
+        "|d_z|の中央値は{size2}で、プロンプトの符号を無作為に反転したときは{chance}（反転の95 %の範囲）である。",
+        "The median |d_z| is {size2}; with random signs of whole prompts it is {chance} (range of 95 % of the "
+        "flips).",
     ),
     "length.untested": (
         "プロンプトが少なく、どの生成長でも検定できない。",
@@ -251,6 +282,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "circuit.no_basis": (
         "対象Headと上位Headに有意な効果がないため、OVとQKのどちらを優先すべきかについて根拠はない。",
         "No target or selected head has a significant effect, so there is no basis to prefer OV or QK.",
+    ),
+    "circuit.words": (
+        "表のHeadのうち、{emotion}の語を直接最も強めるのは{label}である（z = {z}、モデルの全Headの中での順位{rank}）。",
+        "Of the heads in the table, {label} raises the words of {emotion} most: z = {z}, rank {rank} among all heads "
+        "of the model.",
     ),
     "circuit.tokens": (
         "{label}の感情成分が直接最も強めるトークンは{up}、最も弱めるトークンは{down}である。",

@@ -7,7 +7,7 @@ import math
 from phase7.findings.cells import Cell
 from phase7.findings.facts import (
     Hit,
-    circuit,
+    common_cells,
     count_tests,
     hits,
     mode_strengths,
@@ -17,22 +17,23 @@ from phase7.findings.facts import (
 )
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code, escape
+from phase7.report.sections.circuits import circuits
 from phase7.report.sections.comparison import table_of
 from phase7.report.sections.heads import MOST_HITS
+from phase7.report.sections.modes import chance
 from phase7.report.sections.wording import resolution
 from phase7.report.tables import Row
 from phase7.vocabulary.metrics import METRICS
 
 #: Heads named in one sentence; the table has all.
 _MOST_NAMED = 10
-_N_TOKENS = 6
 
 
 def render(chapter: Chapter) -> list[str]:
     """All claims, grouped by what they are about."""
     say = chapter.say
     nearest_table, evidence = _evidence(chapter)
-    ov_table, leads = _circuits(chapter)
+    ov_table, leads = circuits(chapter)
     evidence += [*_targets(chapter), *_replication(chapter)]
     parts = (
         ("h.evidence", [*nearest_table, "\n".join(evidence)]),
@@ -189,8 +190,9 @@ def _target(chapter: Chapter, cell: Cell, metric: str) -> str:
     if effect.q < chapter.group.alpha:
         direction = say("direction.up" if tested > 0 else "direction.down")
         return say("target.yes", **values, numbers=shown, direction=direction)
-    k = nonzero_prompts(cell, metric)
-    return say("target.no", **values, numbers=shown, n=cell.n_prompts, k=k)
+    k, n = nonzero_prompts(cell, metric), cell.n_prompts
+    differ = say("differ.net" if chapter.group.has_control else "differ.plain", k=k, n=n)
+    return say("target.no", **values, numbers=shown, differ=differ)
 
 
 def _replication(chapter: Chapter) -> list[str]:
@@ -224,7 +226,9 @@ def _modes(chapter: Chapter) -> list[str]:
         if not sized:
             return [chapter.claim([say("mode.incomparable")])]
         top = max(sized, key=lambda row: row.median_size)
-        sentence = say("mode.none", mode=top.mode, size=numbers.score(top.median_size, 2))
+        by_chance = chance(chapter, common_cells(group, top.mode))
+        size = numbers.score(top.median_size, 2)
+        sentence = say("mode.none", mode=top.mode, size=size, chance=by_chance)
         cited = [chapter.cite("modes.all", code(top.mode))]
     elif len(best) > 1:
         sentence = say("mode.tie", modes=say.listed([code(row.mode) for row in best]), counts=counts)
@@ -282,79 +286,6 @@ def _combinations(chapter: Chapter) -> list[str]:
             text.append(say("sets.uncorrected", alpha=f"{group.alpha:g}"))
         lines.append(chapter.claim(text, chapter.cite("sets", name)))
     return lines
-
-
-def _circuits(chapter: Chapter) -> tuple[list[str], list[str]]:
-    """Table of OV tokens with what the modes say of each head, and the sentences."""
-    say, group = chapter.say, chapter.group
-    run = {label for label, _ in group.confirmed}
-    heads = [h for h in dict.fromkeys([*group.strongest, *group.target_heads]) if h in run]
-    readings = {label: circuit(group, label) for label in heads}
-    header = [say(key) for key in ("head", "promoted", "suppressed", "acting", "lead")]
-    tokens = {label: _tokens(chapter, label) for label in heads}
-    rows = [
-        Row(
-            name=code(label),
-            cells=(
-                code(label),
-                *(say.listed(one) or say("not_measured") for one in tokens[label]),
-                say.listed([code(mode) for mode in acting]) or say("none"),
-                say(f"circuit.{kind}"),
-            ),
-        )
-        for label, (kind, acting) in readings.items()
-    ]
-    blocks = [] if not rows else [
-        chapter.table("ov", say("c.ov"), header, rows, n_left=5),
-        say.joined([say("note.ov"), say("note.circuit")]),
-    ]  # fmt: skip
-    lines = []
-    for kind in ("ov", "qk", "fixed", "unknown"):
-        named = [label for label in heads if readings[label][0] == kind]
-        if named:
-            listed = say.listed([code(label) for label in named])
-            sentence = say("circuit.some", heads=listed, reading=say(f"reading.{kind}"))
-            lines.append(chapter.claim([sentence], *(chapter.cite("ov", code(h)) for h in named)))
-    if not lines:
-        lines.append(chapter.claim([say("circuit.no_basis")], *([chapter.cite("ov")] if rows else [])))
-    return blocks, [*lines, *_top_tokens(chapter, heads, tokens)]
-
-
-def _top_tokens(
-    chapter: Chapter, heads: list[str], tokens: dict[str, tuple[list[str], list[str]]]
-) -> list[str]:
-    """The first tokens of the first head that has some."""
-    say = chapter.say
-    for label in heads:
-        up, down = tokens[label]
-        if up and down:
-            sentence = say(
-                "circuit.tokens",
-                label=code(label),
-                up=say.listed(up[:3]),
-                down=say.listed(down[:3]),
-            )
-            return [chapter.claim([sentence], chapter.cite("ov", code(label)))]
-    return [chapter.claim([say("circuit.no_ov")])]
-
-
-def _tokens(chapter: Chapter, label: str) -> tuple[list[str], list[str]]:
-    """Promoted and suppressed tokens of a head with their scores, safe."""
-    data = chapter.group.child("ov")
-    if data is None or label not in data["head_set"].values:
-        return [], []
-    found: list[list[str]] = []
-    for direction in ("promoted", "suppressed"):
-        one = data.sel(head_set=label, direction=direction).sortby("rank")
-        pairs = zip(one["token"].values, one["score"].values, strict=True)
-        found.append(
-            [
-                f"“{escape(str(token))}” ({chapter.numbers.signed(float(score), 2)})"
-                for token, score in list(pairs)[:_N_TOKENS]
-                if not math.isnan(score)
-            ]
-        )
-    return found[0], found[1]
 
 
 def _limits(chapter: Chapter) -> list[str]:

@@ -6,9 +6,11 @@ import math
 
 import xarray as xr
 
+from phase7.findings.donors import apart_share
 from phase7.findings.facts import AtLength, by_length, floor, length_reason, silence, strength
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
+from phase7.report.sections.modes import chance
 from phase7.report.tables import Row
 
 
@@ -22,14 +24,10 @@ def render(chapter: Chapter) -> list[str]:
     blocks: list[str] = []
     if group.target in data["head_set"].values:
         blocks.append(_target(chapter, data))
-    header = ("length", "changed", "n_significant", "smallest_q", "median_size", "zero_share")
     blocks += [
-        chapter.table(
-            "lengths.all", say("c.lengths.all"), [say(key) for key in header],
-            [_detected(chapter, row, rows[-1].length) for row in rows],
-        ),
+        _all_cells(chapter, rows),
         say("note.lengths", sections=chapter.sections("comparison", "modes", "heads")),
-    ]  # fmt: skip
+    ]
     if group.target_cell is not None:
         blocks += [_kl(chapter), say("note.kl")]
     return [*blocks, reason(chapter, rows), *chapter.figures_of("lengths")]
@@ -39,7 +37,7 @@ def reason(chapter: Chapter, rows: list[AtLength]) -> str:
     """The computed sentences on what the length buys, with their citations."""
     say, numbers = chapter.say, chapter.numbers
     first, last = rows[0], rows[-1]
-    values = {
+    values: dict[str, object] = {
         "first": first.length,
         "last": last.length,
         "changed1": numbers.share(first.changed),
@@ -56,9 +54,7 @@ def reason(chapter: Chapter, rows: list[AtLength]) -> str:
     sentences = [say("length.growth", **values)] if why != "untested" else []
     sentences.append(say(f"length.{why}", **values))
     if why == "nothing":
-        limit = floor(chapter.group, list(chapter.group.confirmed.values()))
-        values |= {"prompts": limit.n_prompts, "alpha": f"{chapter.group.alpha:g}"}
-        sentences.append(say(f"silence.{silence(last, limit)}", **values))
+        sentences += _silence(chapter, last, values)
     citations = [chapter.cite("lengths.all", _name(chapter, row, last.length)) for row in (first, last)]
     whole = strength("", list(chapter.group.confirmed.values()), chapter.group.alpha)
     lines = [chapter.claim(sentences, *citations)]
@@ -68,6 +64,24 @@ def reason(chapter: Chapter, rows: list[AtLength]) -> str:
             kl.append(say("length.kl.control", kl=numbers.nats(whole.control_kl_nats)))
         lines.append(chapter.claim(kl, *_kl_citation(chapter)))
     return "\n".join(lines)
+
+
+def _silence(chapter: Chapter, last: AtLength, values: dict[str, object]) -> list[str]:
+    """Why the full length detects nothing, and how large effects look by chance."""
+    say, group = chapter.say, chapter.group
+    cells = list(group.confirmed.values())
+    limit, apart = floor(group, cells), apart_share(group, cells)
+    values = values | {
+        "prompts": limit.n_prompts,
+        "alpha": f"{group.alpha:g}",
+        "apart": chapter.numbers.share(apart),
+    }
+    kind = silence(last, limit, apart)
+    if kind == "blocked":
+        return [say("silence.blocked", **values)]
+    compared = "net" if group.has_control else "plain"
+    reason = say(f"silence.{kind}.{compared}", **values)
+    return [reason, say("length.chance", **values, chance=chance(chapter, cells))]
 
 
 def _kl_citation(chapter: Chapter) -> list[str]:
@@ -80,17 +94,33 @@ def _name(chapter: Chapter, row: AtLength, full: int) -> str:
     return chapter.say("length.all", n=row.length) if row.length == full else str(row.length)
 
 
+def _all_cells(chapter: Chapter, rows: list[AtLength]) -> str:
+    """All confirmed cells by length; of the shorter ones neither texts nor scores are in the store."""
+    say, group = chapter.say, chapter.group
+    header = ["length", "changed", *(["apart"] if group.has_control else [])]
+    header += ["n_significant", "smallest_q", "median_size", "chance_size", "zero_share"]
+    full = rows[-1].length
+    return chapter.table(
+        "lengths.all", say("c.lengths.all"), [say(key) for key in header],
+        [_detected(chapter, row, full) for row in rows],
+    )  # fmt: skip
+
+
 def _detected(chapter: Chapter, row: AtLength, full: int) -> Row:
     numbers, name = chapter.numbers, _name(chapter, row, full)
-    tested = row.n_tests > 0
+    cells, is_full = list(chapter.group.confirmed.values()), row.length == full
+    unknown, tested = chapter.say("not_stored"), row.n_tests > 0
+    apart = numbers.share(apart_share(chapter.group, cells)) if is_full else unknown
     return Row(
         name=name,
         cells=(
             name,
             numbers.share(row.changed),
+            *([apart] if chapter.group.has_control else []),
             f"{row.n_significant} / {row.n_tests}",
             chapter.q(row.smallest_q),
             numbers.score(row.median_size, 2) if tested else numbers.no_test,
+            chance(chapter, cells) if is_full else unknown,
             numbers.share(row.zero_share) if tested else numbers.no_test,
         ),
     )

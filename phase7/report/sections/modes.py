@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from phase7.findings.cells import Cell
-from phase7.findings.facts import Strength, mode_strengths
+from phase7.findings.chance import N_FLIPS, chance_size
+from phase7.findings.donors import apart_share
+from phase7.findings.facts import Strength, common_cells, mode_strengths
 from phase7.findings.ratings import THRESHOLDS, size_word
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.sections.comparison import introduction
 from phase7.report.tables import Row
 from phase7.vocabulary.modes import MODES
-
-#: Median of |x| of a standard normal x: what |d_z| · √n is without an effect, in the median.
-NULL_MEDIAN = 0.6745
 
 
 def render(chapter: Chapter) -> list[str]:
@@ -49,9 +49,9 @@ def render(chapter: Chapter) -> list[str]:
             say(
                 "note.modes.all",
                 n=strengths[0].n_cells,
-                prompts=group.n_confirmation,
-                null=chapter.numbers.score(NULL_MEDIAN / math.sqrt(group.n_confirmation), 2),
+                flips=N_FLIPS,
             ),
+            *([say("note.apart")] if group.has_control else []),
         ]
     return blocks
 
@@ -129,22 +129,17 @@ def _long(chapter: Chapter, cell: Cell, metric: str) -> Row:
 
 
 def _overall_header(chapter: Chapter) -> list[str]:
-    keys = ["mode", "n_significant", "median_size", "kl", "changed"]
+    tests = ["mode", "n_significant", "median_size", "chance_size"]
     if chapter.group.has_control:
-        keys = [
-            "mode",
-            "n_significant",
-            "median_size",
-            "kl",
-            "control_kl",
-            "changed",
-            "control_changed",
-        ]
+        keys = [*tests, "kl", "control_kl", "changed", "control_changed", "apart"]
+    else:
+        keys = [*tests, "kl", "changed"]
     return [chapter.say(key) for key in keys]
 
 
 def _overall(chapter: Chapter, one: Strength) -> Row:
-    numbers, has_control = chapter.numbers, chapter.group.has_control
+    numbers, group, has_control = chapter.numbers, chapter.group, chapter.group.has_control
+    cells = common_cells(group, one.mode)
     size = numbers.no_test if math.isnan(one.median_size) else numbers.score(one.median_size, 2)
     return Row(
         name=code(one.mode),
@@ -152,9 +147,20 @@ def _overall(chapter: Chapter, one: Strength) -> Row:
             code(one.mode),
             f"{one.n_significant} / {one.n_tests}",
             size,
+            chance(chapter, cells),
             numbers.nats(one.kl_nats),
             *([numbers.nats(one.control_kl_nats)] if has_control else []),
             numbers.share(one.changed),
             *([numbers.share(one.control_changed)] if has_control else []),
+            *([numbers.share(apart_share(group, cells))] if has_control else []),
         ),
     )
+
+
+def chance(chapter: Chapter, cells: Sequence[Cell]) -> str:
+    """The median |d_z| of some cells under random signs, and where 95 % of the flips lie."""
+    found, numbers = chance_size(chapter.group, cells), chapter.numbers
+    if math.isnan(found.median):
+        return numbers.no_test
+    middle, low, high = (numbers.score(x, 2) for x in (found.median, found.low, found.high))
+    return f"{middle} [{low}, {high}]"
