@@ -63,22 +63,14 @@ def promoted_tokens(
     unembedding = unembedding_weight(model)[:n_words].float()
     norm = final_norm(model)
     written = [_written(model, norm, layer, emotion, neutral) for layer in range(model.n_layers)]
-    tokens: list[list[list[str]]] = []
-    scores: list[list[list[float]]] = []
-    for head in heads:
-        logits = unembedding @ written[head.layer][head.head]
-        top, bottom = logits.topk(n_tokens), (-logits).topk(n_tokens)
-        tokens.append(
-            [[model.tokenizer.decode([int(i)]) for i in ids] for ids in (top.indices, bottom.indices)]
-        )
-        scores.append([top.values.tolist(), (-bottom.values).tolist()])
+    moved = [_moved(model, unembedding @ written[h.layer][h.head], n_tokens) for h in heads]
     ids = [token for token in known_forms(model.tokenizer, words) if token < n_words]
     z, rank = standing(_word_scores(unembedding, torch.stack(written), ids))
     places = tuple(np.array([(head.layer, head.head) for head in heads], dtype=int).reshape(-1, 2).T)
     return {
         "heads": [str(head) for head in heads],
-        "token": tokens,
-        "score": scores,
+        "token": [tokens for tokens, _ in moved],
+        "score": [scores for _, scores in moved],
         "emotion_z": z[places],
         "emotion_rank": rank[places],
     }
@@ -101,6 +93,16 @@ def standing(
     z = (scores - scores.mean()) / spread if spread > 0 else np.full(scores.shape, np.nan)
     higher = (scores.ravel()[None, :] > scores.ravel()[:, None]).sum(axis=1).reshape(scores.shape)
     return z, np.where(np.isnan(scores), np.nan, 1.0 + higher)
+
+
+def _moved(
+    model: Model, logits: Float[Tensor, " n_vocab"], n_tokens: int
+) -> tuple[list[list[str]], list[list[float]]]:
+    """The tokens moved most, [direction][rank], and how far."""
+    top, bottom = logits.topk(n_tokens), (-logits).topk(n_tokens)
+    found = (top.indices, bottom.indices)
+    tokens = [[model.tokenizer.decode([int(i)]) for i in ids] for ids in found]
+    return tokens, [top.values.tolist(), (-bottom.values).tolist()]
 
 
 def _written(
