@@ -90,9 +90,9 @@ def forced_pass(
         If the path is empty or holds the id of no token (such as the -1 after the end of a generated
         text), or a set does, or a set is empty.
     """
-    _check("path", path, model)
+    check_ids("path", path, model)
     for name, ids in token_sets.items():
-        _check(f"token set {name!r}", ids, model)
+        check_ids(f"token set {name!r}", ids, model)
     batch = RunningBatch(model, tokens, patches, donors, n_samples=1, use_attn_result=use_attn_result)
     reading = Reading(batch.n_rows, path, {name: sorted({*ids}) for name, ids in token_sets.items()})
     with attn_result(model, use_attn_result), model.unembedding_apart() as unembed:
@@ -101,7 +101,8 @@ def forced_pass(
     return _checked(reading.readouts, batch.checks, gap)
 
 
-def _check(what: str, ids: Sequence[int], model: Model) -> None:
+def check_ids(what: str, ids: Sequence[int], model: Model) -> None:
+    """Refuse an empty sequence of tokens, and ids that are no token, with a ValueError."""
     n_vocab = int(model.bridge.cfg.d_vocab)
     if not ids or min(ids) < 0 or max(ids) >= n_vocab:
         raise ValueError(f"{what}: expected at least one token id from 0 to {n_vocab - 1}, got {ids}")

@@ -301,9 +301,14 @@ def _check_modes(model: Model, patches: Sequence[Patch]) -> None:
     modes = {patch.mode for patch in patches if patch.heads}
     composed = sorted(mode for mode in modes if MODE_RECORDS[mode].reads_pattern)
     if composed and model.pattern_site is None:
-        raise UserError(
-            expected="a model whose attention pattern can be read before its heads' outputs",
-            got=f"{model.name}, where it cannot",
-            where=f"mode {composed[0]}",
-            remedy="use --patch-mode result",
-        )
+        raise unreadable_pattern(model.name, composed[0])
+
+
+def unreadable_pattern(model: str, mode: Mode) -> UserError:
+    """The error for a mode that needs an attention pattern which this model does not show in time."""
+    return UserError(
+        expected="a model whose attention pattern can be read before its heads' outputs",
+        got=f"{model}, where it cannot",
+        where=f"mode {mode}",
+        remedy="use --patch-mode result",
+    )
