@@ -9,6 +9,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -92,14 +93,35 @@ class Model:
     def for_another_thread(self) -> Model:
         """A model with the same weights, and with hooks, tokenizer and buffers of its own."""
         tokenizer = copy.deepcopy(self.tokenizer)
+        bridge = self._bridged_again(same_weights(self.pristine), tokenizer, self.shortcuts)
+        return replace(self, bridge=bridge, tokenizer=tokenizer, buffers=Buffers())
+
+    @cached_property
+    def differentiable(self) -> Model:
+        """This model with plain products, through which gradients flow; none flow into its weights.
+
+        It has the same weights, and hooks of its own. It is made at the first use and kept, but not
+        handed on to another thread's model.
+        """
+        shortcuts = Shortcuts(lean_modules=self.shortcuts.lean_modules)
+        with torch.inference_mode(False):
+            bridge = self._bridged_again(same_weights(self.pristine), self.tokenizer, shortcuts)
+            for module in bridge.modules():
+                for key, weight in list(module.named_parameters(recurse=False)):
+                    frozen = torch.nn.Parameter(weight.detach(), requires_grad=False)
+                    module.register_parameter(key, frozen)
+        return replace(self, bridge=bridge, shortcuts=shortcuts, rough=None, buffers=Buffers())
+
+    def _bridged_again(self, hf_model: Any, tokenizer: Any, shortcuts: Shortcuts) -> Any:
+        """A bridge of its own that holds this one's weights."""
         with quiet():
-            bridge = bridged(self.files, same_weights(self.pristine), tokenizer, self.device)
-            self.shortcuts.apply(bridge)
+            bridge = bridged(self.files, hf_model, tokenizer, self.device)
+            shortcuts.apply(bridge)
         ours = dict(self.bridge.named_modules())
         for name, module in bridge.named_modules():  # bridges split some weights: not a second time
             for key, weight in ours[name].named_parameters(recurse=False):
                 module.register_parameter(key, weight)
-        return replace(self, bridge=bridge, tokenizer=tokenizer, buffers=Buffers())
+        return bridge
 
     def new_cache(self) -> DynamicCache:
         """An empty KV cache of the right kind for each layer.
