@@ -20,9 +20,9 @@ from tests import tiny
 class PlainModel:
     """A tiny model of transformers, with its attention read and written by hand."""
 
-    def __init__(self, architecture: str) -> None:
+    def __init__(self, architecture: str, dtype: torch.dtype = torch.float32) -> None:
         self.architecture = architecture
-        self.model = tiny.hf_model(architecture)
+        self.model = tiny.hf_model(architecture).to(dtype)
         self.model.set_attn_implementation("eager")
         self.n_kv_heads = 2 if architecture == "llama" else tiny.N_HEADS
         self.d_head = 32 // tiny.N_HEADS

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 import phase7.engine
+from phase7.engine.decode.attribution import slopes
 from phase7.engine.decode.forced import forced_pass
 from phase7.engine.decode.loop import generate
 from phase7.engine.decode.sampling import sample
@@ -74,6 +75,17 @@ def test_every_kind_of_patch_calls_all_it_calls_with_what_is_annotated(architect
         sets = {"few": (5, 41, 262)}
         read = forced_pass(model, tokens, (41, 7, 88), patches, donors=donors, token_sets=sets)
         assert read.patched.kl.shape == (len(patches), 3)
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_estimates_of_patches_call_all_they_call_with_what_is_annotated(architecture):
+    model = tiny.load(architecture)
+    tokens = encode(model, PROMPT, "raw")
+    donor = single(capture(model, tokens, all_queries=True))
+    for positions in POSITIONS:
+        given = slopes(model, tokens, (41, 7, 88), token_sets={"few": (5, 41)}, positions=positions)
+        for mode in MODES:
+            assert given.effect(donor, mode).shape == (2, tiny.N_LAYERS, tiny.N_HEADS)
 
 
 def test_this_test_run_refuses_a_wrong_number_of_axes():

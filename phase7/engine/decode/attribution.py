@@ -1,0 +1,388 @@
+"""First-order estimates of what patching each head would change, from one pass and its gradients.
+
+A patch writes a head's output z at some queries. To first order it changes a read-out R by the sum over
+these queries of dR/dz · (what is written - z), with the derivative taken in the unpatched run through
+all that follows. The derivative does not depend on the donor, so one pass over a recipient serves all
+donors and modes; summed by donor offset, it leaves one product for each donor. The divergence from the
+baseline is not estimated: its derivative at the baseline is 0.
+
+Read-outs, modes and positions are defined in docs/method.md. What is estimated here,
+:func:`phase7.engine.decode.forced.forced_pass` measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from phase7.engine.decode.forced import check_ids
+from phase7.engine.decode.readouts import Floats
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.gates import Hook
+from phase7.engine.patch.donors import Array, Donor
+from phase7.engine.patch.patching import unreadable_pattern
+from phase7.engine.patch.recipes import recipe_of
+from phase7.vocabulary.modes import MODE_RECORDS, POSITION_RECORDS, Mode, Positions
+from phase7.vocabulary.sites import SITES, SiteName
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slopes:
+    """How the read-outs of one recipient change with its heads' outputs.
+
+    The R = 2 * n_sets read-outs are the log-odds of the token sets in nats, first their means over the
+    path, then those of the first step: the order of
+    :func:`phase7.vocabulary.readouts.readout_metrics`, without the divergences. Q queries are patched,
+    and S tokens of prompt and path are read.
+
+    Attributes
+    ----------
+    model : str
+        Its name.
+    token_sets : tuple of str
+        Names of the sets, at least one.
+    positions : {"generated", "last", "all"}
+        Which queries are patched.
+    n_prompt : int
+        Tokens of the recipient prompt.
+    gradient : float32 array [R, n_layers, Q, n_heads, d_head]
+        dR/dz at each patched query, in nats for each unit of z.
+    z : float32 array [n_layers, Q, n_heads, d_head]
+        The unpatched head outputs at these queries.
+    value : float32 array [n_layers, S, n_kv_heads, d_head]
+        The unpatched values of all tokens.
+    pattern : float32 array [n_layers, n_heads, Q, S] or None
+        The unpatched attention of these queries; None where the model's pattern cannot be read.
+    """
+
+    model: str
+    token_sets: tuple[str, ...]
+    positions: Positions
+    n_prompt: int
+    gradient: Array
+    z: Array
+    value: Array
+    pattern: Array | None
+
+    def effect(self, donor: Donor, mode: Mode) -> Floats:
+        """The first-order change of every read-out when one head at a time is patched.
+
+        Queries whose offset the donor does not reach stay unpatched.
+
+        Returns
+        -------
+        float64 array [R, n_layers, n_heads]
+            In nats.
+
+        Raises
+        ------
+        UserError
+            If the mode needs an attention pattern that the model does not show.
+        ValueError
+            If the mode needs a pattern of the donor, which has none.
+        NotImplementedError
+            For a mode without a recipe.
+        """
+        change: Floats = self.effects([donor], mode)[0]
+        return change
+
+    def effects(self, donors: Sequence[Donor], mode: Mode) -> Floats:
+        """The same for many donors, which takes less time than one after the other.
+
+        Returns
+        -------
+        float64 array [n_donors, R, n_layers, n_heads]
+        """
+        recipe_of(mode)
+        record = MODE_RECORDS[mode]
+        if record.reads_pattern and self.pattern is None:
+            raise unreadable_pattern(self.model, mode)
+        n_layers, _, n_heads, _ = self.z.shape
+        changes = np.empty((len(donors), len(self.gradient), n_layers, n_heads))
+        by_reach: dict[int, list[int]] = {}
+        for number, donor in enumerate(donors):
+            by_reach.setdefault(self._reach(donor), []).append(number)
+        for reach, numbers in by_reach.items():
+            linear = _LINEAR[mode](self, reach)
+            for number in numbers:
+                changes[number] = linear.at(_GIVEN[mode](donors[number]))
+        return changes
+
+    @property
+    def _n_offsets(self) -> int:
+        """Offsets of the patched queries: 0 up to one less than this."""
+        return self.n_prompt if POSITION_RECORDS[self.positions].from_start else 1
+
+    def _reach(self, donor: Donor) -> int:
+        """Offsets of the queries that may change: queries from this offset on stay as they are.
+
+        A query that a donor does not reach attends to no key that it reaches, unless its values reach
+        further than its outputs; so for most donors this need not be told apart.
+        """
+        n_outputs, n_values = donor.z.shape[1], donor.value.shape[1]
+        return min(n_outputs, self._n_offsets) if n_outputs < n_values else self._n_offsets
+
+    @cached_property
+    def _outputs(self) -> _Linear:
+        """As a function of outputs that are written whole."""
+        by_query = self.gradient.astype(np.float64)
+        own = np.einsum("rlqhd,lqhd->lhqr", by_query, self.z.astype(np.float64))
+        slope = _by_offset(by_query.transpose(1, 3, 2, 0, 4), self._n_offsets)
+        return _linear(slope, _by_offset(own, self._n_offsets), n_groups=self.z.shape[2])
+
+    def _values(self, reach: int) -> _Linear:
+        """As a function of the values that the recipient's own attention reads."""
+        return self._all_values if reach == self._n_offsets else self._values_of(reach)
+
+    @cached_property
+    def _all_values(self) -> _Linear:
+        return self._values_of(self._n_offsets)
+
+    def _values_of(self, reach: int) -> _Linear:
+        """The same where queries from offset `reach` on stay unpatched."""
+        assert self.pattern is not None
+        first = self._n_offsets - reach
+        n_readouts, n_layers, _, n_heads, d_head = self.gradient.shape
+        n_kv_heads, group = self.value.shape[2], n_heads // self.value.shape[2]
+        weights = self.pattern[:, :, first:].swapaxes(2, 3).astype(np.float64)
+        by_query = self.gradient[:, :, first:].transpose(1, 3, 2, 0, 4).astype(np.float64)
+        by_key = weights @ by_query.reshape(n_layers, n_heads, by_query.shape[2], -1)
+        by_key = by_key.reshape(n_layers, n_kv_heads, group, -1, n_readouts, d_head)
+        own = np.einsum("lmgkrd,lkmd->lmgkr", by_key, self.value.astype(np.float64))
+        by_head = (n_layers, n_heads, -1, n_readouts)
+        slope = _by_offset(by_key.reshape(*by_head, d_head), self.n_prompt)
+        return _linear(slope, _by_offset(own.reshape(by_head), self.n_prompt), n_groups=n_kv_heads)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Linear:
+    """A change that is linear in what a donor holds, by offset, less the same of what it replaces.
+
+    Attributes
+    ----------
+    slope : float64 array [n_layers, n_groups, heads * R, offsets * d_head]
+        Heads of one group read the same of the donor.
+    own : float64 array [n_layers, n_heads, offsets, R]
+        What is taken away, summed up to each offset.
+    """
+
+    slope: Floats
+    own: Floats
+
+    def at(self, given: Array) -> Floats:
+        """The change [R, n_layers, n_heads] by what a donor holds, [n_layers, offsets, groups, d_head].
+
+        Offsets that the donor does not reach are left as they are; those that lie beyond the recipient's
+        do not matter.
+        """
+        n_layers, n_heads, n_offsets, n_readouts = self.own.shape
+        reach = min(given.shape[1], n_offsets)
+        held = np.zeros((n_layers, given.shape[2], n_offsets, given.shape[3]))
+        held[:, :, :reach] = given[:, :reach].swapaxes(1, 2)
+        new = self.slope @ held.reshape(n_layers, given.shape[2], -1, 1)
+        change = new.reshape(n_layers, n_heads, n_readouts) - self.own[:, :, reach - 1]
+        return np.moveaxis(change, 2, 0)
+
+
+def _linear(slope: Floats, own: Floats, *, n_groups: int) -> _Linear:
+    """From slopes [n_layers, n_heads, offsets, R, d_head] and own parts of one axis less."""
+    n_layers, n_heads, n_offsets, n_readouts, d_head = slope.shape
+    rows = n_heads // n_groups * n_readouts
+    side_by_side = slope.transpose(0, 1, 3, 2, 4).reshape(n_layers, n_groups, rows, n_offsets * d_head)
+    return _Linear(slope=side_by_side, own=own.cumsum(axis=2))
+
+
+def _by_offset(by_position: Floats, n_offsets: int) -> Floats:
+    """Sum positions (axis 2) that share a donor offset: all from the prompt's last token on have 0."""
+    before = by_position[:, :, : n_offsets - 1]
+    last = by_position[:, :, n_offsets - 1 :].sum(axis=2, keepdims=True)
+    return np.concatenate([last, before[:, :, ::-1]], axis=2)
+
+
+#: From slopes and how many offsets of queries may change, what the change is linear in, by mode.
+_LINEAR: dict[Mode, Callable[[Slopes, int], _Linear]] = {
+    "result": lambda slopes, reach: slopes._outputs,
+    "v_only": lambda slopes, reach: slopes._values(reach),
+    "pattern_v": lambda slopes, reach: slopes._outputs,
+}
+
+#: What that reads of a donor: float32 [n_layers, offsets, heads, d_head].
+_GIVEN: dict[Mode, Callable[[Donor], Array]] = {
+    "result": lambda donor: donor.z,
+    "v_only": lambda donor: donor.value,
+    "pattern_v": lambda donor: donor.composed,
+}
+
+
+def slopes(
+    model: Model,
+    tokens: Sequence[int],
+    path: Sequence[int],
+    *,
+    token_sets: Mapping[str, Sequence[int]],
+    positions: Positions,
+) -> Slopes:
+    """Run one recipient along its path, and differentiate its read-outs by every head's output.
+
+    Gradients are those of the plain model in its own precision
+    (:attr:`phase7.engine.model.bridge.Model.differentiable`). Nothing that is patched reaches the tokens
+    before the first patched query: they are run without gradients, for their keys and values.
+
+    Parameters
+    ----------
+    model : Model
+    tokens : sequence of int
+        The recipient prompt as the model reads it, at least one token.
+    path : sequence of int
+        The T tokens that follow it, at least one.
+    token_sets : mapping of str to sequence of int
+        Sets by name, at least one; none empty and none with every token.
+    positions : {"generated", "last", "all"}
+        Which queries are patched.
+
+    Raises
+    ------
+    ValueError
+        If there is no set, the path is empty, a set is empty or holds every token, or an id is no token.
+    """
+    _check(model, path, token_sets)
+    record, followed = POSITION_RECORDS[positions], [*tokens, *path[:-1]]
+    first = 0 if record.from_start else len(tokens) - 1
+    with torch.inference_mode(False), torch.enable_grad():
+        run = _Run(model)
+        logits = run.logits(followed, first, len(path))
+        odds = torch.stack([_log_odds(logits, sorted({*ids})) for ids in token_sets.values()], dim=1)
+        gradient = _gradients(odds, [run.z[layer] for layer in range(model.n_layers)])
+    patched = slice(len(tokens if record.once else followed) - first)
+    return Slopes(
+        model=model.name,
+        token_sets=tuple(token_sets),
+        positions=positions,
+        n_prompt=len(tokens),
+        gradient=_numpy(gradient[:, :, patched]),
+        z=_numpy(_stack(run.z)[:, patched]),
+        value=_numpy(_stack(run.value)),
+        pattern=_numpy(_patterns(run.pattern, len(followed))[:, :, patched]) if run.pattern else None,
+    )
+
+
+def _check(model: Model, path: Sequence[int], token_sets: Mapping[str, Sequence[int]]) -> None:
+    """Refuse what has no slope."""
+    check_ids("path", path, model)
+    if not token_sets:
+        raise ValueError("expected at least one token set")
+    for name, ids in token_sets.items():
+        check_ids(f"token set {name!r}", ids, model)
+        if len({*ids}) == int(model.bridge.cfg.d_vocab):
+            raise ValueError(f"token set {name!r} holds every token")
+
+
+class _Run:
+    """One recipient's pass, with what its heads did.
+
+    Attributes
+    ----------
+    z : dict of int to float tensor [1, queries, n_heads, d_head]
+        Head outputs by layer, at the queries of the last pass.
+    value : dict of int to float tensor [1, S, n_kv_heads, d_head]
+        Values of all tokens.
+    pattern : dict of int to float tensor [1, n_heads, queries, keys]
+        Attention of the last pass's queries; the keys are the last ones. Empty where it cannot be read.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._cache = model, model.new_cache()
+        self.z: dict[int, Tensor] = {}
+        self.value: dict[int, Tensor] = {}
+        self.pattern: dict[int, Tensor] = {}
+
+    def logits(self, tokens: Sequence[int], first: int, n_steps: int) -> Float[Tensor, "steps n_vocab"]:
+        """Float32 logits at the last queries; those from position `first` on can be differentiated."""
+        if first:
+            with torch.no_grad():
+                self._forward(self._model, tokens[:first], 0, n_steps=0)
+        return self._forward(self._model.differentiable, tokens[first:], first, n_steps)[0].float()
+
+    def _forward(self, model: Model, tokens: Sequence[int], first: int, n_steps: int) -> Tensor:
+        """Run some tokens behind those in the cache; logits of the last ones, [1, n_steps, n_vocab]."""
+        keep: dict[SiteName, Callable[[int], Hook]] = {
+            "z": self._keep_z,
+            "value": self._keep_value,
+            "pattern": self._keep_pattern,
+        }
+        hooks = {site: {i: of(i) for i in range(model.n_layers)} for site, of in keep.items()}
+        ids = torch.tensor([list(tokens)], dtype=torch.long, device=model.device)
+        places = torch.arange(first, first + len(tokens), device=model.device)[None]
+        with model.hooked(hooks), model.unembedding_apart() as unembed:
+            states = model.bridge(ids, past_key_values=self._cache, use_cache=True, position_ids=places)
+            logits: Tensor = unembed(states[:, len(tokens) - n_steps :])
+        return logits
+
+    def _keep_z(self, layer: int) -> Hook:
+        def hook(z: Tensor, hook: Any) -> Tensor:
+            # No weight has a gradient, so the lowest layer's outputs are where the graph starts.
+            kept = z if z.requires_grad or not torch.is_grad_enabled() else z.detach().requires_grad_()
+            self.z[layer] = kept
+            return kept
+
+        return hook
+
+    def _keep_value(self, layer: int) -> Hook:
+        def hook(value: Tensor, hook: Any) -> None:
+            before = [self.value[layer]] if layer in self.value else []
+            self.value[layer] = torch.cat([*before, value.detach()], dim=SITES["value"].axis("query"))
+
+        return hook
+
+    def _keep_pattern(self, layer: int) -> Hook:
+        def hook(pattern: Tensor, hook: Any) -> None:
+            self.pattern[layer] = pattern.detach()
+
+        return hook
+
+
+def _log_odds(logits: Float[Tensor, "steps n_vocab"], ids: Sequence[int]) -> Float[Tensor, " steps"]:
+    """ln(P(S) / (1 - P(S))): the others are summed by themselves, since 1 - P would cancel."""
+    is_inside = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+    is_inside[ids] = True
+    others = logits.masked_fill(is_inside, -torch.inf)
+    return logits[:, is_inside].logsumexp(dim=1) - others.logsumexp(dim=1)
+
+
+def _gradients(
+    odds: Float[Tensor, "steps sets"], z: Sequence[Float[Tensor, "one queries heads d"]]
+) -> Float[Tensor, "readouts layers queries heads d"]:
+    """Gradients of all read-outs, in one batch."""
+    n_steps, n_sets = odds.shape
+    weights = torch.zeros((2, n_sets, n_steps, n_sets), dtype=odds.dtype, device=odds.device)
+    every = torch.arange(n_sets, device=odds.device)
+    weights[0, every, :, every] = 1 / n_steps
+    weights[1, every, 0, every] = 1.0
+    by_layer = torch.autograd.grad(odds, z, weights.flatten(0, 1), is_grads_batched=True)
+    return torch.stack([one[:, 0] for one in by_layer], dim=1)
+
+
+def _numpy(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().float().cpu().numpy()
+    return array
+
+
+def _stack(by_layer: Mapping[int, Tensor]) -> Tensor:
+    """One after the other from the lowest layer on, without the row."""
+    return torch.stack([by_layer[layer][0] for layer in sorted(by_layer)])
+
+
+def _patterns(by_layer: Mapping[int, Tensor], n_keys: int) -> Tensor:
+    """The same of patterns, with 0 for keys that a layer has dropped."""
+    whole = {
+        layer: torch.nn.functional.pad(one, (n_keys - one.shape[-1], 0))
+        for layer, one in by_layer.items()
+    }
+    return _stack(whole)
