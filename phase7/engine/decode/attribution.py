@@ -52,6 +52,8 @@ class Slopes:
         Which queries are patched.
     n_prompt : int
         Tokens of the recipient prompt.
+    baseline : float64 array [R]
+        The unpatched read-outs.
     gradient : float32 array [R, n_layers, Q, n_heads, d_head]
         dR/dz at each patched query, in nats for each unit of z.
     z : float32 array [n_layers, Q, n_heads, d_head]
@@ -66,6 +68,7 @@ class Slopes:
     token_sets: tuple[str, ...]
     positions: Positions
     n_prompt: int
+    baseline: Floats
     gradient: Array
     z: Array
     value: Array
@@ -231,13 +234,11 @@ def slopes(
 ) -> Slopes:
     """Run one recipient along its path, and differentiate its read-outs by every head's output.
 
-    Gradients are those of the plain model in its own precision
-    (:attr:`phase7.engine.model.bridge.Model.differentiable`). Nothing that is patched reaches the tokens
-    before the first patched query: they are run without gradients, for their keys and values.
+    Gradients are the plain model's (:attr:`phase7.engine.model.bridge.Model.differentiable`). Tokens
+    before the first patched query, which no patch reaches, only give their keys and values.
 
     Parameters
     ----------
-    model : Model
     tokens : sequence of int
         The recipient prompt as the model reads it, at least one token.
     path : sequence of int
@@ -266,6 +267,7 @@ def slopes(
         token_sets=tuple(token_sets),
         positions=positions,
         n_prompt=len(tokens),
+        baseline=torch.cat([odds.mean(dim=0), odds[0]]).detach().double().cpu().numpy(),
         gradient=_numpy(gradient[:, :, patched]),
         z=_numpy(_stack(run.z)[:, patched]),
         value=_numpy(_stack(run.value)),

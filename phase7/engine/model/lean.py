@@ -1,9 +1,10 @@
 """The same arithmetic in fewer passes, where nothing reads what lies between.
 
-The tanh-GELU becomes torch's own single operation. Normalisations run the model's own module alone:
-a bridge also computes the scale and the normalised activations for two hooks, at more than the cost
-of the module, and nothing in this package reads them. With a hook on either, both are computed as
-before.
+A hook point that nobody watches gives back what it is given, without a module's call: a bridge has more
+than forty of them in a layer. The tanh-GELU becomes torch's own single operation. Normalisations run the
+model's own module alone: a bridge also computes the scale and the normalised activations for two hooks,
+at more than the cost of the module, and nothing in this package reads them. With a hook on either, both
+are computed as before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge.generalized_components.normalization import NormalizationBridge
 from transformer_lens.model_bridge.generalized_components.rms_normalization import (
     RMSNormalizationBridge,
@@ -28,6 +30,17 @@ class _OwnModuleOnly:
         else:
             output = self.hook_out(self.original_component(self.hook_in(hidden_states)))
         return output
+
+
+class LeanHookPoint(HookPoint):
+    """A hook point that costs nothing where there is no hook."""
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """What is given, or what the hooks make of it."""
+        watching = (
+            self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks
+        )  # fmt: skip
+        return super().__call__(x, *args, **kwargs) if any(watching) else x
 
 
 class LeanNormalization(_OwnModuleOnly, NormalizationBridge):
@@ -49,6 +62,8 @@ def make_lean(bridge: Any) -> None:
                 setattr(module, name, _lean_gelu())
         if type(module) in _LEAN:
             module.__class__ = _LEAN[type(module)]
+        elif type(module) is HookPoint:
+            module.__class__ = LeanHookPoint
 
 
 def replaceable(bridge: Any) -> list[Any]:

@@ -43,7 +43,8 @@ class RoughUnembedding:
 
     def __init__(self, weight: Float[Tensor, "n_vocab d_model"]) -> None:
         self._weight, self._making = weight, threading.Lock()
-        self._is_packed = can_pack(weight.device, weight.dtype)
+        # Packing a bfloat16 copy fails on a processor that does not multiply it.
+        self._is_packed = can_pack(weight.device, weight.dtype) and multiplies_bfloat16(weight.device)
         self._copy: Tensor | None = None
         self._norm = self._centred_norm = self._lost_norm = 0.0
 
