@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from phase7.effects.scores import StageTexts, gather_texts
-from phase7.experiment.profile import Confirm, Engine, Profile, Sampling, Sweep
+from phase7.experiment.profile import Confirm, Engine, Profile, Readouts, Sampling, Statistics, Sweep
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
 from phase7.models.files import ModelFiles
@@ -46,6 +46,13 @@ PROFILE = Profile(
     sweep=Sweep(modes=("result", "v_only")),
     confirm=Confirm(target_heads="0:1,2:3", lengths=(1, 5)),
     engine=Engine(max_rows=64),
+)
+
+#: The profile with read-outs that order the sweep's heads.
+BY_READOUTS = replace(
+    PROFILE,
+    readouts=Readouts(words=("the",)),
+    statistics=Statistics(selection_metrics=("logodds_words",)),
 )
 
 
@@ -116,7 +123,9 @@ def entry(stage: Stage, batch: Batch) -> dict[str, Any]:
 
 
 #: For every setting of every section, values that are allowed and not the ones above. Tests of keys go
-#: through this table, and one of them sees that no setting is missing here.
+#: through this table, and one of them sees that no setting is missing here. Those of `NEED_READOUTS` are
+#: allowed in `BY_READOUTS` alone.
+NEED_READOUTS = ("sweep.text", "sweep.readouts")
 OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
     "sampling": {
         "max_new_tokens": (7, 9),
@@ -137,12 +146,17 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "modes": (("result",), ("pattern_v",)),
         "n_prompts": (1, 2),
         "max_new_tokens": (3, 4),
+        "text": (False,),
+        "readouts": ("attribution",),
     },
     "confirm": {
         "target_heads": ("0:1", "1:1,1:2"),
         "head_sets": (("0:0,0:1",),),
         "strongest": (2,),
+        "strongest_sets": ((2,), (2, 3)),
+        "random_sets": (1, 2),
         "random_heads": (1, 3),
+        "positive_controls": (False,),
         "modes": (("result",), ("v_only", "pattern_v")),
         "n_prompts": (1, 2),
         "lengths": ((), (2,)),

@@ -47,6 +47,26 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "net_effect_size": (
         "Cohen's d_z of net_delta", "1", f"mean over standard deviation over prompts; {_NAN}",
     ),
+    "net_donor_p_value": (
+        "p of net_delta over donor pairs", "1",
+        "two-sided sign-flip test over pairs of donor prompts, of first-order predictions; net_p_value"
+        f" is the larger of this and the p over recipients; {_NAN}",
+    ),
+    "predicted_delta": (
+        "mean Δ predicted with the {donor}", "nats",
+        f"first order: gradient at the head's output times its change; {_NAN}",
+    ),
+    "predicted_net_delta": ("mean net Δ predicted", "nats", f"as predicted_delta; {_NAN}"),
+    "prompting_share": (
+        "tested effect as a share of what prompting does", "1",
+        "ratio of means over prompts; NaN where prompting's own interval holds 0, or it did not run",
+    ),
+    "prompting_share_low": (
+        "lower end of the 95 % interval of prompting_share", "1", "bootstrap over prompts",
+    ),
+    "prompting_share_high": (
+        "upper end of the 95 % interval of prompting_share", "1", "bootstrap over prompts",
+    ),
     "patched": ("score of the text patched with the {donor}", "1", f"{_SCORE}; mean over samples"),
     "control_patched": (
         "score of the text patched with the {control}", "1", f"{_SCORE}; mean over samples",
@@ -64,6 +84,11 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "changed_share": ("share of texts that differ from the baseline's", "1", f"{{donor}}; {_NAN}"),
     "control_changed_share": (
         "share of control texts that differ from the baseline's", "1", f"{{control}}; {_NAN}",
+    ),
+    "primary_q_value": (
+        "q of the tested effect in the primary family", "1",
+        "Benjamini-Hochberg over the emotion's log-odds, its GoEmotions label, positive sentiment and"
+        f" politeness x the declared sets, in the primary mode; {_NAN}",
     ),
     "synergy": (
         "mean of joint Δ - sum of single Δ", "1",
@@ -110,6 +135,12 @@ COORDINATES: dict[str, tuple[str, str, str]] = {
     "prompt_text": ("text of the neutral prompt", "1", "as in the file, before any chat template"),
     "split": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
     "head_set": ("heads patched together", "1", "head spec: layer:head, comma-separated"),
+    "half": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
+    "positive_control": (
+        "positive control",
+        "1",
+        "prompting, or the shift of all heads with its strength",
+    ),
     "sample": ("sample", "1", "index of the continuation of one prompt, counted from 0"),
     "length": ("generated tokens", "1", "the texts cut after so many tokens"),
     "direction": ("direction", "1", "promoted or suppressed"),

@@ -1,8 +1,8 @@
 """The Datasets of the effects store: labelled arrays of what every patch did, with their statistics.
 
 One (model, emotion) has several, by the name of their node: ``""`` (the confirmation, the numbers to
-defend), ``sweep``, ``head_sets``, ``lengths``, ``texts`` and ``ov``. Cells that were not tested are NaN.
-docs/effects.md lists the variables.
+defend), ``sweep``, ``head_sets``, ``positive_controls``, ``attribution``, ``lengths``, ``texts`` and
+``ov``. Cells that were not tested are NaN. docs/effects.md lists the variables.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects.attributes import label
-from phase7.effects.inference import CellStatistics, cell_statistics, q_values
-from phase7.effects.scores import Floats, StageScores, StageTexts
+from phase7.effects.attribution import StageAttribution, attribution_dataset
+from phase7.effects.inference import CellStatistics, cell_statistics, primary_q_values, q_values
+from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
+from phase7.effects.scores import Floats, Scores, StageScores, StageTexts
 from phase7.experiment.profile import Statistics
 from phase7.experiment.stages import Cell, Stage
 from phase7.statistics import synergy
-from phase7.vocabulary.modes import MODES
+from phase7.vocabulary.modes import MODES, mode_place
 from phase7.vocabulary.readouts import measured_on
 
 
@@ -32,10 +34,25 @@ class GroupBuilder:
     sweep : StageScores or None
         None where the profile has no sweep.
     stats : Statistics
+    swept : CellStatistics, optional
+        Of the sweep, where that is known already.
+    controls : PositiveControls, optional
+        Of the confirmation.
+    attributed : mapping of str to StageAttribution, optional
+        By the split of the prompts.
     """
 
-    def __init__(self, confirm: StageScores, sweep: StageScores | None, stats: Statistics) -> None:
+    def __init__(
+        self,
+        confirm: StageScores,
+        sweep: StageScores | None,
+        stats: Statistics,
+        swept: CellStatistics | None = None,
+        controls: PositiveControls | None = None,
+        attributed: Mapping[str, StageAttribution] | None = None,
+    ) -> None:
         self._confirm, self._sweep, self._stats = confirm, sweep, stats
+        self._swept, self._controls, self._attributed = swept, controls, attributed
         self._seed = confirm.stage.profile.sampling.seed
         stage = confirm.stage
         used = set(stage.recipients) | set(sweep.stage.recipients if sweep else ())
@@ -51,10 +68,17 @@ class GroupBuilder:
         sets = [c for c, cell in enumerate(stage.cells) if not cell.head_set.is_single]
         datasets = {"": self._grid(self._confirm, result, singles)}
         if self._sweep is not None:
-            swept = cell_statistics(self._sweep.full, self._stats, self._seed)
+            swept = self._swept or cell_statistics(self._sweep.full, self._stats, self._seed)
             datasets["sweep"] = self._grid(self._sweep, swept, range(len(self._sweep.stage.cells)))
         if sets:
             datasets["head_sets"] = self._head_sets(result, sets)
+        if self._controls is not None:
+            tested = self._controls.statistics(self._stats, self._seed)
+            datasets["positive_controls"] = controls_dataset(
+                self._controls, self._prompts, stage.recipients, tested
+            )
+        if self._attributed:
+            datasets["attribution"] = attribution_dataset(self._attributed, self._metrics)
         datasets["lengths"] = self._lengths()
         datasets["texts"] = self._texts(texts)
         if ov is not None:
@@ -99,25 +123,38 @@ class GroupBuilder:
         index = _index([_set_place(stage.cells[c], labels) for c in cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
         dataset = self._variables(self._confirm, result, cells, index, shape, dims)
-        for name, values in self._synergy(cells).items():
+        columns = self._synergy(cells) | {"primary_q_value": self._primary_q(result, cells)}
+        for name, values in columns.items():
             missing: Any = "undetermined" if values.dtype.kind in "UT" else np.nan
             whole = np.full((*shape, len(self._metrics)), missing, dtype=values.dtype)
             whole[index] = values
             dataset[name] = ((*dims, "metric"), whole)
         return dataset.assign_coords(head_set=labels)
 
+    def _primary_q(self, result: CellStatistics, cells: Sequence[int]) -> Floats:
+        """q in the primary family, the declared sets in the primary mode: [cell, metric]."""
+        stage, full = self._confirm.stage, self._confirm.full
+        p = result.column("net_p_value" if "control" in full.patched else "p_value")[list(cells)]
+        primary = stage.profile.patching.primary_mode
+        is_primary = np.array([stage.cells[c].mode == primary for c in cells])
+        q = np.full_like(p, np.nan)
+        q[is_primary] = primary_q_values(p[is_primary], full.metrics, stage.emotion.name)
+        return q
+
     def _synergy(self, cells: Sequence[int]) -> dict[str, Any]:
         """Joint effect minus the sum of the single ones, each statistic [cell, metric].
 
-        The effect is net Δ, or Δ where no control ran.
+        The effect is net Δ, or Δ where no control ran. NaN where a set's heads were not tested alone.
         """
         stage, full = self._confirm.stage, self._confirm.full
-        effect = full.patched["emotion"] - full.patched.get("control", full.baseline)
+        effect = self._tested(full)
         place = {cell: c for c, cell in enumerate(stage.cells)}
         rows: list[Any] = []
         for c in cells:
             cell = stage.cells[c]
-            parts = [effect[place[Cell((head,), cell.mode)]] for head in cell.heads]
+            alone = [place.get(Cell((head,), cell.mode)) for head in cell.heads]
+            nothing = np.full_like(effect[c], np.nan)
+            parts = [nothing if at is None else effect[at] for at in alone]
             rows.append(synergy(effect[c], np.stack(parts), seed=self._seed, alpha=self._stats.alpha))
         p = np.stack([row.p_value for row in rows])
         return {
@@ -129,6 +166,11 @@ class GroupBuilder:
             "synergy_equivalence_p": np.stack([row.equivalence_p for row in rows]),
             "synergy_verdict": np.stack([row.verdict for row in rows]).astype("<U12"),
         }
+
+    def _tested(self, scores: Scores) -> Floats:
+        """The tested effect, net Δ or Δ where no control ran: [cell, metric, prompt]."""
+        effect: Floats = scores.patched["emotion"] - scores.patched.get("control", scores.baseline)
+        return effect
 
     def _variables(
         self,
@@ -144,6 +186,11 @@ class GroupBuilder:
         variables: dict[str, Any] = {}
         for name, column in result.values.items():
             variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
+        if scores is self._confirm and self._controls is not None:
+            effects = self._tested(scores.full)[chosen]
+            shares = prompting_shares(self._controls, effects, self._stats, self._seed)
+            for name, column in shares.items():
+                variables[name] = ((*dims, "metric"), _scatter(shape, index, column))
         place = [self._prompts.index(p) for p in scores.stage.recipients]
         n_prompts = len(self._prompts)
         for name, by_role, with_metric in (
@@ -225,18 +272,14 @@ def _labels(stage: Stage, cells: Sequence[int]) -> list[str]:
     return [heads.label for heads in sorted({stage.cells[c].head_set for c in cells})]
 
 
-def _mode_place(cell: Cell) -> int:
-    return MODES.index(cell.mode)
-
-
 def _single_place(cell: Cell) -> tuple[int, ...]:
     """Where a single head's numbers stand on (layer, head, mode)."""
-    return (*cell.head_set.only, _mode_place(cell))
+    return (*cell.head_set.only, mode_place(cell.mode))
 
 
 def _set_place(cell: Cell, labels: Sequence[str]) -> tuple[int, ...]:
     """Where a cell's numbers stand on (head_set, mode)."""
-    return (labels.index(cell.label), _mode_place(cell))
+    return (labels.index(cell.label), mode_place(cell.mode))
 
 
 def _index(places: Sequence[tuple[int, ...]], n_axes: int = 2) -> tuple[Any, ...]:

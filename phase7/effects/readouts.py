@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,10 +85,17 @@ def _require_close(known: Floats, own: Floats, batch: Batch) -> None:
         )
 
 
-def with_readouts(scores: StageScores, readouts: StageReadouts | None) -> StageScores:
+def with_readouts(
+    scores: StageScores, readouts: StageReadouts | None, shares: Mapping[str, Floats] | None = None
+) -> StageScores:
     """The stage's scores with its read-outs after the metrics of text.
 
     Shorter texts have no read-outs of their own: NaN there.
+
+    Parameters
+    ----------
+    shares : mapping of str to float64 array [cell, pair], optional
+        What each pair of donor prompts adds to net Δ, by read-out.
     """
     if readouts is None:
         return scores
@@ -96,16 +103,24 @@ def with_readouts(scores: StageScores, readouts: StageReadouts | None) -> StageS
 
     def extended(length: int, one: Scores) -> Scores:
         factor = 1.0 if length == full else np.nan
+        metrics = (*one.metrics, *readouts.plan.metrics)
         return replace(
             one,
-            metrics=(*one.metrics, *readouts.plan.metrics),
+            metrics=metrics,
             baseline=np.concatenate([one.baseline, factor * readouts.baseline]),
             patched={
                 role: np.concatenate([values, factor * readouts.patched[role]], axis=1)
                 for role, values in one.patched.items()
             },
+            donor_shares=_by_metric(metrics, shares) if shares and length == full else None,
         )
 
     return replace(
         scores, by_length={length: extended(length, one) for length, one in scores.by_length.items()}
     )
+
+
+def _by_metric(metrics: Sequence[str], shares: Mapping[str, Floats]) -> Floats:
+    """Shares on the whole metric axis [cell, metric, pair]; NaN where there are none."""
+    missing = np.full_like(next(iter(shares.values())), np.nan)
+    return np.stack([shares.get(metric, missing) for metric in metrics], axis=1)

@@ -103,12 +103,15 @@ class Scores:
         Share of the samples whose text differs from the baseline's.
     metrics : tuple of str
         Names along the metric axis: those of text, then read-outs if there are any.
+    donor_shares : float64 array [cell, metric, pair] or None
+        What each pair of donor prompts adds to net Δ, as far as that is known: NaN for metrics of text.
     """
 
     baseline: Floats
     patched: dict[Role, Floats]
     changed: dict[Role, Floats]
     metrics: tuple[str, ...]
+    donor_shares: Floats | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,6 +151,26 @@ def score_stage(texts: StageTexts, score_of: Mapping[str, Floats]) -> StageScore
         kl_first_token_nats={
             role: _by_cell(texts.stage, by_cell) for role, by_cell in texts.kl_first_token_nats.items()
         },
+    )
+
+
+def without_text(stage: Stage) -> StageScores:
+    """The scores of a stage that generates no text: NaN, which means not measured."""
+    n_cells, n_prompts = len(stage.cells), len(stage.recipients)
+
+    def missing(*shape: int) -> dict[Role, Floats]:
+        return {role: np.full(shape, np.nan) for role in stage.roles}
+
+    scores = Scores(
+        baseline=np.full((len(METRICS), n_prompts), np.nan),
+        patched=missing(n_cells, len(METRICS), n_prompts),
+        changed=missing(n_cells, n_prompts),
+        metrics=METRICS,
+    )
+    return StageScores(
+        stage=stage,
+        by_length={stage.sampling.max_new_tokens: scores},
+        kl_first_token_nats=missing(n_cells, n_prompts),
     )
 
 

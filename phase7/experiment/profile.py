@@ -16,13 +16,16 @@ from typing import Any, Literal
 
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
 from phase7.store.reading import read_whole
-from phase7.vocabulary.donors import ControlKind, DonorKind
+from phase7.vocabulary.donors import DONOR_RECORDS, ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES, Mode, Positions
-from phase7.vocabulary.readouts import OWN_WORDS, is_readout, readout_metrics
+from phase7.vocabulary.readouts import OWN_WORDS, has_direction, is_readout, readout_metrics
 
 PromptFormat = Literal["auto", "raw", "chat"]
+
+#: In paths and names of metrics, the place of an emotion's name.
+_EMOTION = "{emotion}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +66,27 @@ class Patching:
 class Sweep:
     """The search: every head of `heads` alone, on the discovery prompts.
 
-    `n_prompts` 0 means all of them; `max_new_tokens` 0 means as in the sampling section.
+    Attributes
+    ----------
+    heads : str
+        Head spec, or ``all``.
+    n_prompts : int
+        0 means all of them.
+    max_new_tokens : int
+        Of the texts; 0 means as in the sampling section.
+    text : bool
+        Whether texts are generated and scored; without them heads are ordered by read-outs alone.
+    readouts : {"exact", "attribution"}
+        Whether every head is patched to measure the read-outs, or its effect is predicted from their
+        gradient, which is many times faster.
     """
 
     heads: str = "all"
     modes: tuple[Mode, ...] = ("result",)
     n_prompts: int = 0
     max_new_tokens: int = 0
+    text: bool = True
+    readouts: Literal["exact", "attribution"] = "exact"
 
     def __post_init__(self) -> None:
         _check(self, "n_prompts", 0, 1_000_000)
@@ -84,13 +101,21 @@ class Confirm:
     Attributes
     ----------
     target_heads : str
-        Head spec; every head is tested alone and, if there are several, all together as one set.
+        Head spec; every head is tested alone and, if there are several, all together as one set. Empty:
+        no head is named, and the largest of `strongest_sets` is what the report tells most of.
     head_sets : tuple of str
         Further specs, each tested as one joint set.
     strongest : int
-        How many of the sweep's strongest heads to add.
+        How many of the sweep's strongest heads to add, each alone.
+    strongest_sets : tuple of int
+        Numbers k: the sweep's first k heads are tested together, without being tested alone for it.
+    random_sets : int
+        How many random sets of each of those sizes to test beside them, drawn by the seed from the swept
+        heads that are not among the first k.
     random_heads : int
         How many heads drawn at random (by the seed) to add as a control for the choice of heads.
+    positive_controls : bool
+        Whether prompting and the shift of all heads are measured on the same prompts.
     lengths : tuple of int
         Continuation lengths in tokens at which the text is also scored; the full length always is.
     """
@@ -98,7 +123,10 @@ class Confirm:
     target_heads: str = "3:5,7:2"
     head_sets: tuple[str, ...] = ()
     strongest: int = 0
+    strongest_sets: tuple[int, ...] = ()
+    random_sets: int = 0
     random_heads: int = 0
+    positive_controls: bool = True
     modes: tuple[Mode, ...] = MODES
     n_prompts: int = 0
     lengths: tuple[int, ...] = (1, 5, 10)
@@ -106,6 +134,9 @@ class Confirm:
     def __post_init__(self) -> None:
         _check(self, "strongest", 0, 100_000)
         _check(self, "random_heads", 0, 100_000)
+        _check(self, "random_sets", 0, 1_000)
+        if any(size < 2 for size in self.strongest_sets):
+            raise _bad("strongest_sets", "numbers of heads of at least 2", self.strongest_sets)
         _check(self, "n_prompts", 0, 1_000_000)
         _check_modes(self.modes)
         if any(length < 1 for length in self.lengths):
@@ -114,7 +145,11 @@ class Confirm:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Level, resampling, the family of the false discovery rate, and what ranks the sweep's heads."""
+    """Level, resampling, and what ranks the sweep's heads.
+
+    ``{emotion}`` in the name of a selection metric stands for the emotion of each group, as in
+    ``logodds_{emotion}``.
+    """
 
     alpha: float = 0.05
     resamples: int = 10_000
@@ -124,8 +159,12 @@ class Statistics:
         _check(self, "alpha", 0.0, 0.5, open_low=True)
         _check(self, "resamples", 100, 1_000_000)
         for metric in self.selection_metrics:
-            if metric not in METRICS and not is_readout(metric):
+            if metric not in METRICS and not is_readout(metric) and _EMOTION not in metric:
                 raise _bad("selection_metrics", "names of metrics", metric)
+
+    def selection_of(self, emotion: str) -> tuple[str, ...]:
+        """The selection metrics of one emotion."""
+        return tuple(metric.replace(_EMOTION, emotion) for metric in self.selection_metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,11 +247,40 @@ class Profile:
         if not self.models or not self.emotions:
             raise _bad("models, emotions", "at least one of each", (self.models, self.emotions))
         known = (*METRICS, *readout_metrics(self.readouts.set_names))
-        for metric in self.statistics.selection_metrics:
+        for metric in self._chosen:
             if metric not in known:
                 raise _bad("selection_metrics", "read-outs that [readouts] declares", metric)
+        self._check_search()
         if not self.name or any(c in self.name for c in "/\\\0") or self.name.startswith("."):
             raise _bad("name", "a name that can be a file's", self.name)
+
+    @property
+    def _chosen(self) -> tuple[str, ...]:
+        """The selection metrics of all emotions."""
+        by_emotion = map(self.statistics.selection_of, self.emotions)
+        return tuple(dict.fromkeys(metric for chosen in by_emotion for metric in chosen))
+
+    def _check_search(self) -> None:
+        """Refuse a search that could not order the heads, and sets that no search gives."""
+        sweep, chosen = self.sweep, self._chosen
+        if not self.confirm.target_heads.strip() and not self.confirm.strongest_sets:
+            raise _bad("target_heads", "a head spec, or strongest_sets in its place", "neither")
+        if sweep is None:
+            if self.confirm.strongest_sets:
+                raise _bad("strongest_sets", "a [sweep] that orders the heads", "no [sweep]")
+            return
+        by_readouts = bool(chosen) and all(map(is_readout, chosen))
+        if not sweep.text and not by_readouts:
+            got = ", ".join(chosen) or "none, which means metrics of text"
+            raise _bad("selection_metrics", "read-outs, as the sweep has no text", got)
+        if sweep.readouts == "attribution" and not self.readouts.set_names:
+            raise _bad("sweep.readouts", "[readouts] with emotions or words", "no token set")
+        if sweep.readouts == "attribution" and DONOR_RECORDS[self.patching.donor].prompts is None:
+            raise _bad("sweep.readouts", "a donor made of prompts", self.patching.donor)
+        if sweep.readouts == "attribution" and any(
+            is_readout(metric) and not has_direction(metric) for metric in chosen
+        ):
+            raise _bad("selection_metrics", "read-outs with a direction, to be attributed", chosen)
 
     def as_dict(self) -> dict[str, Any]:
         """The whole configuration as built-in types, for the provenance."""

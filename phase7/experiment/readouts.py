@@ -7,7 +7,7 @@ words and not tokens: the tokenizer that turns one into the other belongs to the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,33 @@ class ReadoutPlan:
     stage : Stage
     sets : tuple of WordSet
         At least one.
+    along : Stage or None
+        The stage whose recipients' unpatched continuations are followed, where not this one.
     """
 
     stage: Stage
     sets: tuple[WordSet, ...]
+    along: Stage | None = None
+
+    @property
+    def _followed(self) -> Stage:
+        return self.along or self.stage
+
+    def path_prompt(self, index: int) -> str:
+        """The prompt whose continuation a recipient follows."""
+        return self._followed.neutral.prompts[index]
+
+    def continued_in(self, index: int) -> Batch | None:
+        """The batch whose baseline is a recipient's path.
+
+        None where texts are shorter, or are not made: the path is then an entry of its own, with the
+        same noise.
+        """
+        stage = self._followed
+        length = stage.profile.readouts.max_new_tokens
+        if not stage.has_text or stage.sampling.max_new_tokens < length:
+            return None
+        return stage.batch(index, stage.pieces(stage.sampling.samples)[0])
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -78,14 +101,16 @@ class ReadoutPlan:
         return readout_metrics(self.stage.profile.readouts.set_names)
 
     def path_key(self, index: int) -> dict[str, Any]:
-        """The key of a recipient's path."""
-        stage = self.stage
+        """The key of a recipient's path, or what holds it in other keys."""
+        stage, batch = self.stage, self.continued_in(index)
+        if batch is not None:
+            return {"baseline": batch.key, "path": stage.profile.readouts.max_new_tokens}
         sampling, engine = stage.sampling, stage.profile.engine
         return {
             "engine": ENGINE_VERSION,
             "model": stage.files.fingerprint,
             "format": stage.prompt_format,
-            "prompt": stage.neutral.prompts[index],
+            "prompt": self.path_prompt(index),
             "max_new_tokens": stage.profile.readouts.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -94,25 +119,35 @@ class ReadoutPlan:
             "dtype": engine.dtype,
         }
 
+    @property
+    def sets_key(self) -> dict[str, Any]:
+        """What tells the sets from others in keys: an entry lists its metrics in their order.
+
+        The store sorts the names of what a key holds, so several sets need their order beside them.
+        """
+        sets: dict[str, Any] = {"sets": {one.name: [*one.words] for one in self.sets}}
+        return sets if len(self.sets) < 2 else {**sets, "order": [*sets["sets"]]}
+
     def batches(self) -> Iterator[Batch]:
         """All batches, prompt by prompt; each is one memo entry."""
         stage, pieces = self.stage, self.stage.pieces(1)
-        sets: Mapping[str, Any] = {one.name: [*one.words] for one in self.sets}
         for index in stage.recipients:
             path = self.path_key(index)
+            if stage.neutral.prompts[index] != self.path_prompt(index):
+                path["recipient"] = stage.neutral.prompts[index]
             for patches in pieces:
                 n_rows = stage.n_rows(len(patches), 1)
                 yield Batch(
                     prompt_index=index,
                     prompt=stage.neutral.prompts[index],
                     patches=patches,
-                    key={**path, **stage.intervention(index, patches), "sets": sets},
+                    key={**path, **stage.intervention(index, patches), **self.sets_key},
                     n_rows=n_rows,
                     n_tokens=n_rows * stage.profile.readouts.max_new_tokens,
                 )
 
 
-def readout_plan(stage: Stage, root: Path) -> ReadoutPlan | None:
+def readout_plan(stage: Stage, root: Path, along: Stage | None = None) -> ReadoutPlan | None:
     """The plan of a stage's read-outs; None where the profile declares none."""
     sets = word_sets(stage.profile, root)
-    return ReadoutPlan(stage=stage, sets=sets) if sets else None
+    return ReadoutPlan(stage=stage, sets=sets, along=along) if sets else None

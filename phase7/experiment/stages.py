@@ -6,17 +6,17 @@ run and a finished run load no model. What a memo key holds is decided here and 
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from phase7.experiment.chosen_heads import parse_for, random_heads, target_heads
 from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
 from phase7.models.facts import ModelFacts
 from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL, Choice, Role
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import Head, HeadSet, parse_heads
+from phase7.vocabulary.heads import Head, HeadSet
 from phase7.vocabulary.modes import POSITION_RECORDS, Mode
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
@@ -25,10 +25,16 @@ ENGINE_VERSION = 4
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One tested intervention: heads patched together, in one mode."""
+    """One tested intervention: heads patched together, in one mode.
+
+    `write` and `strength` are those of :class:`phase7.engine.patch.patching.Patch`; what is added is the
+    emotion's donor minus the control's.
+    """
 
     heads: tuple[Head, ...]
     mode: Mode
+    write: Literal["replace", "add"] = "replace"
+    strength: float = 1.0
 
     @property
     def head_set(self) -> HeadSet:
@@ -39,6 +45,13 @@ class Cell:
     def label(self) -> str:
         """Spec of the heads, e.g. ``"3:5,7:2"``."""
         return self.head_set.label
+
+    @property
+    def identity(self) -> list[Any]:
+        """What tells it from others in keys."""
+        plain = [self.label, self.mode]
+        is_plain = (self.write, self.strength) == ("replace", 1.0)
+        return plain if is_plain else [*plain, self.write, self.strength]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +78,8 @@ class Stage:
 
     Attributes
     ----------
-    name : {"sweep", "confirm"}
+    name : {"sweep", "confirm", "shift", "prompting"}
+        The last two are positive controls (:mod:`phase7.experiment.positive_controls`).
     files : ModelFacts
     profile : Profile
     neutral, emotion : PromptSet
@@ -78,7 +92,7 @@ class Stage:
         Shorter continuations to keep as text, in tokens.
     """
 
-    name: Literal["sweep", "confirm"]
+    name: Literal["sweep", "confirm", "shift", "prompting"]
     files: ModelFacts
     profile: Profile
     neutral: PromptSet
@@ -90,8 +104,32 @@ class Stage:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """Donors that run: the emotion's, and the control's where the profile has one."""
+        """Donors that run: the emotion's, and the control's where the profile has one.
+
+        A shift runs the emotion's alone, from which the control's is subtracted; prompting runs none.
+        """
+        if self.name == "prompting":
+            return ()
+        if self.name == "shift":
+            return ("emotion",)
         return ("emotion",) if self.profile.patching.control == NO_CONTROL else ("emotion", "control")
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the stage generates texts; else it is measured by read-outs alone."""
+        sweep = self.profile.sweep
+        return self.name != "sweep" or sweep is None or sweep.text
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a positive control of a confirmation."""
+        return self.name in ("shift", "prompting")
+
+    @property
+    def is_attributed(self) -> bool:
+        """Whether the stage's read-outs are predicted and not measured."""
+        sweep = self.profile.sweep
+        return self.name == "sweep" and sweep is not None and sweep.readouts == "attribution"
 
     @property
     def prompt_format(self) -> Literal["raw", "chat"]:
@@ -103,11 +141,11 @@ class Stage:
         pieces = self.pieces(self.sampling.samples)
         for index in self.recipients:
             for patches in pieces:
-                yield self._batch(index, patches)
+                yield self.batch(index, patches)
 
     def pieces(self, n_samples: int) -> list[tuple[tuple[Role, Cell], ...]]:
         """The patches of every prompt, cut so that each piece fits in a batch of so many samples."""
-        together = [self.roles] if self.name == "confirm" else [(role,) for role in self.roles]
+        together = [(role,) for role in self.roles] if self.name == "sweep" else [self.roles]
         room = self._room(n_samples)
         return [
             piece
@@ -165,9 +203,10 @@ class Stage:
         return room
 
     def _n_checks(self) -> int:
-        return len({cell.mode for cell in self.cells})
+        return len({(cell.mode, cell.write, cell.strength) for cell in self.cells})
 
-    def _batch(self, index: int, patches: tuple[tuple[Role, Cell], ...]) -> Batch:
+    def batch(self, index: int, patches: tuple[tuple[Role, Cell], ...]) -> Batch:
+        """One prompt's texts with some patches."""
         profile, sampling = self.profile, self.sampling
         n_rows = self.n_rows(len(patches), sampling.samples)
         key = {
@@ -198,11 +237,15 @@ class Stage:
         """What tells some patches of one recipient from others in keys."""
         patching = self.profile.patching
         return {
-            "donors": {role: self._donor_identity(role, index) for role in {r for r, _ in patches}},
-            "patches": [[role, cell.label, cell.mode] for role, cell in patches],
+            "donors": self.donor_identities(index, roles_of(patches)),
+            "patches": [[role, *cell.identity] for role, cell in patches],
             "positions": patching.positions,
             "use_attn_result": patching.use_attn_result,
         }
+
+    def donor_identities(self, index: int, roles: Iterable[Role]) -> dict[str, Any]:
+        """What tells a recipient's donors from others in keys, by role."""
+        return {role: self._donor_identity(role, index) for role in roles}
 
     def _donor_identity(self, role: Role, index: int) -> dict[str, Any]:
         """What tells a donor from others in keys: its kind and its prompts."""
@@ -213,6 +256,13 @@ class Stage:
             (prompt,) = prompts.prompts
             return {"kind": kind, "prompt": prompt}
         return {"kind": kind, "prompts": prompts.digest}
+
+
+def roles_of(patches: Sequence[tuple[Role, Cell]]) -> list[Role]:
+    """The donors that some patches need, each once."""
+    needed = [role for role, _ in patches]
+    added: list[Role] = ["control" for _, cell in patches if cell.write == "add"]
+    return list(dict.fromkeys([*needed, *added]))
 
 
 def resolve_format(files: ModelFacts, profile: Profile) -> Literal["raw", "chat"]:
@@ -243,7 +293,7 @@ def sweep_stage(
     sweep = profile.sweep
     if sweep is None:
         return None
-    heads = _parse(sweep.heads, files, "sweep.heads")
+    heads = parse_for(files, sweep.heads, "sweep.heads")
     sampling = profile.sampling
     if sweep.max_new_tokens:
         sampling = replace(sampling, max_new_tokens=sweep.max_new_tokens)
@@ -265,14 +315,27 @@ def confirm_stage(
     neutral: PromptSet,
     emotion: PromptSet,
     strongest: Sequence[Head],
+    joint: Sequence[tuple[Head, ...]] = (),
 ) -> Stage:
-    """The confirmation: target heads alone and together, further sets, and the strongest heads."""
+    """The confirmation: target heads alone and together, further sets, and what the sweep chose.
+
+    Parameters
+    ----------
+    strongest : sequence of Head
+        Each tested alone.
+    joint : sequence of tuple of Head
+        Each tested as a set alone; its heads are not tested one by one for it.
+    """
     confirm = profile.confirm
-    targets = _parse(confirm.target_heads, files, "confirm.target_heads")
-    sets = {targets, *(_parse(spec, files, "confirm.head_sets") for spec in confirm.head_sets)}
+    targets = target_heads(profile, files)
+    sets = {
+        *([targets] if targets else []),
+        *(parse_for(files, spec, "confirm.head_sets") for spec in confirm.head_sets),
+    }
     others = [*strongest, *random_heads(profile, files)]
     singles = {(head,) for heads in sets for head in heads} | {(head,) for head in others}
-    cells = sorted(Cell(heads, mode) for heads in singles | sets for mode in confirm.modes)
+    every = singles | sets | {tuple(sorted(heads)) for heads in joint}
+    cells = sorted(Cell(heads, mode) for heads in every for mode in confirm.modes)
     half = confirmation_half(neutral) if profile.sweep else tuple(range(len(neutral.prompts)))
     length = profile.sampling.max_new_tokens
     return Stage(
@@ -286,14 +349,6 @@ def confirm_stage(
         sampling=profile.sampling,
         lengths=tuple(sorted({n for n in confirm.lengths if n < length})),
     )
-
-
-def random_heads(profile: Profile, files: ModelFacts) -> tuple[Head, ...]:
-    """Heads drawn at random as a control, among those that are no targets; a function of the seed."""
-    targets = _parse(profile.confirm.target_heads, files, "confirm.target_heads")
-    pool = [head for head in _parse("all", files, "all") if head not in targets]
-    draw = random.Random(f"phase7 random heads {profile.sampling.seed}")
-    return tuple(sorted(draw.sample(pool, min(profile.confirm.random_heads, len(pool)))))
 
 
 def discovery_half(neutral: PromptSet) -> tuple[int, ...]:
@@ -310,15 +365,11 @@ def _first(indices: tuple[int, ...], n: int) -> tuple[int, ...]:
     return indices[:n] if n else indices
 
 
-def _parse(spec: str, files: ModelFacts, where: str) -> tuple[Head, ...]:
-    return parse_heads(spec, n_layers=files.n_layers, n_heads=files.n_heads, where=where)
-
-
 def _chunks(
     patches: tuple[tuple[Role, Cell], ...], most: int
 ) -> Iterator[tuple[tuple[Role, Cell], ...]]:
     """Cut into as few pieces as fit, of sizes that differ by one at most."""
-    n_pieces = -(-len(patches) // most)
+    n_pieces = max(1, -(-len(patches) // most))
     size, larger = divmod(len(patches), n_pieces)
     start = 0
     for piece in range(n_pieces):

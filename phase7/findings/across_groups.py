@@ -46,7 +46,9 @@ def strengths(group: Group, role: Role) -> Floats:
     """|mean tested effect| of single heads, [layer, head]; NaN where not tested or measured."""
     metric = role_metric(group, role)
     mode = group.sweep_mode if group.sweep else group.mode
-    cells = [] if metric is None else [cell for cell in heatmap_cells(group) if cell.mode == mode]
+    cells = (
+        [] if metric is None else [cell for cell in heatmap_cells(group, metric) if cell.mode == mode]
+    )
     return grid(group, cells, lambda cell: abs(cell.tested_value("delta", str(metric))))
 
 

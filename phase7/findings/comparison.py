@@ -90,7 +90,8 @@ def compare(
 def pairwise_agreement(tree: xr.DataTree, metric: str, mode: str | None = None) -> pd.DataFrame:
     """Rank agreement of every pair of a tree's groups on one metric.
 
-    Compares the sweeps where both groups have one (all heads), else the confirmed heads.
+    Compares the sweeps where both groups have one that measured the metric (all heads), else the
+    confirmed heads.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def pairwise_agreement(tree: xr.DataTree, metric: str, mode: str | None = None) 
     """
     rows: list[dict[str, Any]] = []
     for first, second in combinations(group_paths(tree), 2):
-        swept = all("sweep" in tree[path].children for path in (first, second))
+        swept = all(_has_swept(tree, path, metric) for path in (first, second))
         pair = [_searched(tree, path) if swept else tree[path].to_dataset() for path in (first, second)]
         made = compare(pair[0], pair[1], metric, mode=mode)
         rows.append(
@@ -115,6 +116,17 @@ def pairwise_agreement(tree: xr.DataTree, metric: str, mode: str | None = None) 
             }
         )
     return pd.DataFrame(rows)
+
+
+def _has_swept(tree: xr.DataTree, path: str, metric: str) -> bool:
+    """Whether a group has a sweep that measured the metric."""
+    swept = tree[path].children.get("sweep")
+    if swept is None:
+        return False
+    # An unknown metric is refused further on, with the names of those that are known.
+    return metric not in swept.indexes["metric"] or bool(
+        swept["delta"].sel(metric=metric).notnull().any()
+    )
 
 
 def _searched(tree: xr.DataTree, path: str) -> xr.Dataset:

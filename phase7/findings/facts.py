@@ -153,7 +153,7 @@ def strength(mode: str, cells: Sequence[Cell], alpha: float) -> Strength:
 
 @dataclass(frozen=True, kw_only=True)
 class Replication:
-    """The sweep's strongest heads, searched and tested: pairs of mean effects on the key metrics.
+    """The sweep's strongest heads, searched and tested: pairs of mean effects on what was swept.
 
     `ratio` is mean |confirmation| over mean |discovery| of the pairs, averaged over metrics; NaN
     where the discovery's is 0.
@@ -167,7 +167,7 @@ class Replication:
 
 def replication(group: Group) -> Replication | None:
     """How the selected heads' discovery numbers held up; None where the sweep selected none."""
-    name, mode = f"{group.prefix}delta", group.sweep_mode
+    name, mode, metrics = f"{group.prefix}delta", group.sweep_mode, group.swept_metrics
     chosen = [
         label
         for label in group.strongest
@@ -176,8 +176,8 @@ def replication(group: Group) -> Replication | None:
     if not chosen:
         return None
     first, second = (
-        np.array([[cells[label, mode].value(name, m) for m in group.key_metrics] for label in chosen])
-        for cells in (group.sweep, group.confirmed)
+        np.array([[cells[label, mode].value(name, m) for m in metrics] for label in chosen])
+        for cells in group.measured_cells(metrics[0])
     )
     both = np.isfinite(first) & np.isfinite(second)
     ratios = []

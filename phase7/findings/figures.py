@@ -45,10 +45,9 @@ def figures(groups: Sequence[Group]) -> list[list[Figure]]:
     return [_of_group(group, slug) for group, slug in zip(groups, slugs, strict=True)]
 
 
-def heatmap_cells(group: Group) -> list[Cell]:
-    """Single heads that a heatmap shows: the sweep's where there is one, else the confirmed."""
-    cells = group.sweep or group.confirmed
-    return [cell for cell in cells.values() if cell.heads.is_single]
+def heatmap_cells(group: Group, metric: str | None) -> list[Cell]:
+    """Single heads that a heatmap of a metric (None: of KL) shows."""
+    return [cell for cell in group.shown(metric).values() if cell.heads.is_single]
 
 
 def grid(group: Group, cells: Sequence[Cell], value: Callable[[Cell], float]) -> Floats:
@@ -60,14 +59,20 @@ def grid(group: Group, cells: Sequence[Cell], value: Callable[[Cell], float]) ->
 
 
 def _of_group(group: Group, slug: str) -> list[Figure]:
-    cells = heatmap_cells(group)
-    if len({cell.label for cell in cells}) < ENOUGH_HEADS:
-        cells = []
     name = f"{group.prefix}delta"
     found: list[Figure] = []
-    for metric in group.key_metrics:
-        if any(np.isfinite(getattr(cell.effect(metric), name)) for cell in cells):
+    first = () if group.emotion_readout is None else (group.emotion_readout,)
+    for metric in (*first, *group.key_metrics):
+        measured = [
+            cell
+            for cell in heatmap_cells(group, metric)
+            if np.isfinite(getattr(cell.effect(metric), name))
+        ]
+        if len({cell.label for cell in measured}) >= ENOUGH_HEADS:
             found.append(Figure(kind="heatmap", stem=f"{slug}_heatmap_{metric}", metric=metric))
+    cells = heatmap_cells(group, None)
+    if len({cell.label for cell in cells}) < ENOUGH_HEADS:
+        cells = []
     if any(np.isfinite(cell.mean_over_prompts("kl_first_token")) for cell in cells):
         found.append(Figure(kind="kl", stem=f"{slug}_heatmap_kl_first_token"))
     if set(group.key_metrics) & set(group.measured):
@@ -93,7 +98,7 @@ def largest_value(groups: Sequence[Group], metric: str | None) -> float:
     """
     largest = 0.0
     for group in groups:
-        for cell in heatmap_cells(group):
+        for cell in heatmap_cells(group, metric):
             value = (
                 cell.mean_over_prompts("kl_first_token")
                 if metric is None

@@ -34,6 +34,7 @@ from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import HeadSet, parse_heads
 from phase7.vocabulary.metrics import METRICS, metric_place
 from phase7.vocabulary.modes import MODES
+from phase7.vocabulary.readouts import OWN_WORDS, has_direction, is_readout, log_odds_metric
 
 #: Characters of a label that a table or axis still takes.
 _LONG_LABEL = 40
@@ -63,8 +64,8 @@ class Group:
         The same for the search on the discovery prompts; empty without a sweep.
     readout_metrics : tuple of str
         The group's read-outs; none where its profile declared none.
-    readouts : dict
-        As `confirmed`, with the read-outs as the metrics of its cells.
+    readouts, readout_sweep : dict
+        As `confirmed` and `sweep`, with the read-outs as the metrics of their cells.
     """
 
     def __init__(self, node: xr.DataTree) -> None:
@@ -94,7 +95,43 @@ class Group:
             self.confirmed |= self._cells(dataset)
         sweep = self.child("sweep")
         self.sweep: Cells = {} if sweep is None else self._cells(sweep)
-        self.readout_metrics, self.readouts = self._read(node)
+        self.readout_metrics, self.readouts, self.readout_sweep = self._read(node)
+
+    def shown(self, metric: str | None) -> Cells:
+        """The cells that maps of a metric (None: of KL) show: the sweep's, else the confirmed."""
+        if metric is not None and is_readout(metric):
+            return self.readout_sweep or self.readouts
+        return self.sweep if self.has_swept_text else self.confirmed
+
+    def is_swept(self, metric: str | None) -> bool:
+        """Whether the cells that maps of a metric (None: of KL) show are the sweep's."""
+        if metric is not None and is_readout(metric):
+            return bool(self.readout_sweep)
+        return self.has_swept_text
+
+    @property
+    def is_sweep_read(self) -> bool:
+        """Whether the sweep measured read-outs alone."""
+        return bool(self.readout_sweep) and not self.has_swept_text
+
+    @property
+    def swept_metrics(self) -> tuple[str, ...]:
+        """What tables of the sweep show: a read-out where it measured no text, else the key metrics."""
+        if not self.is_sweep_read:
+            return self.key_metrics
+        directed = [metric for metric in self.readout_metrics if has_direction(metric)]
+        return (self.emotion_readout or [*directed, *self.readout_metrics][0],)
+
+    def measured_cells(self, metric: str) -> tuple[Cells, Cells]:
+        """The sweep's and the confirmed cells that can be asked for a metric."""
+        if is_readout(metric):
+            return self.readout_sweep, self.readouts
+        return self.sweep, self.confirmed
+
+    @cached_property
+    def has_swept_text(self) -> bool:
+        """Whether there was a sweep that generated texts."""
+        return any(np.isfinite(cell.column("delta")).any() for cell in self.sweep.values())
 
     def child(self, name: str) -> xr.Dataset | None:
         """A child Dataset, or None where the profile did not make it."""
@@ -139,7 +176,9 @@ class Group:
 
     @cached_property
     def target_heads(self) -> tuple[str, ...]:
-        """The target heads, one label each."""
+        """The target heads, one label each; none where the profile named none in advance."""
+        if not self.settings.get("is_target_named", True):
+            return ()
         return tuple(str(head) for head in self._targets.heads)
 
     @cached_property
@@ -170,8 +209,23 @@ class Group:
         """Heads drawn at random as a control for the choice of heads."""
         return tuple(str(head) for head in self.settings.get("random_heads") or ())
 
+    @cached_property
+    def _sized(self) -> dict[str, str]:
+        names: dict[str, str] = {}
+        for kind, key in (("first", "strongest_sets"), ("random", "random_sets")):
+            for label in self.settings.get(key) or ():
+                plain = f"{kind} {len(HeadSet.parse(str(label)).heads)}"
+                n_before = sum(name.partition(" (")[0] == plain for name in names.values())
+                names.setdefault(str(label), f"{plain} ({n_before + 1})" if n_before else plain)
+        return names
+
     def short(self, label: str) -> str:
-        """What to call a head or set: its spec, and for a large set as little as tells it apart."""
+        """What to call a head or set: its spec, and for a large set as little as tells it apart.
+
+        Sets of the sweep's first heads, and random ones beside them, are called by their size.
+        """
+        if label in self._sized:
+            return self._sized[label]
         if len(label) <= _LONG_LABEL:
             return label
         spec = "".join(str(self.settings["target_heads"]).split())
@@ -190,6 +244,12 @@ class Group:
         own = (goemotions_metric(self.emotion), keywords_metric(self.emotion))
         known = [metric for metric in own if metric is not None]
         return next((m for m in known if m in self.measured), known[0] if known else None)
+
+    @property
+    def emotion_readout(self) -> str | None:
+        """The read-out that stands for the emotion: the log-odds of its words, else of one's own."""
+        wanted = (log_odds_metric(self.emotion), log_odds_metric(OWN_WORDS))
+        return next((one for one in wanted if one in self.readout_metrics), None)
 
     @property
     def key_metrics(self) -> tuple[str, ...]:
@@ -215,17 +275,21 @@ class Group:
         """Prompts of the sweep; 0 without one."""
         return max((cell.n_prompts for cell in self.sweep.values()), default=0)
 
-    def _read(self, node: xr.DataTree) -> tuple[tuple[str, ...], Cells]:
-        """The names of a group's read-outs, and its confirmed cells with them as their metrics."""
+    def _read(self, node: xr.DataTree) -> tuple[tuple[str, ...], Cells, Cells]:
+        """The names of a group's read-outs, and its confirmed and swept cells with them as metrics."""
         main = in_order(readouts_of(node.to_dataset()))
         metrics = tuple(map(str, main.indexes.get("metric", ())))
         cells: Cells = {}
+        swept: Cells = {}
         if metrics:
             cells |= self._cells(main, main, metrics)
+            if "sweep" in node.children:
+                sweep = in_order(readouts_of(node["sweep"].to_dataset()))
+                swept |= self._cells(sweep, sweep, metrics)
             if "head_sets" in node.children:
                 sets = in_order(readouts_of(node["head_sets"].to_dataset()))
                 cells |= self._cells(sets, main, metrics)
-        return metrics, cells
+        return metrics, cells, swept
 
     def _cells(
         self, dataset: xr.Dataset, main: xr.Dataset | None = None, metrics: tuple[str, ...] = METRICS

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure as Canvas
 from phase7.findings.cells import Cell
 from phase7.findings.figures import Figure, heatmap_cells, interval_labels
 from phase7.findings.group import Group
-from phase7.vocabulary.metrics import metric_place
 
 #: Units of an SVG file of matplotlib's by inch.
 POINTS = 72.0
@@ -55,7 +54,7 @@ def areas(canvas: Canvas, figure: Figure, group: Group) -> Iterator[Area]:
                 yield _area(panels[metric], (left, y + 0.5), (right, y - 0.5), cell, metric)
     elif figure.kind in ("heatmap", "kl"):
         metric_or_kl = figure.metric or None
-        for cell in heatmap_cells(group):
+        for cell in heatmap_cells(group, metric_or_kl):
             if not math.isnan(_value(cell, metric_or_kl)):
                 x, y = cell.heads.only
                 corners = (x - 0.5, y - 0.5), (x + 0.5, y + 0.5)
@@ -65,7 +64,7 @@ def areas(canvas: Canvas, figure: Figure, group: Group) -> Iterator[Area]:
 def _value(cell: Cell, metric: str | None) -> float:
     if metric is None:
         return cell.mean_over_prompts("kl_first_token")
-    return float(cell.tested("delta")[metric_place(metric)])
+    return cell.tested_value("delta", metric)
 
 
 def _area(

@@ -22,6 +22,7 @@ from phase7.findings.reader import modes_in_order
 from phase7.findings.tables import effect_grid, level, primary_mode
 from phase7.plots.style import HATCH, UNTESTED
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.readouts import is_readout
 
 
 def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
@@ -35,7 +36,7 @@ def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
     largest : float
         End of the colour scale, shared by all groups' figures of one metric.
     """
-    cells = heatmap_cells(group)
+    cells = heatmap_cells(group, metric)
     modes = modes_in_order([cell.mode for cell in cells])
     shape = (group.main.sizes["layer"], group.main.sizes["head"])
     grids = {mode: _grids(group, [c for c in cells if c.mode == mode], metric) for mode in modes}
@@ -59,12 +60,16 @@ def heatmaps(group: Group, metric: str | None, largest: float) -> Canvas:
     assert mesh is not None  # figures() names a heatmap only where a cell was measured
     bar = canvas.colorbar(mesh, ax=list(axes), shrink=0.9, pad=0.02)
     effect = "net Δ" if group.has_control else "Δ"
-    bar.set_label("mean KL (nats)" if metric is None else f"{effect} {metric}")
+    bar.set_label("mean KL (nats)" if metric is None else _with_unit(f"{effect} {metric}", metric))
     canvas.suptitle(_heatmap_title(group, metric, cells, grids), fontsize=10.5)
     untested = any(bool(np.isnan(values).any()) for values, _ in grids.values())
     marked = metric is not None and any(bool((q < group.alpha).any()) for _, q in grids.values())
     _heatmap_legend(canvas, group, significant=marked, untested=untested)
     return canvas
+
+
+def _with_unit(label: str, metric: str) -> str:
+    return f"{label} (nats)" if is_readout(metric) else label
 
 
 def _grids(group: Group, cells: Sequence[Cell], metric: str | None) -> tuple[Floats, Floats]:
@@ -124,7 +129,7 @@ def _panel(
 def _heatmap_title(
     group: Group, metric: str | None, cells: Sequence[Cell], grids: Mapping[Any, tuple[Floats, Floats]]
 ) -> str:
-    stage = "discovery prompts" if group.sweep else "prompts"
+    stage = "discovery prompts" if group.is_swept(metric) else "prompts"
     n = max(cell.n_prompts for cell in cells)
     what = "KL at the first token" if metric is None else metric
     title = f"{group.model} × {group.emotion}: {what}, {n} {stage}"
@@ -187,7 +192,7 @@ def draw_heatmap(effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | 
     norm = _norm(float(np.nanmax(np.abs(values))), centred=True)
     mesh = _panel(ax, values, q_values, norm, alpha=level(effects))
     stored = "net Δ" if "net" in str(made["effect"].attrs.get("long_name", "")) else "Δ"
-    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(f"{stored} {metric}")
+    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(_with_unit(f"{stored} {metric}", metric))
     place = "/".join(str(effects.attrs[k]) for k in ("model", "emotion") if k in effects.attrs)
     ax.set_title(f"{place}: {metric}, mode {mode}".removeprefix(": "))
     return ax

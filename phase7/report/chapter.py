@@ -285,7 +285,8 @@ class Chapter(Page):
 
     def figure(self, figure: Figure) -> str | None:
         """A figure with its caption, or None where its file is not there."""
-        stage = "stage.discovery" if self.group.sweep else "stage.all"
+        swept = self.group.is_swept(figure.metric or None)
+        stage = "stage.discovery" if swept else "stage.confirmation" if self.group.sweep else "stage.all"
         caption = self.say(
             f"f.{figure.kind}",
             metric=figure.metric,

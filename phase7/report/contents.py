@@ -9,6 +9,7 @@ from __future__ import annotations
 from phase7.report.chapter import Contents, Section
 from phase7.report.sections import (
     comparison,
+    controls,
     discussion,
     groups,
     heads,
@@ -29,6 +30,7 @@ CONTENTS = Contents(
         Section(name="reading", title="h.reading", render=reading.render),
     ),
     chapter=(
+        Section(name="controls", title="h.controls", render=controls.render),
         Section(name="settings", title="h.settings", render=settings.render),
         Section(name="comparison", title="h.comparison", render=comparison.render),
         Section(name="modes", title="h.modes", render=modes.render),

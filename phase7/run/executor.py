@@ -1,65 +1,33 @@
 """Carry out a stage's memo entries, each through the store, here or elsewhere.
 
-The model is loaded, and prompts are captured, only when some entry is not in the store yet. A
-:class:`Unit` is one memo entry that is still to be computed; it can be pickled, so that another process
-computes it into the same store.
-"""
+The model is loaded, and prompts are captured, only when some entry is not in the store yet."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.profile import Engine
-from phase7.experiment.prompts import PromptSet
-from phase7.experiment.readouts import ReadoutPlan
-from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage
+from phase7.experiment.readouts import ReadoutPlan, WordSet
+from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, roles_of
 from phase7.models.files import ModelFiles
+from phase7.run.donating import Donors, Format, Say
+from phase7.run.units import FanOut, Unit, make_unit
 from phase7.store import Store
-from phase7.vocabulary.donors import DONOR_RECORDS, Role
-from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head, format_heads
 
 if TYPE_CHECKING:
     from phase7.engine.model.bridge import Model
     from phase7.engine.patch.capture import Capture
-    from phase7.engine.patch.donors import Donor, DonorSum
+    from phase7.engine.patch.donors import Donor
     from phase7.engine.patch.patching import Patch
+    from phase7.run.reading import TokenSets
 
 #: Raise it when a lens entry would hold something else for the same plan. Keys once had no version: 1.
 LENS_VERSION = 2
-
-Say = Callable[[str], None]
-Format = Literal["raw", "chat"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unit:
-    """One memo entry and how to compute it: the unit of work.
-
-    Attributes
-    ----------
-    kind : {"capture", "generation", "lens", "path", "readout"}
-        The store's stage, and which computation it is.
-    key : dict
-        The store's key.
-    arguments : tuple
-        What the computation takes besides the model and the store.
-    n_tokens : int
-        Tokens it generates, for the progress bar.
-    """
-
-    kind: Literal["capture", "generation", "lens", "path", "readout"]
-    key: dict[str, Any]
-    arguments: tuple[Any, ...]
-    n_tokens: int = 0
-
-
-#: Computes units in other threads or processes, into the same store, and yields each when it is there.
-FanOut = Callable[[Sequence[Unit]], Iterator[Unit]]
 
 
 @contextlib.contextmanager
@@ -91,6 +59,11 @@ class Executor:
         computed here, one after the other.
     each_step : callable
         Called before every generated token; what it raises ends the work.
+
+    Attributes
+    ----------
+    donors : Donors
+        Made of this executor's captures.
     """
 
     def __init__(
@@ -104,8 +77,8 @@ class Executor:
     ) -> None:
         self._files, self._engine, self._store, self._say = files, engine, store, say
         self._fan_out, self._each_step = fan_out, each_step
-        self._sums: dict[tuple[str, str, bool], DonorSum] = {}
-        self._means: dict[tuple[str, str, bool], Donor] = {}
+        self.donors = Donors(self.capture, say)
+        self._found_sets: dict[tuple[WordSet, ...], TokenSets] = {}
 
     @cached_property
     def model(self) -> Model:
@@ -119,6 +92,7 @@ class Executor:
         """An executor with the same weights, for another thread."""
         other = Executor(self._files, self._engine, store, lambda line: None, each_step=each_step)
         other.model = self.model.for_another_thread()
+        other.donors.share_singles(self.donors)
         return other
 
     def run(
@@ -141,25 +115,40 @@ class Executor:
         float64 arrays by metric, `baseline` [metric] and `patched` [patch, metric], and what the
         self-check found.
         """
-        stage = plan.stage
-        on_the_way = [
-            Unit(kind="path", key=plan.path_key(index), arguments=(plan, index))
-            for index in stage.recipients
-        ]
-        self._elsewhere(on_the_way)
-        paths = {
-            index: tuple(map(int, self._entry(unit)["tokens"]))
-            for index, unit in zip(stage.recipients, on_the_way, strict=True)
-        }
-        batches = list(plan.batches())
-        units = [
-            Unit(
-                kind="readout", key=batch.key, arguments=(plan, batch, paths[batch.prompt_index]),
-                n_tokens=batch.n_tokens,
-            )
-            for batch in batches
-        ]  # fmt: skip
+        stage, paths = plan.stage, self._paths(plan)
+        batches, units = list(plan.batches()), []
+        for batch in batches:
+            arguments = (plan, batch, paths[batch.prompt_index])
+            units.append(make_unit("readout", batch.key, arguments, batch.n_tokens))
         yield from self._through(stage, batches, units, progress)
+
+    def attribute(
+        self, plan: AttributionPlan, progress: Callable[[int], object] = lambda n_tokens: None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield every recipient with its attribution (:mod:`phase7.run.attributing`)."""
+        stage, paths = plan.stage, self._paths(plan.readouts)
+        units = [make_unit("attribution", plan.key(i), (plan, i, paths[i]), 1) for i in stage.recipients]
+        if any(self._fan_out and not self._store.has(unit.kind, unit.key) for unit in units):
+            how = stage.prompt_format, stage.every_query
+            prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
+            self._elsewhere(self._capture(prompt, *how) for prompt in prompts)
+            self._elsewhere(units, progress)
+        for index, unit in zip(stage.recipients, units, strict=True):
+            yield index, self._entry(unit, progress)
+
+    def _paths(self, plan: ReadoutPlan) -> dict[int, tuple[int, ...]]:
+        """The path of every recipient."""
+        recipients, length = plan.stage.recipients, plan.stage.profile.readouts.max_new_tokens
+        units = []
+        for index in recipients:
+            batch = plan.continued_in(index)
+            own = make_unit("path", plan.path_key(index), (plan, index))
+            units.append(own if batch is None else _generation(plan.along or plan.stage, batch))
+        self._elsewhere(units)
+        found = [(unit.kind == "path", self._entry(unit)) for unit in units]
+        texts = [one["tokens"] if own else one["baseline_tokens"][0, :length] for own, one in found]
+        paths = [tuple(int(token) for token in text if token >= 0) for text in texts]
+        return dict(zip(recipients, paths, strict=True))
 
     def _through(
         self,
@@ -208,13 +197,6 @@ class Executor:
         found: dict[str, Any] = self._entry(unit)
         return found
 
-    def mean_donor(self, prompts: PromptSet, fmt: Format, every: bool) -> Donor:
-        """The mean over all prompts of a set, captured at every query or only at the last."""
-        key = (prompts.digest, fmt, every)
-        if key not in self._means:
-            self._means[key] = self._sum(prompts, fmt, every).mean()
-        return self._means[key]
-
     def capture(self, prompt: str, fmt: Format, every: bool) -> Capture:
         """One prompt's activations, from the store or recorded."""
         from phase7.engine.patch.capture import Capture
@@ -227,6 +209,7 @@ class Executor:
             "capture": self._record,
             "generation": self._generate,
             "lens": self._promoted,
+            "attribution": self._attribute,
             "path": self._continue,
             "readout": self._read,
         }
@@ -256,7 +239,7 @@ class Executor:
     def _captures(self, stage: Stage, batches: Sequence[Batch]) -> Iterator[Unit]:
         """The captures that donors of these batches are made of, so that none is recorded twice."""
         for batch in batches:
-            for role in dict.fromkeys(role for role, _ in batch.patches):
+            for role in roles_of(batch.patches):
                 donors = stage.donor_prompts(role, batch.prompt_index)
                 for prompt in () if donors is None else donors.prompts:
                     yield self._capture(prompt, stage.prompt_format, stage.every_query)
@@ -283,54 +266,25 @@ class Executor:
     def _promoted(self, stage: Stage, heads: Sequence[Head], words: Sequence[str]) -> dict[str, Any]:
         from phase7.engine.patch.lens import promoted_tokens
 
-        emotion = self.mean_donor(stage.emotion, stage.prompt_format, False)
-        neutral = self.mean_donor(stage.neutral, stage.prompt_format, False)
+        emotion = self.donors.mean(stage.emotion, stage.prompt_format, False)
+        neutral = self.donors.mean(stage.neutral, stage.prompt_format, False)
         return promoted_tokens(self.model, list(heads), emotion, neutral, words)
-
-    def _sum(self, prompts: PromptSet, fmt: Format, every: bool) -> DonorSum:
-        from phase7.engine.patch.donors import DonorSum
-
-        key = (prompts.digest, fmt, every)
-        if key not in self._sums:
-            self._say(f"recording {len(prompts.prompts)} {prompts.name} prompts")
-            self._sums[key] = DonorSum(self.capture(p, fmt, every) for p in prompts.prompts)
-        return self._sums[key]
-
-    def _donor(self, stage: Stage, role: Role, index: int) -> Donor | None:
-        """The donor of one recipient; None for a kind that captures nothing."""
-        from phase7.engine.patch.donors import single
-
-        kind, fmt, every = stage.donor_kind(role), stage.prompt_format, stage.every_query
-        record, prompts = DONOR_RECORDS[kind], stage.donor_prompts(role, index)
-        recipient = stage.neutral.prompts[index]
-        if prompts is None:
-            return None
-        if record.by_recipient:
-            return single(self.capture(prompts.prompts[0], fmt, every))
-        if not record.without_recipient or recipient not in prompts.prompts:
-            return self.mean_donor(prompts, fmt, every)
-        if len(prompts.prompts) < 2:
-            raise UserError(
-                expected="at least 2 neutral prompts, since the recipient is left out of the mean",
-                got="1",
-                where=f"{stage.neutral.path}: control donor {kind}",
-                remedy="add neutral prompts, or run without a control (--control none)",
-            )
-        own = self.capture(recipient, fmt, every)
-        return self._sum(prompts, fmt, every).mean(without=own)
 
     def _patches(self, stage: Stage, batch: Batch) -> tuple[list[Patch], dict[str, Donor]]:
         """A batch's patches as the engine takes them, and the donors that they name."""
         from phase7.engine.patch.patching import Patch
 
-        roles = dict.fromkeys(role for role, _ in batch.patches)
-        donors = {role: self._donor(stage, role, batch.prompt_index) for role in roles}
+        roles = roles_of(batch.patches)
+        donors = {role: self.donors.of(stage, role, batch.prompt_index) for role in roles}
         patches = [
             Patch(
                 heads=cell.heads,
                 mode=cell.mode,
                 donor=stage.donor_kind(role) if donors[role] is None else role,
                 positions=stage.profile.patching.positions,
+                write=cell.write,
+                strength=cell.strength,
+                reference="control" if cell.write == "add" else "",
             )
             for role, cell in batch.patches
         ]
@@ -344,21 +298,46 @@ class Executor:
     def _read(self, plan: ReadoutPlan, batch: Batch, path: Sequence[int]) -> dict[str, Any]:
         from phase7.run.reading import reading
 
-        patches, donors = self._patches(plan.stage, batch)
-        return reading(self.model, plan, batch, path, patches, donors)
+        sets = self._token_sets(plan)
+        return reading(self.model, plan, batch, path, *self._patches(plan.stage, batch), sets)
+
+    def _attribute(self, plan: AttributionPlan, index: int, path: Sequence[int]) -> dict[str, Any]:
+        from phase7.run.attributing import attribution
+
+        stage = plan.stage
+        found = {role: self.donors.of(stage, role, index) for role in stage.roles}
+        donors = {role: donor for role, donor in found.items() if donor is not None}
+        pairs = [
+            (
+                self.donors.single(stage, stage.emotion.prompts[j]),
+                self.donors.single(stage, stage.neutral.prompts[j]),
+            )
+            for j in plan.pairs
+        ]
+        sets = self._token_sets(plan.readouts)
+        return attribution(self.model, plan, index, path, donors, pairs, sets)
+
+    def _token_sets(self, plan: ReadoutPlan) -> TokenSets:
+        """The tokens of a plan's words, found once: every form of each has to be tokenized."""
+        from phase7.run.reading import token_sets
+
+        if plan.sets not in self._found_sets:
+            self._found_sets[plan.sets] = token_sets(self.model, plan)
+        return self._found_sets[plan.sets]
 
     def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
         from phase7.engine.decode.loop import generate
         from phase7.engine.model.tokens import decode, encode
+        from phase7.run.reading import NOTHING
 
         patching, n_new = stage.profile.patching, stage.sampling.max_new_tokens
         patches, donors = self._patches(stage, batch)
-        model = self.model
+        model, n_patches = self.model, len(patches)
         got = generate(
             model,
             batch.prompt,
             encode(model, batch.prompt, stage.prompt_format, n_new_tokens=n_new),
-            patches,
+            patches or [NOTHING],
             donors=donors,
             sampling=stage.sampling,
             use_attn_result=patching.use_attn_result,
@@ -370,19 +349,19 @@ class Executor:
 
         return {
             "baseline_tokens": got.baseline_tokens,
-            "patched_tokens": got.patched_tokens,
+            "patched_tokens": got.patched_tokens[:n_patches],
             "texts": {
                 length: {
                     "baseline": texts(got.baseline_tokens, length),
-                    "patched": [texts(tokens, length) for tokens in got.patched_tokens],
+                    "patched": [texts(one, length) for one in got.patched_tokens[:n_patches]],
                 }
                 for length in (*stage.lengths, n_new)
             },
-            "kl_first_token_nats": got.kl_first_token_nats,
+            "kl_first_token_nats": got.kl_first_token_nats[:n_patches],
             "n_self_rows": got.n_self_rows,
             "max_self_logit_gap": got.max_self_logit_gap,
         }
 
 
 def _generation(stage: Stage, batch: Batch) -> Unit:
-    return Unit(kind="generation", key=batch.key, arguments=(stage, batch), n_tokens=batch.n_tokens)
+    return make_unit("generation", batch.key, (stage, batch), batch.n_tokens)

@@ -15,19 +15,25 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
 from phase7.effects.datasets import GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
 from phase7.effects.inference import cell_statistics
 from phase7.effects.pickle_file import result_dict, write_result
-from phase7.effects.readouts import StageReadouts, gather_readouts, with_readouts
-from phase7.effects.scores import StageScores, StageTexts, gather_texts, score_stage
+from phase7.effects.positive_controls import gather_controls
+from phase7.effects.readouts import StageReadouts
+from phase7.effects.scores import StageTexts
 from phase7.effects.selection import selection_metrics, strongest_heads
+from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets
+from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.readouts import readout_plan
-from phase7.experiment.stages import Stage, confirm_stage, resolve_format, sweep_stage
+from phase7.experiment.stages import (
+    Stage,
+    confirm_stage,
+    resolve_format,
+    sweep_stage,
+)
 from phase7.models.facts import ModelSizes
 from phase7.models.files import ModelFiles, read_sizes
 from phase7.report.language import Lang
@@ -35,6 +41,7 @@ from phase7.report.write import write_reports
 from phase7.run.backend import THREADS, Backend
 from phase7.run.executor import Executor
 from phase7.run.inputs import Prompts, fetch_models, read_prompts
+from phase7.run.measuring import Measured, Measuring
 from phase7.run.memory import Footprint, bound_in_words, bounded, footprint
 from phase7.run.paths import Paths, require_apart
 from phase7.run.plan import known_stages
@@ -54,19 +61,10 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Measured:
-    """What came of one stage; its scores hold the read-outs too, where there are any."""
-
-    texts: StageTexts
-    scores: StageScores
-    readouts: StageReadouts | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class _Group:
     datasets: dict[str, xr.Dataset]
     result: dict[str, Any]
-    stages: list[_Measured]
+    stages: list[Measured]
 
 
 class Run:
@@ -208,66 +206,49 @@ class Run:
     def _group(self, files: ModelFiles, emotion: PromptSet, executor: Executor) -> _Group:
         profile, neutral = self.profile, self.prompts.neutral
         metrics = selection_metrics(profile, emotion.name)
-        swept, strongest = None, []
+        swept, result, ranked = None, None, []
         sweep = sweep_stage(profile, files, neutral, emotion)
         if sweep is not None:
-            swept = self._stage(sweep, executor)
+            swept = self._measure(sweep, executor)
             result = cell_statistics(swept.scores.full, profile.statistics, profile.sampling.seed)
-            ranked = strongest_heads(swept.scores, result, metrics, profile.confirm.strongest)
-            strongest = [Head(*head) for head in ranked]
-        confirm = confirm_stage(profile, files, neutral, emotion, strongest)
-        confirmed = self._stage(confirm, executor)
+            found = strongest_heads(swept.scores, result, metrics, n_ranked(profile))
+            ranked = [Head(*head) for head in found]
+        strongest = ranked[: profile.confirm.strongest]
+        first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
+        confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
+        confirmed = self._measure(confirm, executor)
+        controls = [self._measure(stage, executor, confirm) for stage in control_stages(confirm)]
         texts, scores = confirmed.texts, confirmed.scores
+        assert texts is not None  # a confirmation always has them
         self._say(f"statistics of {files.name}/{emotion.name}")
         started = time.monotonic()
         words = self.prompts.words.get(emotion.name, ())
         promoted = _promoted(confirm, executor, words)
         sweep_scores = None if swept is None else swept.scores
-        datasets = GroupBuilder(scores, sweep_scores, profile.statistics).datasets(texts, promoted)
+        positive = gather_controls(scores, [one.scores for one in controls])
+        halves = {"discovery": swept, "confirmation": confirmed} if swept else {"all": confirmed}
+        attributed = {name: one.attributed for name, one in halves.items() if one.attributed}
+        builder = GroupBuilder(scores, sweep_scores, profile.statistics, result, positive, attributed)
+        datasets = builder.datasets(texts, promoted)
         settings = group_settings(
             files, confirm, sweep,
-            strongest=strongest, selection_metrics=metrics, scorers=self.scorers,
+            strongest=strongest, first=first, drawn=drawn,
+            selection_metrics=metrics, scorers=self.scorers,
         )  # fmt: skip
         datasets[""].attrs.update(
             model=files.name, emotion=emotion.name, settings=settings_json(settings)
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        stages = [confirmed] if swept is None else [swept, confirmed]
+        stages = [*([] if swept is None else [swept]), confirmed, *controls]
         return _Group(datasets=datasets, result=result_record, stages=stages)
 
-    def _stage(self, stage: Stage, executor: Executor) -> _Measured:
-        """Generate a stage's texts, as far as the store lacks them, score them, and read it out."""
-        batches = list(stage.batches())
-        lacking = [b for b in batches if not self.store.has("generation", b.key)]
-        todo = sum(b.n_tokens for b in lacking)
-        name = f"{stage.files.name}/{stage.emotion.name} {stage.name}"
-        started = time.monotonic()
-        _log.info("%s: %d batches, %d to compute", name, len(batches), len(lacking))
-        with self._bar(name, todo) as bar:
-            texts = gather_texts(stage, executor.run(stage, bar.update))
-        scores = score_stage(texts, score_through_store(self.scorers, texts.all_texts(), self.store))
-        self._timed(name, started)
-        readouts = self._readouts(stage, executor, f"{name} read-outs")
-        return _Measured(texts=texts, scores=with_readouts(scores, readouts), readouts=readouts)
-
-    def _readouts(self, stage: Stage, executor: Executor, name: str) -> StageReadouts | None:
-        """A stage's read-outs, as far as the profile declares any."""
-        plan = readout_plan(stage, self.paths.root)
-        if plan is None:
-            return None
-        started = time.monotonic()
-        todo = sum(b.n_tokens for b in plan.batches() if not self.store.has("readout", b.key))
-        with self._bar(name, todo) as bar:
-            readouts = gather_readouts(plan, executor.read(plan, bar.update))
-        self._timed(name, started)
-        return readouts
-
-    def _bar(self, name: str, n_tokens: int) -> tqdm[Any]:
-        return tqdm(
-            total=n_tokens, unit="tok", unit_scale=True, desc=name, leave=False,
-            disable=not (self._show_progress and n_tokens),
+    def _measure(self, stage: Stage, executor: Executor, along: Stage | None = None) -> Measured:
+        measuring = Measuring(
+            executor, self.store, lambda texts: score_through_store(self.scorers, texts, self.store),
+            root=self.paths.root, show_progress=self._show_progress, timed=self._timed,
         )  # fmt: skip
+        return measuring.measure(stage, along)
 
     def _timed(self, name: str, started: float) -> None:
         self._seconds[name] = round(time.monotonic() - started, 3)
@@ -275,7 +256,7 @@ class Run:
 
     def _provenance(self, groups: Mapping[str, _Group]) -> dict[str, Any]:
         stages = [one for group in groups.values() for one in group.stages]
-        texts = [one.texts for one in stages]
+        texts = [one.texts for one in stages if one.texts is not None]
         checked: list[StageTexts | StageReadouts] = [*texts]
         checked += [one.readouts for one in stages if one.readouts is not None]
         self_check = {

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.readouts import ReadoutPlan, readout_plan
@@ -32,7 +33,7 @@ def known_stages(
     """The stages as far as they are known before running: the sweep's strongest heads are not."""
     sweep = sweep_stage(profile, model, neutral, emotion)
     confirm = confirm_stage(profile, model, neutral, emotion, ())
-    return [stage for stage in (sweep, confirm) if stage is not None]
+    return [*([] if sweep is None else [sweep]), confirm, *control_stages(confirm)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +104,21 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
         if facts is not None:
             told, n_tokens = _stage_lines(profile, facts, prompts, store, paths.root)
             lines, total = lines + told, total + n_tokens
-    strongest = profile.confirm.strongest if profile.sweep else 0
-    if strongest:
-        lines.append(
-            f"the confirmation also tests the sweep's {strongest} strongest heads, known only then"
-        )
+    lines += _known_later(profile)
     return lines + ([_total_line(profile, models, sizes, total, backend)] if sizes else [])
+
+
+def _known_later(profile: Profile) -> list[str]:
+    """What the confirmation tests beside the cells that are planned, in a line."""
+    confirm = profile.confirm
+    if profile.sweep is None or not (confirm.strongest or confirm.strongest_sets):
+        return []
+    heads = [f"{confirm.strongest} strongest heads"] if confirm.strongest else []
+    heads += [f"first {size} together" for size in sorted({*confirm.strongest_sets})]
+    drawn = ""
+    if confirm.strongest_sets and confirm.random_sets:
+        drawn = f", with {confirm.random_sets} random of each such size"
+    return [f"the confirmation also tests the sweep's {', '.join(heads)}{drawn}, known only then"]
 
 
 def _sizes(model: ModelFiles | Fetchable) -> ModelSizes | None:
@@ -128,29 +138,38 @@ def _stage_lines(
     """A line for each stage of a model, and the tokens of all."""
     lines, total = [], 0
     for emotion in prompts.emotions.values():
-        for stage in known_stages(profile, model, prompts.neutral, emotion):
-            cost = stage_cost(stage, store)
-            total += cost.n_tokens
-            stored = "at most" if cost.n_stored is None else f"{cost.n_stored} in the store,"
-            lines.append(
-                f"{model.name}/{emotion.name} {stage.name}: {len(stage.cells)} cells x"
-                f" {len(stage.recipients)} prompts x {len(stage.roles)} donors,"
-                f" {cost.n_batches} batches of {cost.n_rows} rows,"
-                f" {stored} {cost.n_tokens:,} tokens to generate"
-            )
-            plan = readout_plan(stage, root)
+        stages = known_stages(profile, model, prompts.neutral, emotion)
+        confirm = next(stage for stage in stages if stage.name == "confirm")
+        for stage in stages:
+            name = f"{model.name}/{emotion.name} {stage.name}"
+            if stage.has_text:
+                cost = stage_cost(stage, store)
+                total += cost.n_tokens
+                lines.append(f"{name}: {_what(stage)}, {_cost_in_words(cost)} to generate")
+            plan = readout_plan(stage, root, confirm if stage.is_control else None)
             if plan is not None:
-                lines.append(_readout_line(plan, store))
+                lines.append(f"{name} read-outs: {_readouts_in_words(plan, store)}")
     return lines, total
 
 
-def _readout_line(plan: ReadoutPlan, store: Store) -> str:
-    stage, cost = plan.stage, readout_cost(plan, store)
+def _what(stage: Stage) -> str:
+    if not stage.cells and stage.name == "confirm":
+        return f"{len(stage.recipients)} prompts x {len(stage.roles)} donors, cells not counted yet"
+    if not stage.cells:
+        return f"{len(stage.recipients)} {stage.neutral.name} prompts, unpatched"
+    return f"{len(stage.cells)} cells x {len(stage.recipients)} prompts x {len(stage.roles)} donors"
+
+
+def _cost_in_words(cost: StageCost) -> str:
     stored = "at most" if cost.n_stored is None else f"{cost.n_stored} in the store,"
-    return (
-        f"{stage.files.name}/{stage.emotion.name} {stage.name} read-outs: {', '.join(plan.metrics)};"
-        f" {cost.n_batches} batches of {cost.n_rows} rows, {stored} {cost.n_tokens:,} tokens to read"
-    )
+    return f"{cost.n_batches} batches of {cost.n_rows} rows, {stored} {cost.n_tokens:,} tokens"
+
+
+def _readouts_in_words(plan: ReadoutPlan, store: Store) -> str:
+    stage, metrics = plan.stage, ", ".join(plan.metrics)
+    if stage.is_attributed:
+        return f"{metrics}; by attribution, {len(stage.recipients)} gradients of {_what(stage)}"
+    return f"{metrics}; {_cost_in_words(readout_cost(plan, store))} to read"
 
 
 def _total_line(

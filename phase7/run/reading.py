@@ -17,18 +17,24 @@ from phase7.experiment.readouts import ReadoutPlan
 from phase7.experiment.stages import Batch
 from phase7.vocabulary.heads import Head
 
+#: Tokens of each set by its name.
+TokenSets = Mapping[str, tuple[int, ...]]
+
+#: What the engine, which wants a patch, is given where nothing is patched.
+NOTHING = Patch(heads=(Head(0, 0),), mode="result", donor="self")
+
 
 def continuation(
     model: Model, plan: ReadoutPlan, index: int, each_step: Callable[[], object]
 ) -> dict[str, Any]:
     """The unpatched continuation of one recipient: `tokens` int32 [T], without the end of the text."""
-    stage, prompt = plan.stage, plan.stage.neutral.prompts[index]
+    stage, prompt = plan.stage, plan.path_prompt(index)
     n_new = stage.profile.readouts.max_new_tokens
     got = generate(
         model,
         prompt,
         encode(model, prompt, stage.prompt_format, n_new_tokens=n_new),
-        [Patch(heads=(Head(0, 0),), mode="result", donor="self")],  # the engine wants one
+        [NOTHING],
         donors={},
         sampling=replace(stage.sampling, max_new_tokens=n_new, samples=1),
         each_step=each_step,
@@ -44,35 +50,43 @@ def reading(
     path: Sequence[int],
     patches: Sequence[Patch],
     donors: Mapping[str, Donor],
+    sets: TokenSets,
 ) -> dict[str, Any]:
-    """Read a batch along a path: `baseline` [metric] and `patched` [patch, metric], float64, in nats.
+    """Read a batch along a path: `baseline` [metric] and `patched` [patch, metric], float64, in nats."""
+    way = followed(model, path)
+    got = forced_pass(
+        model,
+        encode(model, batch.prompt, plan.stage.prompt_format, n_new_tokens=len(way)),
+        way,
+        patches or [NOTHING],
+        donors=donors,
+        token_sets=sets,
+        use_attn_result=plan.stage.profile.patching.use_attn_result,
+    )
+    return {
+        "baseline": got.baseline.summary(),
+        "patched": got.patched.summary()[: len(patches)],
+        "n_self_rows": got.n_self_rows,
+        "max_self_logit_gap": got.max_self_gap,
+    }
+
+
+def followed(model: Model, path: Sequence[int]) -> tuple[int, ...]:
+    """A path of at least one token.
+
+    A text that ends at once leaves the first step, whose distribution no token precedes.
+    """
+    return tuple(path) or tuple(sorted(model.eos_ids))[:1]
+
+
+def token_sets(model: Model, plan: ReadoutPlan) -> TokenSets:
+    """The tokens of every set of a plan, for this model.
 
     Raises
     ------
     UserError
         If the model has no token for a set of the plan, or for a word of one's own.
     """
-    # A text that ends at once leaves the first step, whose distribution no token precedes.
-    followed = tuple(path) or tuple(sorted(model.eos_ids))[:1]
-    got = forced_pass(
-        model,
-        encode(model, batch.prompt, plan.stage.prompt_format, n_new_tokens=len(followed)),
-        followed,
-        patches,
-        donors=donors,
-        token_sets=token_sets(model, plan),
-        use_attn_result=plan.stage.profile.patching.use_attn_result,
-    )
-    return {
-        "baseline": got.baseline.summary(),
-        "patched": got.patched.summary(),
-        "n_self_rows": got.n_self_rows,
-        "max_self_logit_gap": got.max_self_gap,
-    }
-
-
-def token_sets(model: Model, plan: ReadoutPlan) -> dict[str, tuple[int, ...]]:
-    """The tokens of every set of a plan, for this model."""
     tokenizer = model.tokenizer
     return {
         one.name: word_token_set(tokenizer, one.words, where="readouts.words")

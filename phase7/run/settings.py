@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from phase7.experiment.stages import Stage, random_heads
+from phase7.effects.selection import selection_rule
+from phase7.experiment.chosen_heads import random_heads
+from phase7.experiment.stages import Stage
 from phase7.models.files import ModelFiles
 from phase7.scoring.base import Scorer
-from phase7.vocabulary.heads import Head
+from phase7.vocabulary.heads import Head, HeadSet
 
 
 def group_settings(
@@ -21,6 +23,8 @@ def group_settings(
     sweep: Stage | None,
     *,
     strongest: Sequence[Head],
+    first: Sequence[tuple[Head, ...]],
+    drawn: Sequence[tuple[Head, ...]],
     selection_metrics: Sequence[str],
     scorers: Sequence[Scorer],
 ) -> dict[str, Any]:
@@ -33,7 +37,9 @@ def group_settings(
     sweep : Stage or None
         None where the profile has no sweep.
     strongest : sequence of Head
-        The heads that the sweep chose.
+        The heads that the sweep chose, each tested alone.
+    first, drawn : sequence of tuple of Head
+        The sets of its first heads, and the random ones beside them.
     selection_metrics : sequence of str
         The metrics by which it chose them.
     scorers : sequence of Scorer
@@ -41,7 +47,7 @@ def group_settings(
     profile = confirm.profile
     return (
         _model(files)
-        | _patching(confirm)
+        | _patching(confirm, first)
         | _prompts(confirm, sweep)
         | _sampling(confirm, sweep)
         | {
@@ -54,9 +60,9 @@ def group_settings(
             "alpha": profile.statistics.alpha,
             "random_heads": [str(head) for head in random_heads(profile, files)],
             "strongest_heads": [str(head) for head in strongest],
-            "selection_rule": "root mean square over "
-            + ", ".join(selection_metrics)
-            + " of the mean net Δ, each divided by its standard deviation over the swept heads",
+            "selection_rule": selection_rule(selection_metrics),
+            "strongest_sets": [HeadSet(heads).label for heads in first],
+            "random_sets": [HeadSet(heads).label for heads in drawn],
             "discovery_overlaps_confirmation": _overlap(confirm, sweep),
         }
     )
@@ -72,11 +78,13 @@ def _model(files: ModelFiles) -> dict[str, Any]:
     }
 
 
-def _patching(confirm: Stage) -> dict[str, Any]:
+def _patching(confirm: Stage, first: Sequence[tuple[Head, ...]]) -> dict[str, Any]:
     patching, tested = confirm.profile.patching, confirm.profile.confirm
+    is_named = bool(tested.target_heads.strip())
     return {
         "emotion": confirm.emotion.name,
-        "target_heads": tested.target_heads,
+        "target_heads": tested.target_heads if is_named else HeadSet(first[-1]).label if first else "",
+        "is_target_named": is_named,
         "patch_mode": patching.primary_mode,
         "modes": list(tested.modes),
         "donor": patching.donor,

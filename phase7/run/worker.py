@@ -18,8 +18,9 @@ from pathlib import Path
 
 from phase7.experiment.profile import Engine
 from phase7.models.files import ModelFiles, find_model
-from phase7.run.executor import Executor, Unit
+from phase7.run.executor import Executor
 from phase7.run.provenance import machine, made_with, package_versions
+from phase7.run.units import Unit
 from phase7.store import Store, writable_folder
 from phase7.vocabulary.errors import UserError
 

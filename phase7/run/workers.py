@@ -20,10 +20,11 @@ from phase7.experiment.profile import Engine
 from phase7.models.files import ModelFiles
 from phase7.run.backend import Backend, n_processors
 from phase7.run.cluster import WORKERS_S, check_workers, connect, first_workers
-from phase7.run.executor import Executor, FanOut, Unit
+from phase7.run.executor import Executor
 from phase7.run.loky import end_workers, manager_held_back
 from phase7.run.provenance import made_with, package_versions
 from phase7.run.threads import Threads
+from phase7.run.units import FanOut, Unit
 from phase7.run.worker import Workplace, appears, compute_unit
 from phase7.store import Store, write_text
 from phase7.vocabulary.errors import UserError

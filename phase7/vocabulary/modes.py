@@ -69,6 +69,11 @@ MODE_RECORDS: Mapping[str, ModeRecord] = MappingProxyType(
 MODES: tuple[Mode, ...] = typing.get_args(Mode)
 
 
+def mode_place(mode: Mode) -> int:
+    """Where a mode stands in :data:`MODES`, and so on the axis of every array that is written."""
+    return MODES.index(mode)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PositionRecord:
     """Which queries are patched.

@@ -49,6 +49,11 @@ def is_readout(metric: str) -> bool:
     return metric.removesuffix(FIRST) == KL_PATH or metric.startswith(_LOG_ODDS)
 
 
+def has_direction(metric: str) -> bool:
+    """Whether a read-out can rise and fall; a divergence from the baseline can only rise from 0."""
+    return metric.removesuffix(FIRST) != KL_PATH
+
+
 def measured_on(metric: str) -> str:
     """``"logits"`` for a read-out, whose unit is nats, and ``"text"`` for the score of a text."""
     return "logits" if is_readout(metric) else "text"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import false_discovery_control
 
 from phase7.effects.datasets import GroupBuilder
 from phase7.effects.scores import StageTexts, score_stage
@@ -17,7 +19,8 @@ from phase7.experiment.stages import confirm_stage
 from phase7.models.files import ModelFiles
 from phase7.statistics import paired_summary
 from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS, donor_words
-from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.heads import Head
+from tests import stages
 
 FILES = ModelFiles(
     name="tiny", folder=Path("tiny"), source="made up", revision=None, fingerprint="ab" * 32,
@@ -32,13 +35,13 @@ PROFILE = Profile(
 )
 
 
-def datasets(patching: Patching) -> dict[str, xr.Dataset]:
-    """Of texts that are all different, with random scores."""
+def datasets(patching: Patching, joint: Sequence[tuple[Head, ...]] = ()) -> dict[str, xr.Dataset]:
+    """Of texts that are all different, with random scores; `joint`: sets tested as a whole alone."""
     neutral, emotion = (
         PromptSet(name=name, path="", prompts=tuple(f"{name} {i}" for i in range(9)))
         for name in ("neutral", "gratitude")
     )
-    stage = confirm_stage(replace(PROFILE, patching=patching), FILES, neutral, emotion, ())
+    stage = confirm_stage(replace(PROFILE, patching=patching), FILES, neutral, emotion, (), joint)
     names = {
         (role, cell, prompt): f"{role} {cell.label} {cell.mode} {prompt}"
         for role in stage.roles
@@ -56,8 +59,7 @@ def datasets(patching: Patching) -> dict[str, xr.Dataset]:
             role: {(c, p): 0.1 for r, c, p in names if r == role} for role in stage.roles
         },
     )
-    rng = np.random.default_rng(1)
-    scores = score_stage(texts, {text: rng.random(len(METRICS)) for text in texts.all_texts()})
+    scores = score_stage(texts, stages.Numbers())
     return GroupBuilder(scores, None, PROFILE.statistics).datasets(texts, None)
 
 
@@ -93,6 +95,28 @@ def test_without_a_control_its_interval_is_missing():
     assert np.isfinite(made[""]["ci_low"]).any()
 
 
+def test_a_set_whose_heads_were_not_tested_alone_has_no_synergy(plain):
+    """Heads 0:1 and 2:0 are: neither an unknown head nor one of a known and an unknown will do."""
+    made = datasets(Patching(), [(Head(1, 0), Head(1, 1)), (Head(0, 1), Head(1, 0))])["head_sets"]
+    tested = made.sel(mode=["result", "v_only"])
+    numbers = [
+        str(name) for name in made if str(name).startswith("synergy") and "verdict" not in str(name)
+    ]
+    assert len(numbers) == 6
+    for label in ("1:0,1:1", "0:1,1:0"):
+        one = tested.sel(head_set=label)
+        for name in numbers:
+            assert one[name].isnull().all()
+        assert (one.synergy_verdict == "undetermined").all()
+        assert one.net_delta.notnull().all() and one.net_p_value.notnull().all()
+    # The family of the other sets' q has not grown by these.
+    known = tested.sel(head_set="0:1,2:0")
+    for name in [*numbers, "synergy_verdict"]:
+        before = plain["head_sets"][name].sel(head_set="0:1,2:0", mode=["result", "v_only"])
+        np.testing.assert_array_equal(known[name], before)
+    assert known.synergy_q_value.notnull().all()
+
+
 def words(made: dict[str, xr.Dataset]) -> dict[str, str]:
     """Everything the labels say, by variable."""
     return {
@@ -124,3 +148,14 @@ def test_the_labels_name_the_donor_that_ran(kind):
     for name in ("delta", "patched", "patched_text", "changed_share"):
         assert donor_words(kind) in said[name]
     assert ("emotion donor" in said["delta"]) == (kind != "zero")
+
+
+def test_the_primary_family_is_of_the_sets_in_the_primary_mode():
+    sets = datasets(Patching(), [(Head(1, 0), Head(1, 1)), (Head(0, 1), Head(1, 0))])["head_sets"]
+    names = ["sentiment_positive", "politeness", "goemotions_gratitude"]
+    here = sets.sel(mode="result", metric=names)
+    expected = false_discovery_control(here["net_p_value"].values.ravel())
+    np.testing.assert_allclose(here["primary_q_value"].values.ravel(), expected)
+    others = sets["primary_q_value"].where(~sets.metric.isin(names) | (sets["mode"] != "result"))
+    assert np.isnan(others).all()
+    assert here.sizes["head_set"] == 3 and (sets["net_q_value"].sel(mode="v_only").notnull()).any()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phase7.effects.inference import CellStatistics as Result
 from phase7.effects.scores import Scores, StageScores
-from phase7.effects.selection import selection_metrics, strongest_heads
+from phase7.effects.selection import is_signed, selection_metrics, selection_rule, strongest_heads
 from phase7.experiment.profile import Profile
 from phase7.experiment.stages import Stage
 from phase7.vocabulary.metrics import METRICS
@@ -168,6 +168,78 @@ def test_strength_is_the_root_mean_square_of_scaled_effects(seed, n_metrics, n, 
         strength[head] = max(strength.get(head, 0.0), own)
     expected = sorted(strength, key=lambda head: -strength[head])[:n]
     assert strongest(effects, n, stage=stage, metrics=metrics) == expected
+
+
+READOUTS = ("logodds_joy", "kl_path", "logodds_joy_first", "kl_path_first")
+
+
+def by_readouts(effects: dict[str, list[float]], metrics: tuple[str, ...], n: int = 12, modes=1):
+    """The strongest heads by read-outs, beside texts that would choose others."""
+    names = (*METRICS, *READOUTS)
+    stage = stages.sweep(changed("sweep", modes=("result", "v_only")[:modes]))
+    table = np.full((len(stage.cells), len(names)), np.nan)
+    for metric, values in effects.items():
+        table[:, names.index(metric)] = values
+    empty = Scores(baseline=np.empty((0, 0)), patched={}, changed={}, metrics=names)
+    scores = StageScores(stage=stage, by_length={8: empty}, kl_first_token_nats={})
+    tested = Result(values={"net_delta": table, "delta": np.ones_like(table)})
+    return strongest_heads(scores, tested, metrics, n)
+
+
+def test_by_readouts_the_heads_that_raise_them_come_first():
+    values = effects_of(h_0_0=0.2, h_2_3=-0.9, h_1_1=0.4, h_1_2=-0.3)
+    found = by_readouts({"logodds_joy": values}, ("logodds_joy",))
+    assert found[:2] == [(1, 1), (0, 0)] and found[-2:] == [(1, 2), (2, 3)]
+
+
+def test_a_divergence_or_a_text_beside_them_makes_all_count_by_size():
+    down, rest = effects_of(h_2_3=-0.9, h_1_1=0.4), effects_of(h_0_2=0.01)
+    for other in ("kl_path", "kl_path_first", FIRST):
+        assert by_readouts({"logodds_joy": down, other: rest}, ("logodds_joy", other), 3)[1:] == [
+            (2, 3), (1, 1),
+        ]  # fmt: skip
+
+
+def test_signed_strength_is_the_mean_of_scaled_effects():
+    """Against the definition, with two read-outs of other units that disagree, and two modes."""
+    random = np.random.default_rng(4)
+    one, two = random.normal(size=24), 100 * random.normal(size=24)
+    metrics = ("logodds_joy", "logodds_joy_first")
+    found = by_readouts(dict(zip(metrics, (one, two), strict=True)), metrics, modes=2)
+    strength = (one / one.std() + two / two.std()) / 2
+    cells = stages.sweep(changed("sweep", modes=("result", "v_only"))).cells
+    best: dict[tuple[int, int], float] = {}
+    for cell, value in zip(cells, strength, strict=True):
+        head = (cell.heads[0].layer, cell.heads[0].head)
+        best[head] = max(best.get(head, -math.inf), value)
+    assert min(best.values()) < 0
+    assert found == sorted(best, key=lambda head: -best[head])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "how"),
+    [
+        (("logodds_joy",), "mean"),
+        (("logodds_joy", "logodds_words_first"), "mean"),
+        (("logodds_joy", "kl_path"), "root mean square"),
+        (("logodds_joy", "politeness"), "root mean square"),
+        (("politeness",), "root mean square"),
+    ],
+)
+def test_the_rule_says_how_heads_are_ordered(metrics, how):
+    assert is_signed(metrics) == (how == "mean")
+    assert selection_rule(metrics) == (
+        f"{how} over {', '.join(metrics)} of the mean net Δ, each divided by its standard deviation over"
+        " the swept heads"
+    )
+
+
+def test_the_emotion_in_a_metrics_name_is_each_groups_own():
+    profile = changed("readouts", emotions=("gratitude", "anger"))
+    profile = replace(profile, emotions=("gratitude", "anger"))
+    profile = changed("statistics", profile, selection_metrics=("logodds_{emotion}", "politeness"))
+    for emotion in profile.emotions:
+        assert selection_metrics(profile, emotion) == (f"logodds_{emotion}", "politeness")
 
 
 # --- what ranks them -----------------------------------------------------------------------------

@@ -180,6 +180,12 @@ def test_a_value_of_another_type_is_named_with_its_place(refusal, text, message)
         ("sweep", "modes = ['result', 'result']"),
         ("confirm", "strongest = -1"),
         ("confirm", "random_heads = -1"),
+        ("confirm", "random_sets = -1"),
+        ("confirm", "random_sets = 1001"),
+        ("confirm", "strongest_sets = [3, 1]"),
+        ("confirm", "strongest_sets = [1]"),
+        ("confirm", "strongest_sets = [10, 0]"),
+        ("confirm", "random_sets = -1"),
         ("confirm", "n_prompts = -2"),
         ("confirm", "lengths = [5, 0]"),
         ("confirm", "modes = []"),
@@ -196,6 +202,89 @@ def test_a_value_of_another_type_is_named_with_its_place(refusal, text, message)
 def test_a_value_out_of_range_is_named_with_its_place(refusal, section, line):
     key = line.partition(" ")[0]
     assert refusal(MINIMAL + f"[{section}]\n{line}\n").startswith(f"{section}: {key}: expected ")
+
+
+#: A search by read-outs of gratitude, which each of the refusals below spoils in one place.
+SEARCH = """
+[sweep]
+text = false
+readouts = "attribution"
+[readouts]
+emotions = ["anger", "joy"]
+[confirm]
+strongest_sets = [2, 4]
+random_sets = 1
+positive_controls = false
+[statistics]
+selection_metrics = ["logodds_{emotion}", "logodds_{emotion}_first"]
+"""
+
+
+def test_a_search_by_readouts_is_taken_as_it_is_written(load):
+    profile = load(MINIMAL + SEARCH)
+    assert profile.sweep == Sweep(text=False, readouts="attribution")
+    assert profile.confirm.strongest_sets == (2, 4) and profile.confirm.random_sets == 1
+    assert not profile.confirm.positive_controls
+    chosen = profile.statistics
+    assert chosen.selection_of("anger") == ("logodds_anger", "logodds_anger_first")
+    assert chosen.selection_of("joy") == ("logodds_joy", "logodds_joy_first")
+
+
+def test_searches_are_by_exact_texts_unless_the_profile_says_so(load):
+    profile = load(MINIMAL + "[sweep]\n")
+    assert profile.sweep.text and profile.sweep.readouts == "exact"
+    assert profile.confirm.strongest_sets == () and profile.confirm.random_sets == 0
+    assert profile.confirm.positive_controls
+
+
+NO_TEXT = "selection_metrics: expected read-outs, as the sweep has no text, got "
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            'selection_metrics = ["logodds_{emotion}", "logodds_{emotion}_first"]', "",
+            NO_TEXT + "'none, which means metrics of text'",
+        ),
+        ("_{emotion}_first", "_joy\", \"politeness", NO_TEXT + "'logodds_anger, logodds_joy, politeness'"),
+        ("logodds_{emotion}_first", "kl_path", "expected read-outs with a direction, to be attributed"),
+        (
+            '"anger", "joy"', '"joy"',
+            "selection_metrics: expected read-outs that [readouts] declares, got 'logodds_anger'",
+        ),
+        (
+            "[sweep]\ntext = false\nreadouts = \"attribution\"", "",
+            "strongest_sets: expected a [sweep] that orders the heads, got 'no [sweep]'",
+        ),
+        ('"logodds_{emotion}"', '"{emotion}"', "expected read-outs that [readouts] declares, got 'anger'"),
+        ('"attribution"', '"gradient"', "sweep: readouts: expected one of exact, attribution"),
+        ("text = false", "text = 0", "sweep: text: expected a value of type bool, got 0"),
+        (
+            "[readouts]", "[patching]\ndonor = 'zero'\n[readouts]",
+            "sweep.readouts: expected a donor made of prompts, got 'zero'",
+        ),
+        (
+            "[readouts]", "[patching]\ndonor = 'self'\n[readouts]",
+            "sweep.readouts: expected a donor made of prompts, got 'self'",
+        ),
+    ],
+)  # fmt: skip
+def test_a_search_that_could_not_order_the_heads_is_refused(refusal, before, after, message):
+    assert before in SEARCH
+    assert message in refusal(MINIMAL + SEARCH.replace(before, after))
+
+
+def test_nothing_is_attributed_without_token_sets(refusal):
+    message = refusal(MINIMAL + "[sweep]\nreadouts = 'attribution'\n")
+    assert "sweep.readouts: expected [readouts] with emotions or words, got 'no token set'" in message
+
+
+def test_what_is_refused_of_an_attribution_is_taken_where_all_is_patched(load):
+    """Divergences rank and zeros are donors where read-outs are exact."""
+    exact = SEARCH.replace('"attribution"', '"exact"').replace("logodds_{emotion}_first", "kl_path")
+    profile = load(MINIMAL + exact + "[patching]\ndonor = 'zero'\n")
+    assert profile.statistics.selection_of("anger") == ("logodds_anger", "kl_path")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +312,52 @@ def test_numbers_out_of_range_are_refused_in_records_made_by_hand():
             make()
 
 
+#: Heads in the order of their attributed read-outs, without text.
+BY_ATTRIBUTION = f"""{MINIMAL}
+[patching]
+donor = "mean"
+[sweep]
+text = false
+readouts = "attribution"
+[readouts]
+emotions = ["anger"]
+[statistics]
+selection_metrics = ["logodds_{{emotion}}", "logodds_anger_first"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('["logodds_{emotion}", "logodds_anger_first"]', "[]", "selection_metrics: expected read-outs, as"),
+        ('"logodds_anger_first"', '"politeness"', "selection_metrics: expected read-outs, as the sweep has"),
+        ('"logodds_anger_first"', '"kl_path"', "selection_metrics: expected read-outs with a direction"),
+        ('"logodds_anger_first"', '"logodds_joy"', "selection_metrics: expected read-outs that [readouts]"),
+        ('"logodds_{emotion}"', '"{emotion}"', "selection_metrics: expected read-outs that [readouts]"),
+        ('"mean"', '"zero"', "sweep.readouts: expected a donor made of prompts"),
+        ('"mean"', '"self"', "sweep.readouts: expected a donor made of prompts"),
+        ("false", "true", None),
+        ('"attribution"', '"exact"', None),
+        ('"mean"', '"paired"', None),
+    ],
+)  # fmt: skip
+def test_a_search_by_attribution_is_refused_or_taken(load, refusal, old, new, message):
+    assert load(BY_ATTRIBUTION).statistics.selection_of("joy")[0] == "logodds_joy"
+    assert BY_ATTRIBUTION.count(old) == 1
+    text = BY_ATTRIBUTION.replace(old, new)
+    if message is None:
+        load(text)
+    else:
+        assert message in refusal(text)
+
+
+def test_attribution_and_sets_of_a_sweeps_heads_need_what_they_are_of(refusal):
+    text = MINIMAL + '[sweep]\nreadouts = "attribution"\n'
+    assert "sweep.readouts: expected [readouts] with emotions or words, got 'no token" in refusal(text)
+    text = MINIMAL + "[confirm]\nstrongest_sets = [2]\n"
+    assert "strongest_sets: expected a [sweep] that orders the heads" in refusal(text)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a\\b"])
 def test_a_name_that_is_no_file_name_is_refused(refusal, name):
     text = f"name = {json.dumps(name)}\n{MINIMAL}"
@@ -245,7 +380,7 @@ def test_a_profile_that_is_not_there_is_refused_with_those_that_are(tmp_path):
         (folder / f"{name}.toml").write_text(MINIMAL, encoding="utf-8")
     with pytest.raises(UserError) as caught:
         load_profile("c", tmp_path)
-    assert "expected a readable profile (in data/profiles: a, b, baseline, quickstart, readouts)" in str(
+    assert "expected a readable profile (in data/profiles: a, b, baseline, quickstart)" in str(
         caught.value
     )
     assert str(folder / "c.toml") in str(caught.value)

@@ -16,9 +16,14 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects import attributes
+from phase7.effects.inference import primary_q_values, q_values
+from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
+from phase7.effects.scores import Scores
+from phase7.experiment.profile import Statistics
 from phase7.statistics import benjamini_hochberg, paired_summary, synergy
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES
+from phase7.vocabulary.readouts import has_direction, is_readout, measured_on
 
 COUNTS = tuple(METRICS.index(f"{e}_keywords") for e in ("gratitude", "anger", "apology"))
 LENGTHS = (1, 5, 10, 30)
@@ -60,7 +65,11 @@ NASTY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What the tree holds. `planted` heads act in every mode; `missing` metrics are NaN."""
+    """What the tree holds. `planted` heads act in every mode; `missing` metrics are NaN.
+
+    With `controls`, prompting raises every metric but the `unmoved`. With `attributed`, read-outs of all
+    heads are predicted on both halves, and net effects have a p over donor pairs.
+    """
 
     seed: int = 1
     n_layers: int = 4
@@ -75,6 +84,12 @@ class Spec:
     control: bool = True
     sweep: bool = True
     head_sets: bool = True
+    sets: tuple[str, ...] = ()
+    readouts: tuple[str, ...] = ()
+    swept_text: bool = True
+    controls: tuple[str, ...] = ()
+    unmoved: tuple[str, ...] = ()
+    attributed: bool = False
     missing: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     emotion: str = "gratitude"
@@ -113,12 +128,13 @@ class _Builder:
         self.n = n_first + spec.n_confirmation
         self.discovery = np.arange(n_first)
         self.confirmation = np.arange(n_first, self.n)
-        self.measured = np.array([metric not in spec.missing for metric in METRICS])
-        self.baseline = self._draw((len(METRICS), self.n))
+        self.metrics = (*METRICS, *spec.readouts)
+        self.measured = np.array([metric not in spec.missing for metric in self.metrics])
+        self.baseline = self._draw((len(self.metrics), self.n))
         targets = spec.target.split(",")
         self.singles = sorted({*targets, *spec.strongest}, key=_place)
         joint = [spec.target] if len(targets) > 1 and spec.head_sets else []
-        self.labels = [*self.singles, *joint]
+        self.labels = [*self.singles, *joint, *spec.sets]
 
     def _draw(self, shape: tuple[int, ...]) -> np.ndarray:
         scores = self.rng.beta(2.0, 5.0, shape)
@@ -137,6 +153,8 @@ class _Builder:
                 if metric in METRICS:
                     shift = 0.2 * lift + self.rng.normal(0.0, 0.04, self.n)
                     scores[METRICS.index(metric)] += shift
+            for metric in self.spec.readouts:
+                scores[self.metrics.index(metric)] += 0.8 * lift
         return scores
 
     def datasets(self) -> dict[str, xr.Dataset]:
@@ -154,10 +172,24 @@ class _Builder:
         if spec.sweep:
             swept = [(label, spec.modes[0]) for label in everyone]
             swept_scores = {cell: self._scores(cell[0]) for cell in swept}
+            if not spec.swept_text:
+                for one in swept_scores.values():
+                    for values in one.values():
+                        values[: len(METRICS)] = np.nan
             swept_stats = self._statistics(swept_scores, self.discovery)
             made["sweep"] = self._grid(swept, swept_scores, swept_stats, self.discovery)
+            if not spec.swept_text:
+                for name in ("kl_first_token", "changed_share"):
+                    for prefix in ("", "control_"):
+                        made["sweep"][prefix + name] = made["sweep"][prefix + name] * np.nan
         if sets:
             made["head_sets"] = self._sets(sets, scores, stats)
+        if spec.controls:
+            made["positive_controls"] = self._controls(
+                [made[""], *([made["head_sets"]] if sets else [])]
+            )
+        if spec.attributed:
+            made["attribution"] = self._attribution()
         made["lengths"] = self._lengths([*main, *sets])
         made["texts"] = self._texts([*main, *sets])
         made["ov"] = self._ov()
@@ -165,7 +197,8 @@ class _Builder:
             "layer": np.arange(spec.n_layers),
             "head": np.arange(spec.n_heads),
             "mode": list(MODES),
-            "metric": list(METRICS),
+            "metric": list(self.metrics),
+            "measured_on": ("metric", [measured_on(metric) for metric in self.metrics]),
             "prompt": np.arange(self.n),
             "prompt_text": ("prompt", [self._text() for _ in range(self.n)]),
             "split": ("prompt", self._splits()),
@@ -212,15 +245,55 @@ class _Builder:
         }
         for prefix, difference in (("", emotion - baseline), ("net_", emotion - control)):
             summary = paired_summary(difference, seed=7, n_resamples=500, n_tail=0)
+            p = summary.p_value.copy()
+            p[:, [not has_direction(metric) for metric in self.metrics]] = np.nan
             found |= {
                 f"{prefix}delta": difference.mean(axis=-1),
                 f"{prefix}ci_low": summary.ci_low,
                 f"{prefix}ci_high": summary.ci_high,
-                f"{prefix}p_value": summary.p_value,
+                f"{prefix}p_value": p,
                 f"{prefix}effect_size": summary.effect_size,
-                f"{prefix}q_value": benjamini_hochberg(summary.p_value),
+                f"{prefix}q_value": q_values(p, self.metrics),
             }
+        if self.spec.attributed:
+            logits = [is_readout(metric) for metric in self.metrics]
+            found["net_donor_p_value"] = np.where(logits, found["net_p_value"] / 2, np.nan)
         return found
+
+    def _controls(self, datasets: Sequence[xr.Dataset]) -> xr.Dataset:
+        """The positive controls; effects as shares of prompting's are added to the Datasets."""
+        still = np.array([metric in self.spec.unmoved for metric in self.metrics])
+        noise = self.rng.normal(0, 0.05, (len(self.spec.controls), *self.baseline.shape))
+        noise -= noise[..., self.confirmation].mean(axis=-1, keepdims=True)
+        moved = self.baseline + noise + np.where(still, 0.0, 0.4)[:, None]
+        scores = Scores(
+            baseline=self.baseline[:, self.confirmation],
+            patched={"emotion": moved[..., self.confirmation]}, changed={}, metrics=self.metrics,
+        )  # fmt: skip
+        found = PositiveControls(names=self.spec.controls, scores=scores)
+        result = found.statistics(Statistics(), 7)
+        for dataset in datasets:
+            other = dataset["control_patched"] if self.spec.control else dataset["baseline"]
+            effect = (dataset["patched"] - other).transpose(..., "metric", "prompt")
+            values = effect.values[..., self.confirmation]
+            flat = values.reshape(-1, *values.shape[-2:])
+            for name, column in prompting_shares(found, flat, Statistics(), 7).items():
+                dataset[name] = (effect.dims[:-1], column.reshape(values.shape[:-1]))
+        return controls_dataset(found, range(self.n), self.confirmation.tolist(), result)
+
+    def _attribution(self) -> xr.Dataset:
+        halves = ["discovery", "confirmation"] if self.spec.sweep else ["all"]
+        shape = (self.spec.n_layers, self.spec.n_heads, len(MODES), len(self.metrics))
+        logits = [is_readout(metric) and has_direction(metric) for metric in self.metrics]
+        base = np.where(logits, self.rng.normal(0, 0.2, shape), np.nan)
+        for head in self.spec.planted:
+            base[_place(head)] += 0.8
+        dims = ("half", "layer", "head", "mode", "metric")
+        variables = {
+            name: (dims, base + self.rng.normal(0, 0.1, (len(halves), *shape)))
+            for name in ("predicted_delta", "predicted_net_delta")
+        }
+        return xr.Dataset(variables, coords={"half": halves})
 
     def _cellwise(
         self,
@@ -283,9 +356,10 @@ class _Builder:
         other = "control" if self.spec.control else None
         rows = []
         for label, mode in cells:
+            nothing = {role: np.full_like(self.baseline, np.nan) for role in ("emotion", "control")}
             effects = [
                 (one["emotion"] - (one[other] if other else self.baseline))[:, self.confirmation]
-                for one in (scores[name, mode] for name in (label, *label.split(",")))
+                for one in (scores.get((name, mode), nothing) for name in (label, *label.split(",")))
             ]
             rows.append(synergy(effects[0], np.stack(effects[1:]), seed=7, n_tail=0))
         names = {"synergy": "mean", "synergy_ci_low": "ci_low", "synergy_ci_high": "ci_high",
@@ -294,13 +368,19 @@ class _Builder:
             found[name] = (("metric",), np.stack([getattr(row, attribute) for row in rows]))
         q = benjamini_hochberg(found["synergy_p_value"][1])
         found["synergy_q_value"] = (("metric",), q)
+        if self.spec.readouts:
+            p = found["net_p_value" if self.spec.control else "p_value"][1]
+            primary = np.array([mode == self.spec.modes[0] for _, mode in cells])
+            q = np.full_like(p, np.nan)
+            q[primary] = primary_q_values(p[primary], self.metrics, self.spec.emotion)
+            found["primary_q_value"] = (("metric",), q)
         index = (
             np.array([labels.index(label) for label, _ in cells]),
             np.array([MODES.index(mode) for _, mode in cells]),
         )
         shape = (len(labels), len(MODES))
         made = self._scatter(shape, ("head_set", "mode"), index, found, self.confirmation)
-        verdict = np.full((*shape, len(METRICS)), "undetermined", dtype="<U12")
+        verdict = np.full((*shape, len(self.metrics)), "undetermined", dtype="<U12")
         verdict[index] = np.stack([row.verdict for row in rows])
         made["synergy_verdict"] = (("head_set", "mode", "metric"), verdict)
         return made.assign_coords(head_set=labels)
@@ -315,9 +395,9 @@ class _Builder:
         for prefix in ("", "net_"):
             absent = prefix and not self.spec.control
             columns = {
-                "delta": self.rng.normal(0, 0.05, (len(LENGTHS), len(cells), len(METRICS))),
-                "p_value": self.rng.random((len(LENGTHS), len(cells), len(METRICS))),
-                "effect_size": self.rng.normal(0, 0.4, (len(LENGTHS), len(cells), len(METRICS))),
+                "delta": self.rng.normal(0, 0.05, (len(LENGTHS), len(cells), len(self.metrics))),
+                "p_value": self.rng.random((len(LENGTHS), len(cells), len(self.metrics))),
+                "effect_size": self.rng.normal(0, 0.4, (len(LENGTHS), len(cells), len(self.metrics))),
             }
             columns["delta"][0] = 0.0
             if self.spec.planted:
@@ -325,12 +405,12 @@ class _Builder:
             if self.spec.n_confirmation < 2:
                 columns["p_value"][:] = columns["effect_size"][:] = np.nan
             for column in columns.values():
-                column[..., ~self.measured] = np.nan
+                column[..., ~self.measured] = column[..., len(METRICS) :] = np.nan
                 if absent:
                     column[:] = np.nan
             columns["q_value"] = benjamini_hochberg(columns["p_value"])
             for name, column in columns.items():
-                whole = np.full((*shape, len(METRICS)), np.nan)
+                whole = np.full((*shape, len(self.metrics)), np.nan)
                 whole[:, index[0], index[1]] = column
                 variables[prefix + name] = (("length", "head_set", "mode", "metric"), whole)
         share = np.full(shape, np.nan)

@@ -57,7 +57,7 @@ def _words(monkeypatch):
 def test_one_more_section_renumbers_all_that_follow(at, lang):
     before, after = page(CONTENTS, lang), page(inserted(at), lang)
     headings = re.findall(r"(?m)^## (?:\d+\. )?(.+)$", before)
-    chapter = headings[headings.index(Language(lang)("h.settings")) :][: len(NAMES)]
+    chapter = headings[headings.index(Language(lang)("h.controls")) :][: len(NAMES)]
     chapter.insert(at, PHRASES["h.extra"][lang == "en"])
     assert re.findall(r"(?m)^## (\d+\. .+)$", after) == [f"{i}. {t}" for i, t in enumerate(chapter, 1)]
 
@@ -73,12 +73,13 @@ def test_one_more_section_renumbers_all_that_follow(at, lang):
     kept = after.split("\n\n")
     others = [block for block in expected.split("\n\n") if block not in kept]
     assert all(re.match(r"## \d", one) or re.search(REFERENCE[lang], one) for one in others)
-    assert len(others) == len(NAMES) - at + (at < 4)  # headings that moved, and the reference
+    assert len(others) == len(NAMES) - at + (at < 5)  # headings that moved, and the reference
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])
 @pytest.mark.parametrize(
-    ("at", "english"), [(0, "3 to 5"), (1, "3 to 5"), (2, "2, 4, 5"), (3, "2, 3, 5"), (4, "2 to 4")]
+    ("at", "english"),
+    [(0, "4 to 6"), (2, "4 to 6"), (3, "3, 5, 6"), (4, "3, 4, 6"), (5, "3 to 5"), (8, "3 to 5")],
 )
 def test_a_sentence_refers_to_sections_by_their_present_numbers(at, english, lang):
     found = re.findall(REFERENCE[lang], page(inserted(at), lang))
@@ -87,12 +88,12 @@ def test_a_sentence_refers_to_sections_by_their_present_numbers(at, english, lan
 
 
 def test_the_order_may_change_as_long_as_tables_come_before_what_cites_them():
-    settings, comparison, modes, heads, *others = CONTENTS.chapter
-    turned = replace(CONTENTS, chapter=(heads, modes, comparison, settings, *others))
+    controls, settings, comparison, modes, heads, *others = CONTENTS.chapter
+    turned = replace(CONTENTS, chapter=(heads, modes, comparison, settings, controls, *others))
     found = page(turned, "en")
-    assert re.findall(r"(?m)^## ([1-4]\. .+)$", found) == [
+    assert re.findall(r"(?m)^## ([1-5]\. .+)$", found) == [
         "1. Effects by head", "2. Patch modes compared", "3. Baseline vs patched",
-        "4. Head patching settings",
+        "4. Head patching settings", "5. Positive controls",
     ]  # fmt: skip
     assert re.findall(REFERENCE["en"], found) == ["1 to 3"]
     for number, anchor in re.findall(r"\[table (\S+)\]\(#(t[\w-]+)\)", found):
@@ -102,7 +103,7 @@ def test_the_order_may_change_as_long_as_tables_come_before_what_cites_them():
 def test_every_chapter_of_several_is_renumbered():
     found = page(inserted(0), "en", 2)
     assert len(re.findall(r"(?m)^### 1\. Extra$", found)) == 2
-    assert {"1-1.1", "1-2.1", "2-1.1", "2-2.1"} <= set(re.findall(r"\*\*Table (\S+):", found))
+    assert {"1-1.1", "1-3.1", "2-1.1", "2-3.1"} <= set(re.findall(r"\*\*Table (\S+):", found))
 
 
 def test_a_section_without_blocks_leaves_no_heading():

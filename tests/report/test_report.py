@@ -30,14 +30,15 @@ from tests.report.synthetic import LENGTHS, NASTY, Spec, tree
 REPOSITORY = Path(__file__).parents[2]
 HEADINGS = {
     "ja": [
-        "目的", "読み方", "1. Head Patching設定", "2. Baseline vs Patched比較",
-        "3. Patch Mode比較", "4. Head別の効果", "5. 生成テキストの変化",
-        "6. Multi-token生成の重要性", "7. 考察", "再現性",
+        "目的", "読み方", "1. 陽性対照", "2. Head Patching設定", "3. Baseline vs Patched比較",
+        "4. Patch Mode比較", "5. Head別の効果", "6. 生成テキストの変化",
+        "7. Multi-token生成の重要性", "8. 考察", "再現性",
     ],
     "en": [
-        "Purpose", "How to read this report", "1. Head patching settings", "2. Baseline vs patched",
-        "3. Patch modes compared", "4. Effects by head", "5. Changes in the generated text",
-        "6. Why many tokens are generated", "7. Discussion", "Reproducibility",
+        "Purpose", "How to read this report", "1. Positive controls",
+        "2. Head patching settings", "3. Baseline vs patched", "4. Patch modes compared",
+        "5. Effects by head", "6. Changes in the generated text", "7. Why many tokens are generated",
+        "8. Discussion", "Reproducibility",
     ],
 }  # fmt: skip
 JAPANESE = re.compile(r"[\u3000-\u30ff\u4e00-\u9fff]")
@@ -138,12 +139,12 @@ def test_english_page_has_no_japanese(null_tree):
     assert JAPANESE.search(render(null_tree, "ja"))
 
 
-def test_section_two_equals_the_tree(planted_tree):
+def test_the_comparison_equals_the_tree(planted_tree):
     parsed = tables(render(planted_tree))
     cell = planted_tree["tiny/gratitude/head_sets"].to_dataset()
     cell = cell.sel(head_set=PLANTED.target, mode="result")
-    rows = parsed["2.1"].rows + parsed["2.2"].rows
-    assert len(parsed["2.2"].rows) == len(GOEMOTIONS) == 28
+    rows = parsed["3.1"].rows + parsed["3.2"].rows
+    assert len(parsed["3.2"].rows) == len(GOEMOTIONS) == 28
     assert [row[0].strip("`") for row in rows] == list(METRICS)
     for row in rows:
         one = cell.sel(metric=row[0].strip("`"))
@@ -162,33 +163,33 @@ def test_section_two_equals_the_tree(planted_tree):
         ]
 
 
-def test_sections_three_and_four_equal_the_tree(planted_tree):
+def test_modes_and_heads_equal_the_tree(planted_tree):
     parsed = tables(render(planted_tree))
     sets = planted_tree["tiny/gratitude/head_sets"].to_dataset().sel(head_set=PLANTED.target)
     for mode in PLANTED.modes:
-        row = parsed["3.2"].row(f"`{mode}`", "`sentiment_positive`")
+        row = parsed["4.2"].row(f"`{mode}`", "`sentiment_positive`")
         one = sets.sel(mode=mode, metric="sentiment_positive")
         assert row["Δ"] == signed(float(one.delta))
         assert row["net Δ"] == signed(float(one.net_delta))
         sign = "+" if one.net_effect_size > 0 else "−"
         assert row["d_z"] == f"{sign}{abs(float(one.net_effect_size)):.2f}"
-        row = parsed["4.3"].row(f"`{PLANTED.target}`", f"`{mode}`", "`sentiment_positive`")
+        row = parsed["5.3"].row(f"`{PLANTED.target}`", f"`{mode}`", "`sentiment_positive`")
         assert row["Synergy"] == signed(float(one.synergy))
         assert row["p"] == probability(float(one.synergy_p_value))
         assert row["Synergy?"] == str(one.synergy_verdict.values)
     heads = main(planted_tree).sel(mode="result", metric="politeness")
     for layer, head in ((0, 1), (1, 2), (3, 0)):
-        row = parsed["4.1"].row(f"`{layer}:{head}`")
+        row = parsed["5.1"].row(f"`{layer}:{head}`")
         one = heads.sel(layer=layer, head=head)
         assert row["politeness Δ"] == signed(float(one.delta))
         assert row["politeness net Δ"].rstrip("*") == signed(float(one.net_delta))
-    assert parsed["4.1"].row("`1:2`")["Why tested"] == "target, sweep rank 2"
-    assert parsed["4.1"].row("`1:2`")["Overall (result)"] == "strong"
-    assert parsed["4.1"].row("`0:1`")["Overall (result)"] == "none"
+    assert parsed["5.1"].row("`1:2`")["Why tested"] == "target, sweep rank 2"
+    assert parsed["5.1"].row("`1:2`")["Overall (result)"] == "strong"
+    assert parsed["5.1"].row("`0:1`")["Overall (result)"] == "none"
 
 
 def test_discovery_numbers_are_labelled_and_from_the_sweep(planted_tree):
-    parsed = tables(render(planted_tree))["4.4"]
+    parsed = tables(render(planted_tree))["5.4"]
     swept = planted_tree["tiny/gratitude/sweep"].to_dataset().sel(mode="result")
     confirmed = main(planted_tree).sel(mode="result")
     for rank, (layer, head) in enumerate(((0, 1), (1, 2)), 1):
@@ -199,35 +200,35 @@ def test_discovery_numbers_are_labelled_and_from_the_sweep(planted_tree):
     assert "n = 4" in parsed.caption and "n = 12" in parsed.caption
 
 
-def test_section_six_equals_the_tree(planted_tree):
+def test_the_lengths_equal_the_tree(planted_tree):
     parsed = tables(render(planted_tree))
     lengths = planted_tree["tiny/gratitude/lengths"].to_dataset()
     for length in LENGTHS:
         name = f"{length} (all)" if length == LENGTHS[-1] else str(length)
         here = lengths.sel(length=length)
-        row = parsed["6.2"].row(name)
+        row = parsed["7.2"].row(name)
         n = int((here.net_q_value < 0.05).sum())
         assert row["Significant / tests"] == f"{n} / {int(here.net_q_value.notnull().sum())}"
         assert row["Texts changed"] == f"{100 * float(here.changed_share.mean()):.1f} %"
         one = here.sel(head_set=PLANTED.target, mode="result", metric="politeness")
-        assert parsed["6.1"].row(name)["politeness net Δ"] == signed(float(one.net_delta))
+        assert parsed["7.1"].row(name)["politeness net Δ"] == signed(float(one.net_delta))
     kl = planted_tree["tiny/gratitude/head_sets"].to_dataset().kl_first_token
     one = float(kl.sel(head_set=PLANTED.target, mode="v_only").mean())
-    assert parsed["6.3"].row("`v_only`")["KL [nats]"] == f"{one:.4f}"
+    assert parsed["7.3"].row("`v_only`")["KL [nats]"] == f"{one:.4f}"
 
 
 def test_a_missing_metric_is_not_measured_and_never_zero():
     made = tree(Spec(missing=("politeness", *GOEMOTIONS)))
     page = render(made)
     parsed = tables(page)
-    assert set(parsed["2.1"].row("`politeness`").values()) == {"`politeness`", "not measured"}
+    assert set(parsed["3.1"].row("`politeness`").values()) == {"`politeness`", "not measured"}
     for metric in GOEMOTIONS:
-        assert set(parsed["2.2"].row(f"`{metric}`").values()) == {f"`{metric}`", "not measured"}
-    assert parsed["4.1"].row("`1:2`")["politeness net Δ"] == "not measured"
+        assert set(parsed["3.2"].row(f"`{metric}`").values()) == {f"`{metric}`", "not measured"}
+    assert parsed["5.1"].row("`1:2`")["politeness net Δ"] == "not measured"
     assert "29 of 35 metrics were not measured" in page
     # The emotion's keywords stand in for its label, and the page says so.
     assert "`gratitude_keywords` for gratitude (its GoEmotions label was not measured)" in page
-    assert set(tables(render(made, "ja"))["2.1"].row("`politeness`").values()) == {
+    assert set(tables(render(made, "ja"))["3.1"].row("`politeness`").values()) == {
         "`politeness`", "未測定",
     }  # fmt: skip
 
@@ -239,25 +240,25 @@ def test_nothing_significant_is_said_plainly(null_tree, lang):
     page = render(null_tree, lang)
     sentence = {"ja": "有意（q < 0.05）なものは一つもなかった", "en": "None of the 420 tests"}[lang]
     assert page.count(sentence) == 2  # purpose and discussion
-    assert {"ja": "因果的証拠は得られない", "en": "no causal evidence"}[lang] in section(page, 7)
+    assert {"ja": "因果的証拠は得られない", "en": "no causal evidence"}[lang] in section(page, 8)
     floor = f"{float(minimum_p(12)):.2g}"
-    assert floor in section(page, 7)
+    assert floor in section(page, 8)
     parsed = tables(page)
     assert all(
-        "*" not in cell for key in ("2.1", "2.2", "3.1", "4.1") for r in parsed[key].rows for cell in r
+        "*" not in cell for key in ("3.1", "3.2", "4.1", "5.1") for r in parsed[key].rows for cell in r
     )
     smallest = min(float(q.min()), float(null_tree["tiny/gratitude/head_sets"].net_q_value.min()))
-    assert parsed["7.1"].rows[0][-1] == probability(smallest)
+    assert parsed["8.1"].rows[0][-1] == probability(smallest)
 
 
 def test_a_planted_head_is_named_and_no_other(planted_tree):
     page = render(planted_tree)
-    discussion = section(page, 7)
+    discussion = section(page, 8)
     assert "Single heads with a significant net Δ on at least one metric: `1:2`." in discussion
     assert "significantly raise `sentiment_positive`" in discussion
     assert "on `politeness` is not significant" in discussion
     assert "`1:2`: significant with `v_only` alone" in discussion
-    heads = {row[0] for row in tables(page)["4.2"].rows}
+    heads = {row[0] for row in tables(page)["5.2"].rows}
     assert heads == {"`1:2`", f"`{PLANTED.target}`"}
 
 
@@ -266,7 +267,7 @@ def test_every_claim_points_to_an_anchor_on_the_page(planted_tree):
     anchors = re.findall(r'<a id="([^"]+)"></a>', page)
     assert len(anchors) == len(set(anchors))
     assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= set(anchors)
-    for part in re.split(r"(?m)^### 7\. ", page)[1:]:
+    for part in re.split(r"(?m)^### 8\. ", page)[1:]:
         body = re.split(r"(?m)^##+ [^#]*(?:Reproducibility|tiny)", part)[0]
         claims = [line for line in body.splitlines() if line.startswith("- ")]
         assert len(claims) > 8
@@ -315,7 +316,7 @@ def test_without_a_control_significance_is_of_delta():
     made = tree(replace(PLANTED, control=False))
     page = render(made)
     parsed = tables(page)
-    assert parsed["2.1"].header[-3:] == ["Δ 95 % interval", "Δ p", "Δ q"]
+    assert parsed["3.1"].header[-3:] == ["Δ 95 % interval", "Δ p", "Δ q"]
     assert "**This run has no control.**" in page
     assert "Without a control, a significant Δ need not come from the emotion" in page
     one = (
@@ -323,12 +324,12 @@ def test_without_a_control_significance_is_of_delta():
         .to_dataset()
         .sel(head_set=PLANTED.target, mode="result", metric="sentiment_positive")
     )
-    assert parsed["2.1"].row("`sentiment_positive`")["Δ q"] == probability(float(one.q_value)) + "*"
+    assert parsed["3.1"].row("`sentiment_positive`")["Δ q"] == probability(float(one.q_value)) + "*"
 
 
 def test_a_single_prompt_cannot_be_tested():
     page = render(tree(Spec(n_confirmation=1)))
-    row = tables(page)["2.1"].row("`politeness`")
+    row = tables(page)["3.1"].row("`politeness`")
     assert row["net Δ q"] == row["net Δ p"] == row["net Δ 95 % interval"] == "no test"
     assert row["net Δ"] != "not measured"
     assert "No cell could be tested" in page
@@ -353,7 +354,7 @@ def test_tests_whose_differences_are_mostly_zero_are_counted():
 
 def test_modes_that_were_not_run_say_so():
     page = render(tree(Spec(modes=("v_only",), sweep=False)))
-    assert set(tables(page)["3.1"].row("`result`").values()) == {"`result`", "not run"}
+    assert set(tables(page)["4.1"].row("`result`").values()) == {"`result`", "not run"}
     assert "Only mode `v_only` was run" in page
 
 
@@ -362,9 +363,9 @@ def test_many_groups_have_a_summary_and_nested_sections():
     page = render(tree(*specs))
     parsed = tables(page)
     assert [row[1] for row in parsed["S.1"].rows] == ["gratitude", "anger", "gratitude"]
-    assert len(re.findall(r"(?m)^### 7\. Discussion$", page)) == 3
+    assert len(re.findall(r"(?m)^### 8\. Discussion$", page)) == 3
     assert page.count("## Purpose") == page.count("\n## Reproducibility") == 1
-    assert {"1-2.1", "2-2.1", "3-2.1"} <= parsed.keys()
+    assert {"1-3.1", "2-3.1", "3-3.1"} <= parsed.keys()
     assert parsed["S.1"].rows[0][-2].startswith("0 / ") and not parsed["S.1"].rows[2][-2].startswith(
         "0 / "
     )
@@ -403,7 +404,7 @@ def test_hostile_texts_cannot_break_the_page(lang):
 
 def test_the_first_difference_is_marked_and_the_rule_is_kept(null_tree):
     page = render(null_tree)
-    parsed = tables(page)["5.1"]
+    parsed = tables(page)["6.1"]
     cell = null_tree["tiny/gratitude/head_sets"].to_dataset().sel(head_set=Spec().target, mode="result")
     texts = null_tree["tiny/gratitude/texts"].to_dataset().sel(head_set=Spec().target, mode="result")
     tested = (texts.split == "confirmation").values
@@ -438,7 +439,7 @@ def test_first_difference(text, other, at):
 def test_long_texts_are_cut_around_the_difference():
     start = "same " * 2_000
     spec = Spec(texts=(f"{start}one", f"{start}two"), n_samples=1)
-    rows = tables(render(tree(spec)))["5.1"].rows
+    rows = tables(render(tree(spec)))["6.1"].rows
     changed = [row for row in rows if "<b>▶</b>" in row[2]]
     assert changed
     assert all(row[2].startswith("… ") and "characters in all)" in row[2] for row in changed)
@@ -591,19 +592,19 @@ def test_why_nothing_was_found_follows_the_texts_of_both_donors(null_tree, share
     """And not how many texts differ from the baseline's: 80 % of them in either case."""
     made = with_texts_apart(null_tree, share)
     page = render(made)
-    assert reason in section(page, 6)
-    assert tables(page)["6.2"].row("30 (all)")["Texts changed"] == "80.0 %"
-    for number, names in (("6.2", ["30 (all)"]), ("3.3", [f"`{mode}`" for mode in Spec().modes])):
+    assert reason in section(page, 7)
+    assert tables(page)["7.2"].row("30 (all)")["Texts changed"] == "80.0 %"
+    for number, names in (("7.2", ["30 (all)"]), ("4.3", [f"`{mode}`" for mode in Spec().modes])):
         for name in names:
             row = tables(page)[number].row(name)
             assert row["Emotion's text differs from control's"] == f"{share:.1%}".replace("%", " %")
-    assert tables(page)["6.2"].row("1")["Emotion's text differs from control's"] == "not stored"
+    assert tables(page)["7.2"].row("1")["Emotion's text differs from control's"] == "not stored"
 
 
 def test_without_a_control_texts_are_compared_with_the_baseline():
     page = render(tree(Spec(seed=4, control=False)))
-    assert "Emotion's text differs" not in page and "control donor's text" not in section(page, 6)
-    assert "The score differs from the baseline's in" in section(page, 7)
+    assert "Emotion's text differs" not in page and "control donor's text" not in section(page, 7)
+    assert "The score differs from the baseline's in" in section(page, 8)
 
 
 def test_the_prompts_of_a_target_sentence_are_those_where_the_donors_scores_differ(null_tree):
@@ -613,7 +614,7 @@ def test_the_prompts_of_a_target_sentence_are_those_where_the_donors_scores_diff
     baseline = int((np.abs(one.patched - one.baseline) > 1e-12).sum())
     assert donors != baseline  # the tree can tell them apart
     (line,) = [
-        line for line in section(render(null_tree), 7).splitlines()
+        line for line in section(render(null_tree), 8).splitlines()
         if line.startswith("- The effect of the target heads") and "`politeness`" in line
     ]  # fmt: skip
     said = f"The score with the emotion donor differs from that with the control donor in {donors} of 12"
@@ -627,17 +628,17 @@ def test_medians_stand_beside_those_of_random_signs(null_tree):
         cells = [cell for cell in group.confirmed.values() if cell.mode == mode]
         found = chance_size(group, cells)
         shown = f"{found.median:.2f} [{found.low:.2f}, {found.high:.2f}]"
-        assert tables(page)["3.3"].row(f"`{mode}`")["Median \\|d_z\\| with random signs"] == shown
+        assert tables(page)["4.3"].row(f"`{mode}`")["Median \\|d_z\\| with random signs"] == shown
     found = chance_size(group, list(group.confirmed.values()))
     whole = f"{found.median:.2f} [{found.low:.2f}, {found.high:.2f}]"
-    assert tables(page)["6.2"].row("30 (all)")["Median \\|d_z\\| with random signs"] == whole
-    assert f"with random signs of whole prompts it is {whole}" in section(page, 6)
+    assert tables(page)["7.2"].row("30 (all)")["Median \\|d_z\\| with random signs"] == whole
+    assert f"with random signs of whole prompts it is {whole}" in section(page, 7)
     assert "0.674" not in page and "normal approximation" not in page
 
 
 def test_the_head_that_is_quoted_promotes_the_emotions_words_most(null_tree):
     page = render(null_tree)
-    parsed, column = tables(page)["7.2"], "z of the emotion's words"
+    parsed, column = tables(page)["8.2"], "z of the emotion's words"
     assert parsed.header[1:3] == [column, "Rank among all heads"]
     shown = {row[0]: (row[1], row[2]) for row in parsed.rows}
     assert list(shown) == ["`0:1`", "`1:2`", "`3:0`"]
@@ -646,7 +647,7 @@ def test_the_head_that_is_quoted_promotes_the_emotions_words_most(null_tree):
         "`1:2`": ("+0.50", "2 / 12"),
         "`3:0`": ("+2.00", "1 / 12"),
     }
-    discussion = section(page, 7)
+    discussion = section(page, 8)
     assert "`3:0` raises the words of gratitude most: z = +2.00, rank 1 / 12" in discussion
     assert "What `3:0` writes for the emotion raises" in discussion
     assert "What `0:1` writes" not in discussion

@@ -253,6 +253,6 @@ def test_means_of_other_prompts_formats_and_queries_are_not_mixed_up(tmp_path):
             expected = np.mean([len(prompt) for prompt in prompts.prompts])
             for fmt, more in (("raw", 0), ("chat", 100)):
                 for every in (False, True):
-                    donor = executor.mean_donor(prompts, fmt, every)
+                    donor = executor.donors.mean(prompts, fmt, every)
                     assert donor.z.item() == pytest.approx(expected + more + 1000 * every)
     assert len(store.asked) == 4 * (len(NEUTRAL.prompts) + len(EMOTION.prompts))

@@ -19,7 +19,18 @@ from phase7.run.executor import LENS_VERSION, Executor
 from phase7.store import canonical
 from phase7.vocabulary.heads import Head
 from tests import stages
-from tests.stages import ANGER, FILES, GRATITUDE, NEUTRAL, OTHER_VALUES, PROFILE, NotedStore, changed
+from tests.stages import (
+    ANGER,
+    BY_READOUTS,
+    FILES,
+    GRATITUDE,
+    NEED_READOUTS,
+    NEUTRAL,
+    OTHER_VALUES,
+    PROFILE,
+    NotedStore,
+    changed,
+)
 
 SECTIONS = {
     field.name: type(getattr(PROFILE, field.name))
@@ -37,8 +48,9 @@ STAGES = {"sweep": stages.sweep, "confirm": stages.confirm}
 def variants(setting: str) -> Iterator[Profile]:
     """The profile with each of the other values of a setting."""
     section, _, name = setting.partition(".")
+    base = BY_READOUTS if setting in NEED_READOUTS else PROFILE
     for value in OTHER_VALUES[section][name]:
-        yield changed(section, **{name: value})
+        yield changed(section, base, **{name: value})
 
 
 def test_every_setting_has_other_values():
@@ -63,6 +75,11 @@ NOT_IN_A_GENERATION = {
     "prompts.neutral": "a path; the prompt is in the key",
     "prompts.emotion": "a path; the prompts' digest is in the key",
     "confirm.strongest": "a number of heads that the sweep names; they are in the patches",
+    "confirm.strongest_sets": "as confirm.strongest",
+    "confirm.random_sets": "a number of sets that are drawn beside the sweep's; they are in the patches",
+    "confirm.positive_controls": "says whether the stages of the positive controls run",
+    "sweep.text": "says whether the sweep's texts are generated, not which",
+    "sweep.readouts": "read-outs have entries of their own",
     "readouts.emotions": "read-outs have entries of their own",
     "readouts.words": "read-outs have entries of their own",
     "readouts.max_new_tokens": "read-outs have entries of their own",

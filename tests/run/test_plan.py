@@ -87,6 +87,25 @@ def test_it_downloads_and_writes_nothing(project, capsys, store, command, fetche
     )
 
 
+def test_it_says_what_is_measured_and_what_the_sweep_will_choose(project, capsys):
+    """The quickstart's lines: 270 heads on 20 prompts, and what they give on 20 others."""
+    assert main(["build", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    stages = [line.partition(": ")[0].removeprefix("smollm2/gratitude ") for line in lines[1:-2]]
+    assert stages == [
+        "sweep read-outs", "confirm", "confirm read-outs", "prompting", "prompting read-outs", "shift",
+        "shift read-outs",
+    ]  # fmt: skip
+    assert "; by attribution, 20 gradients of 270 cells x 20 prompts x 2 donors" in lines[1]
+    assert "confirm: 20 prompts x 2 donors, cells not counted yet, " in lines[2]
+    assert "prompting: 20 gratitude prompts, unpatched, " in lines[4]
+    assert "shift: 2 cells x 20 prompts x 1 donors, " in lines[6]
+    assert lines[-2] == (
+        "the confirmation also tests the sweep's 6 strongest heads, first 10 together, first 40 together,"
+        " with 1 random of each such size, known only then"
+    )
+
+
 def test_a_model_of_unknown_size_is_named_and_the_others_are_planned(project, capsys):
     text = 'models = ["someone/some-model", "gpt2"]\nemotions = ["gratitude"]\n'
     (project / "two.toml").write_text(text)
@@ -112,7 +131,7 @@ def test_a_mistake_is_still_told_where_the_model_is_not_here(project, capsys):
 # --- cost ----------------------------------------------------------------------------------------
 
 NEUTRAL = PromptSet(name="neutral", path="", prompts=("a", "b", "c", "d"))
-ANGER = PromptSet(name="anger", path="", prompts=("e", "f"))
+ANGER = PromptSet(name="anger", path="", prompts=("e", "f", "g", "h"))
 HERE = ModelFacts(name="m", fingerprint="1" * 64, n_layers=2, n_heads=3, has_chat_template=False)
 
 
@@ -120,7 +139,7 @@ def stages(model: ModelFacts):
     profile = load_profile("quickstart", REPOSITORY)
     profile = dataclasses.replace(
         profile,
-        engine=Engine(max_rows=8),
+        engine=Engine(max_rows=4 * profile.sampling.samples),  # the least that the shift can do with
         confirm=dataclasses.replace(profile.confirm, target_heads="0:1,1:2"),
     )
     return known_stages(profile, model, NEUTRAL, ANGER)

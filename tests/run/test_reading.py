@@ -203,8 +203,21 @@ def test_a_readout_is_another_for_each_value_of_a_setting(setting):
 @pytest.mark.parametrize("setting", NOT_IN_A_KEY)
 def test_what_changes_no_readout_changes_no_key(setting):
     section, _, name = setting.partition(".")
+    longer = changed("readouts", PROFILE, max_new_tokens=1000)  # than any text, so of its own
     for value in OTHER_VALUES[section][name]:
-        assert keys(changed(section, PROFILE, **{name: value})) == keys(PROFILE)
+        assert keys(changed(section, longer, **{name: value})) == keys(longer)
+
+
+def test_a_path_is_the_stages_own_baseline_where_that_is_long_enough(tmp_path):
+    """The tokens are those of a path of its own; the key is that of the texts' first batch."""
+    own = plan_of()
+    texts = plan_of(changed("sampling", PROFILE, max_new_tokens=N_STEPS + 2))
+    assert own.continued_in(0) is None
+    batch = texts.continued_in(0)
+    assert batch is not None and batch.key == next(iter(texts.stage.batches())).key
+    assert texts.path_key(0)["baseline"] == batch.key
+    first, second = (executor(plan, tmp_path)._paths(plan) for plan in (own, texts))
+    assert first == second and all(len(path) == N_STEPS for path in first.values())
 
 
 # --- a run ---------------------------------------------------------------------------------------
@@ -220,7 +233,10 @@ def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, ca
     metrics = [str(name) for name in read["/model/gratitude:metric"]]
     assert metrics == [*METRICS, *readout_metrics(["words"])]
     assert set(read["/model/gratitude:measured_on"][len(METRICS) :]) == {"logits"}
-    assert not np.isnan(read["/model/gratitude/sweep:net_q_value"][..., 0, len(METRICS) :]).any()
+    tested = ~np.isnan(read["/model/gratitude/sweep:net_q_value"][..., 0, len(METRICS) :])
+    assert (tested == [True, False, True, False]).all()  # divergences have no direction to test
+    measured = ~np.isnan(read["/model/gratitude/sweep:net_delta"][..., 0, len(METRICS) :])
+    assert measured.all()
     for name, array in plain.items():
         longer = read[name]
         axes = [i for i, (a, b) in enumerate(zip(array.shape, longer.shape, strict=True)) if a != b]
@@ -269,9 +285,17 @@ def test_patch_reads_words_of_ones_own(project, capsys):
     assert "| `2:3` | `result` | `logodds_words` |" in report
     told = [line.split("|")[3].strip(" `") for line in report.splitlines() if "| `result` | `" in line]
     assert list(dict.fromkeys(m for m in told if is_readout(m))) == [
-        "logodds_words", "logodds_words_first", "kl_path", "kl_path_first",
-    ]  # fmt: skip
+        "logodds_words",
+        "logodds_words_first",
+    ]  # the table is of what was tested, and divergences are not
     assert f"{value:+.3f}".replace("-", "−") in report
+    # Positive controls run by default, and move or do not move the read-out too.
+    controls = phase7.open_effects(project / "store/effects/mine.nc")[
+        "model/gratitude/positive_controls"
+    ]
+    moved = controls.delta.sel(positive_control="prompting", metric="logodds_words").item()
+    assert f"| `prompting` | `logodds_words` | {moved:+.3f} |".replace("-0", "−0") in report
+    assert "read-out `logodds_words`" in report[: report.index("## How to read")]
 
 
 @pytest.mark.parametrize(

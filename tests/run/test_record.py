@@ -8,14 +8,23 @@ from typing import Any
 import pytest
 
 import phase7
-from phase7.experiment.profile import Profile, Sweep
+from phase7.experiment.profile import Confirm, Profile, Readouts, Statistics, Sweep
 from phase7.experiment.prompts import PromptSet
 from phase7.models.facts import ModelFacts
 from phase7.run import record
 from phase7.run.inputs import Prompts
 from phase7.run.record import Outcome, inputs_digest, is_up_to_date, write_record
 
-PROFILE = Profile(name="p", models=("m",), emotions=("anger",), sweep=Sweep())
+#: With read-outs that order the sweep's heads, so that the sweep may do without text.
+PROFILE = Profile(
+    name="p",
+    models=("m",),
+    emotions=("anger",),
+    sweep=Sweep(),
+    confirm=Confirm(strongest_sets=(2,)),
+    readouts=Readouts(words=("the",)),
+    statistics=Statistics(selection_metrics=("logodds_words",)),
+)
 NEUTRAL = PromptSet(name="neutral", path="n.json", prompts=("a", "b"))
 ANGER = PromptSet(name="anger", path="a.json", prompts=("c",))
 PROMPTS = Prompts(neutral=NEUTRAL, emotions={"anger": ANGER})
@@ -47,7 +56,7 @@ def other(value: Any) -> Any:
         return value / 2
     if isinstance(value, str):
         return {"auto": "raw", "mean": "zero", "neutral": "none", "generated": "last", "float32": "bfloat16",
-                "result": "v_only"}.get(value, value + "x")  # fmt: skip
+                "result": "v_only", "exact": "attribution"}.get(value, value + "x")  # fmt: skip
     if isinstance(value, tuple):
         if value and value[0] in ("result", "v_only"):
             return value[:-1] or ("v_only",)
@@ -110,7 +119,11 @@ def test_the_fields_above_are_all_there_are():
         PROFILES
     )
     assert len(PROFILES) > 30
-    assert digest(profile=dataclasses.replace(PROFILE, sweep=None)) != digest()
+    assert {"sweep.text", "sweep.readouts", "confirm.strongest_sets", "confirm.random_sets"} <= set(
+        PROFILES
+    )
+    without = dataclasses.replace(PROFILE, confirm=Confirm())
+    assert digest(profile=dataclasses.replace(without, sweep=None)) != digest(profile=without)
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from phase7.experiment.chosen_heads import random_heads
 from phase7.experiment.profile import Confirm, Engine, Patching, Profile, Sampling, Sweep
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.stages import confirm_stage, random_heads, sweep_stage
+from phase7.experiment.stages import confirm_stage, sweep_stage
 from phase7.models.files import ModelFiles
 from phase7.run.settings import group_settings
 from phase7.vocabulary.heads import Head
@@ -43,6 +44,8 @@ def settings(profile: Profile = PROFILE, neutral: PromptSet = NEUTRAL) -> dict:
         confirm_stage(profile, FILES, neutral, ANGER, strongest),
         sweep_stage(profile, FILES, neutral, ANGER),
         strongest=strongest,
+        first=[(Head(0, 2), Head(3, 1))],
+        drawn=[(Head(1, 1), Head(2, 0))],
         selection_metrics=["politeness", "anger_keywords"],
         scorers=[Keywords()],
     )
@@ -58,6 +61,7 @@ def test_they_say_what_the_profile_says():
         "n_confirmation_prompts": 3, "max_new_tokens": 9, "sweep_max_new_tokens": 5,
         "temperature": 0.5, "top_p": 0.75, "samples": 3, "seed": 11, "prompt_format": "chat",
         "dtype": "float32", "device": "cpu", "scorers": [{"name": "keywords"}], "alpha": 0.05,
+        "is_target_named": True, "strongest_sets": ["0:2,3:1"], "random_sets": ["1:1,2:0"],
         "strongest_heads": ["3:1", "0:2"], "discovery_overlaps_confirmation": False,
     }  # fmt: skip
     assert {name: told[name] for name in wanted} == wanted

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from phase7.effects.file import open_effects
+from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.profile import Confirm, Statistics, Sweep
 from phase7.experiment.stages import Cell, Stage, confirm_stage, sweep_stage
 from phase7.run.executor import Executor
@@ -111,8 +112,11 @@ def test_the_sweeps_strongest_heads_are_confirmed_on_the_other_prompts(project):
         sweep = sweep_stage(made.profile, files, made.prompts.neutral, prompts)
         chosen[name] = by_strength(sweep)[:2]
         confirm = confirm_stage(made.profile, files, made.prompts.neutral, prompts, chosen[name])
-        n_entries += store_all(made, sweep) + store_all(made, confirm)
-        keys |= {str(batch.key) for stage in (sweep, confirm) for batch in stage.batches()}
+        controls = control_stages(confirm)
+        assert [stage.name for stage in controls] == ["prompting", "shift"]
+        for stage in (sweep, confirm, *controls):
+            n_entries += store_all(made, stage)
+            keys |= {str(batch.key) for batch in stage.batches()}
         store_lens(made, confirm, sorted({*targets, *chosen[name]}), project)
     assert not set(chosen["gratitude"]) & set(chosen["anger"])
     assert not {*chosen["gratitude"], *chosen["anger"]} & targets

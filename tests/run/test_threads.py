@@ -14,8 +14,9 @@ from phase7.engine.decode.loop import generate
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.profile import Engine, Sampling
-from phase7.run.executor import Executor, Unit, one_thread
+from phase7.run.executor import Executor, one_thread
 from phase7.run.threads import NAME, Threads
+from phase7.run.units import Unit
 from phase7.store import Store
 from phase7.store import locks as store_locks
 from phase7.vocabulary.errors import UserError

@@ -10,8 +10,8 @@ import pytest
 
 from phase7.experiment.profile import Engine
 from phase7.run import worker
-from phase7.run.executor import Unit
 from phase7.run.provenance import machine, package_versions
+from phase7.run.units import Unit
 from phase7.vocabulary.errors import UserError
 from tests import tiny
 

@@ -23,8 +23,8 @@ from phase7.run import cluster as dask_cluster
 from phase7.run import worker
 from phase7.run import workers as distribution
 from phase7.run.backend import THREADS
-from phase7.run.executor import Unit
 from phase7.run.loky import manager_held_back
+from phase7.run.units import Unit
 from phase7.run.workers import Workers
 from phase7.store import Store
 from phase7.vocabulary.errors import UserError

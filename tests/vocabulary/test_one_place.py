@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "phase7"
 #: What stands for a reader of its own -> modules that may have it.
 PATTERNS = {
     r"\bMETRICS\.index\(": {"vocabulary/metrics.py"},
-    r"\bMODES\.index\(": {"effects/datasets.py"},  # the writer of the axis
+    r"\bMODES\.index\(": {"vocabulary/modes.py"},
     r"label\.(count|split|partition)\(|\bin label\b": {"vocabulary/heads.py"},
 }
 

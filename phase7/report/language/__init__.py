@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from phase7.report.language.answers import ANSWERS
 from phase7.report.language.groups import GROUPS
 from phase7.report.language.labels import LABELS
 from phase7.report.language.notes import NOTES
@@ -16,7 +17,7 @@ from phase7.report.language.sentences import SENTENCES
 Lang = Literal["ja", "en"]
 
 #: key -> (Japanese, English).
-PHRASES: dict[str, tuple[str, str]] = {**LABELS, **NOTES, **SENTENCES, **GROUPS}
+PHRASES: dict[str, tuple[str, str]] = {**LABELS, **NOTES, **SENTENCES, **GROUPS, **ANSWERS}
 
 
 class Language:

@@ -188,11 +188,8 @@ NOTES: dict[str, tuple[str, str]] = {
         "first token alone. No sampling enters them; their unit is the nat.",
     ),
     "readouts.count": (
-        "読み出しの{tests}検定中{n}検定がq < {alpha}である（テキストの指標とは別の族。検定はプロンプトについてのもので、"
-        "感情プロンプトの選び方による変動は含まない）。",
-        "Of {tests} tests of read-outs, {n} have q < {alpha}. They are a family apart from the metrics of "
-        "text, and are over the patched prompts: how the choice of emotion prompts would change them is "
-        "not in these p.",
+        "読み出しの{tests}検定中{n}検定がq < {alpha}である（テキストの指標とは別の族）。",
+        "Of {tests} tests of read-outs, {n} have q < {alpha}; they are a family apart from the metrics of text.",
     ),
     "note.sweep": (
         "「探索」の列は**探索用プロンプト**での値で、選択に使ったため過大になりやすい。証拠とするのは「確認」の"
@@ -205,6 +202,10 @@ NOTES: dict[str, tuple[str, str]] = {
         "探索の生成長は{short}トークン、確認は{long}トークンであり、両者の値は厳密には比較できない。",
         "The sweep generated {short} tokens and the confirmation {long}, so the two are not strictly "
         "comparable.",
+    ),
+    "note.sweep.readouts": (
+        "探索ではテキストを生成せず、読み出しだけで順位づけた。表は{metric}の値（nat）である。",
+        "The sweep generated no text and ranked the heads by read-outs alone; the table has {metric}, in nats.",
     ),
     "texts.rule": (
         "表の選び方: テキストが変わったプロンプトのうち、{metric}の|patched − baseline|が大きい順に最大{n}件、続いて"

@@ -9,12 +9,6 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "smallest q is {q} ({where}, {p}). This run therefore gives no causal evidence that any "
         "head carries {emotion} into the text.",
     ),
-    "readouts.best": (
-        "読み出し{metric}では、単独のHeadとして{head}（mode {mode}）の効果が最も大きい: {effect} = {value} nat"
-        "（95 %区間{interval}）。",
-        "On the read-out {metric}, {head} (mode {mode}) has the largest effect of a single head: {effect} = "
-        "{value} nats, 95 % interval {interval}.",
-    ),
     "readouts.none": (
         "読み出し{metric}では、{n}個の単独Headのセルのいずれにも有意な効果（q < {alpha}）がない。",
         "On the read-out {metric} none of {n} cells of single heads has a significant effect (q < {alpha}).",

@@ -168,7 +168,7 @@ def _sweep(chapter: Chapter) -> list[str]:
         n = len({label for label, _ in group.sweep})
         return [*blocks, say("sweep.no_strongest", n=n)]
     header = [say("rank"), say("head")]
-    for metric in group.key_metrics:
+    for metric in group.swept_metrics:
         name = chapter.metric_name(metric)
         header += [say(key, metric=name) for key in ("discovery", "confirmation", "confirmation.q")]
     rows = [_selected(chapter, rank, label) for rank, label in enumerate(group.strongest, 1)]
@@ -181,9 +181,12 @@ def _sweep(chapter: Chapter) -> list[str]:
     )
     notes = [say("note.sweep", rule=escape(str(group.settings.get("selection_rule", ""))))]
     short, full = group.settings.get("sweep_max_new_tokens"), group.settings.get("max_new_tokens")
-    if short != full:
+    if group.is_sweep_read:
+        notes.append(say("note.sweep.readouts", metric=code(group.swept_metrics[0])))
+    elif short != full:
         notes.append(say("note.sweep.length", short=short, long=full))
-    notes.append(say("sweep.floor", text=resolution(chapter, list(group.sweep.values()))))
+    swept, _ = group.measured_cells(group.swept_metrics[0])
+    notes.append(say("sweep.floor", text=resolution(chapter, list(swept.values()))))
     table = chapter.table("sweep", caption, header, rows, n_left=2)
     return [*blocks, table, say.joined(notes)]
 
@@ -191,10 +194,11 @@ def _sweep(chapter: Chapter) -> list[str]:
 def _selected(chapter: Chapter, rank: int, label: str) -> Row:
     say, group = chapter.say, chapter.group
     name = f"{group.prefix}delta"
-    found = group.sweep.get((label, group.sweep_mode))
-    tested = group.confirmed.get((label, group.sweep_mode))
     values: list[str] = []
-    for metric in group.key_metrics:
+    for metric in group.swept_metrics:
+        swept, confirmed = group.measured_cells(metric)
+        found = swept.get((label, group.sweep_mode))
+        tested = confirmed.get((label, group.sweep_mode))
         if found is None:
             values.append(say("not_run"))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from phase7.report.chapter import Report
 from phase7.report.escape import escape
-from phase7.report.sections import readouts
+from phase7.report.sections import answer
 from phase7.report.sections.discussion import headline
 
 
@@ -18,6 +18,6 @@ def render(report: Report) -> list[str]:
     controlled = all(group.has_control for group in groups)
     blocks = [text, say("purpose.control" if controlled else "purpose.no_control")]
     if len(chapters) == 1:
-        text = say.joined([headline(chapters[0]), *readouts.headline(chapters[0])])
+        text = say.joined([*answer.headline(chapters[0]), headline(chapters[0])])
         blocks.append(say("headline", group=chapters[0].name, text=text))
     return blocks

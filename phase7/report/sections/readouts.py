@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from phase7.findings.facts import Hit
+from phase7.findings.group import Group
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
+from phase7.report.sections import answer
 from phase7.report.sections.wording import hit_header, hit_row
-from phase7.vocabulary.readouts import FIRST, KL_PATH, OWN_WORDS, log_odds_metric
+from phase7.vocabulary.readouts import FIRST, KL_PATH, log_odds_metric
 
 #: Effects shown for one read-out; all are in the effects store.
 MOST = 10
-
-
-def headline(chapter: Chapter) -> list[str]:
-    """The largest significant effect of a single head on the emotion's own read-out, in a sentence.
-
-    On one's own words where the emotion's were not read; nothing where no read-out has a direction.
-    """
-    say, group = chapter.say, chapter.group
-    wanted = (log_odds_metric(group.emotion), log_odds_metric(OWN_WORDS))
-    metric = next((one for one in wanted if one in group.readout_metrics), None)
-    if metric is None:
-        return []
-    mine = [hit for hit in _tested_hits(chapter) if hit.metric == metric]
-    singles = [hit for hit in mine if hit.cell.heads.is_single]
-    found = [hit for hit in singles if hit.effect.q < group.alpha]
-    if not found:
-        return [say("readouts.none", metric=code(metric), n=len(singles), alpha=f"{group.alpha:g}")]
-    best, numbers = _largest(found)[0], chapter.numbers
-    return [
-        say(
-            "readouts.best",
-            metric=code(metric),
-            head=code(best.cell.label),
-            mode=code(best.cell.mode),
-            effect=chapter.effect_name,
-            value=numbers.signed(_tested(best)),
-            interval=numbers.interval(best.effect.low, best.effect.high),
-        )
-    ]
 
 
 def part(chapter: Chapter) -> list[str]:
@@ -59,12 +34,25 @@ def part(chapter: Chapter) -> list[str]:
     blocks = [
         chapter.subheading("h.readouts"),
         say("readouts.what", metrics=say.listed([code(m) for m in metrics])),
-        say("readouts.count", n=n_found, tests=len(tested), alpha=f"{group.alpha:g}"),
+        say.joined(
+            [
+                say("readouts.count", n=n_found, tests=len(tested), alpha=f"{group.alpha:g}"),
+                say("readouts.donors" if _over_donors(group) else "readouts.recipients"),
+            ]
+        ),
+        *answer.agreement(chapter),
+        *answer.table(chapter),
     ]
     if rows:
         header = hit_header(chapter)
         blocks.append(chapter.table("readouts", say("c.readouts", n=MOST), header, rows, n_left=3))
     return blocks
+
+
+def _over_donors(group: Group) -> bool:
+    """Whether the p of read-outs hold over donor pairs too."""
+    cells = group.readouts.values()
+    return any(np.isfinite(cell.column("net_donor_p_value")).any() for cell in cells)
 
 
 def _tested_hits(chapter: Chapter) -> list[Hit]:

@@ -26,6 +26,8 @@ def render(chapter: Chapter) -> list[str]:
     for key in _KEYS:
         if key in _ONLY_WITH_SWEEP and not chapter.group.sweep:
             continue
+        if key == "sweep_max_new_tokens" and chapter.group.is_sweep_read:
+            continue
         name = say(f"set.{key}")
         rows.append(Row(name=name, cells=(name, _value(chapter, key, settings))))
     return [chapter.table("settings", say("c.settings"), (say("item"), say("value")), rows, n_left=2)]

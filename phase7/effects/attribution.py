@@ -1,0 +1,126 @@
+"""Attributions as arrays: what every head is predicted to do, and what each donor pair adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from phase7.effects.readouts import StageReadouts
+from phase7.effects.scores import Floats
+from phase7.experiment.attribution import AttributionPlan
+from phase7.experiment.stages import Cell
+from phase7.vocabulary.donors import Role
+from phase7.vocabulary.modes import MODES, mode_place
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageAttribution:
+    """First-order predictions of a stage's read-outs, in nats.
+
+    Attributes
+    ----------
+    plan : AttributionPlan
+    baseline : float64 array [metric, prompt]
+        Metrics in the order of ``plan.metrics``, prompts of ``plan.stage.recipients``.
+    heads : dict of role to float64 array [mode, metric, layer, head, prompt]
+        Predicted Δ of every head of the model, in the order of ``plan.modes``.
+    pairs : float64 array [mode, metric, layer, head, pair]
+        Predicted net Δ with one pair of donor prompts alone, the mean over the recipients that are not
+        of the pair themselves. No pairs where the donors are not means over matched prompts.
+    """
+
+    plan: AttributionPlan
+    baseline: Floats
+    heads: dict[Role, Floats]
+    pairs: Floats
+
+    def of_cells(self, cells: Sequence[Cell], role: Role) -> Floats:
+        """Predicted Δ of some cells [cell, metric, prompt]; that of a set is the sum over its heads."""
+        return self._summed(self.heads[role], cells)
+
+    def shares(self, cells: Sequence[Cell]) -> Floats:
+        """What each pair of donors adds to the net Δ of some cells: [cell, metric, pair]."""
+        return self._summed(self.pairs, cells)
+
+    def _summed(self, by_head: Floats, cells: Sequence[Cell]) -> Floats:
+        summed = np.empty((len(cells), by_head.shape[1], by_head.shape[-1]))
+        for c, cell in enumerate(cells):
+            layers, heads = np.array(cell.heads).T
+            # An integer between slices and arrays would move their axis to the front.
+            summed[c] = by_head[self.plan.modes.index(cell.mode)][:, layers, heads].sum(axis=1)
+        return summed
+
+
+def gather_attribution(
+    plan: AttributionPlan, entries: Iterable[tuple[int, dict[str, Any]]]
+) -> StageAttribution:
+    """Put the entries of a stage's recipients in their places."""
+    stage = plan.stage
+    files, n_prompts = stage.files, len(stage.recipients)
+    axes = (len(plan.modes), len(plan.metrics), files.n_layers, files.n_heads)
+    baseline = np.full((len(plan.metrics), n_prompts), np.nan)
+    heads: dict[Role, Floats] = {role: np.full((*axes, n_prompts), np.nan) for role in stage.roles}
+    total, count = np.zeros((*axes, len(plan.pairs))), np.zeros(len(plan.pairs))
+    for index, entry in entries:
+        at = stage.recipients.index(index)
+        baseline[:, at] = entry["baseline"]
+        for role in stage.roles:
+            heads[role][..., at] = entry["effects"][role]
+        if plan.pairs:
+            others = np.array(plan.pairs) != index
+            total[..., others] += np.asarray(entry["pairs"])[..., others]
+            count += others
+    with np.errstate(invalid="ignore"):  # a pair whose only recipient is its own has no share: NaN
+        pairs = total / count
+    return StageAttribution(plan=plan, baseline=baseline, heads=heads, pairs=pairs)
+
+
+def as_readouts(found: StageAttribution) -> StageReadouts:
+    """Predictions in the place of measured read-outs; those without a direction are NaN."""
+    plan = found.plan.readouts
+    stage, rows = plan.stage, [plan.metrics.index(metric) for metric in found.plan.metrics]
+    baseline = np.full((len(plan.metrics), len(stage.recipients)), np.nan)
+    baseline[rows] = found.baseline
+    patched: dict[Role, Floats] = {}
+    for role in stage.roles:
+        patched[role] = np.full((len(stage.cells), *baseline.shape), np.nan)
+        patched[role][:, rows] = found.baseline + found.of_cells(stage.cells, role)
+    return StageReadouts(
+        plan=plan, baseline=baseline, patched=patched, n_self_rows=0, max_self_logit_gap=0.0
+    )
+
+
+def attribution_dataset(halves: Mapping[str, StageAttribution], metrics: Sequence[str]) -> xr.Dataset:
+    """The Dataset ``attribution``: predicted effects of all heads, by half of the prompts.
+
+    Variables are means over the half's recipients [half, layer, head, mode, metric], in nats: NaN for
+    metrics that are not attributed and modes that were not run.
+
+    Parameters
+    ----------
+    halves : mapping of str to StageAttribution
+        At least one, by the name of their prompts' split.
+    metrics : sequence of str
+        The group's metric axis.
+    """
+    found = list(halves.values())
+    files = found[0].plan.stage.files
+    shape = (len(found), files.n_layers, files.n_heads, len(MODES), len(metrics))
+    variables = {name: np.full(shape, np.nan) for name in ("predicted_delta", "predicted_net_delta")}
+    for h, one in enumerate(found):
+        places = np.ix_(
+            [mode_place(mode) for mode in one.plan.modes], [metrics.index(m) for m in one.plan.metrics]
+        )
+        emotion = one.heads["emotion"].mean(axis=-1)  # [mode, metric, layer, head]
+        control = one.heads["control"].mean(axis=-1) if "control" in one.heads else emotion * np.nan
+        for name, values in (("predicted_delta", emotion), ("predicted_net_delta", emotion - control)):
+            whole = variables[name][h].transpose(2, 3, 0, 1)
+            whole[places] = values
+    dims = ("half", "layer", "head", "mode", "metric")
+    return xr.Dataset(
+        {name: (dims, values) for name, values in variables.items()}, coords={"half": list(halves)}
+    )

@@ -1,0 +1,159 @@
+"""Measure a stage: its texts, their scores, and what is read of the model's own distribution."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from phase7.effects.attribution import StageAttribution, as_readouts, gather_attribution
+from phase7.effects.readouts import StageReadouts, gather_readouts, with_readouts
+from phase7.effects.scores import (
+    Floats,
+    StageScores,
+    StageTexts,
+    gather_texts,
+    score_stage,
+    without_text,
+)
+from phase7.experiment.attribution import AttributionPlan
+from phase7.experiment.readouts import ReadoutPlan, readout_plan
+from phase7.experiment.stages import Stage
+from phase7.run.executor import Executor
+from phase7.store import Store
+
+_log = logging.getLogger(__name__)
+
+#: From texts to their scores, each float64 [metric].
+ScoreOf = Callable[[Iterable[str]], Mapping[str, Floats]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """What came of one stage.
+
+    Attributes
+    ----------
+    texts : StageTexts or None
+        None where the stage generates none.
+    scores : StageScores
+        Of the texts, with the read-outs as further metrics.
+    readouts : StageReadouts or None
+        None where the profile declares none.
+    attributed : StageAttribution or None
+        Predictions for all heads; None where nothing needs them.
+    """
+
+    texts: StageTexts | None
+    scores: StageScores
+    readouts: StageReadouts | None = None
+    attributed: StageAttribution | None = None
+
+
+class Measuring:
+    """Measures stages of one model.
+
+    Parameters
+    ----------
+    executor : Executor
+    store : Store
+    score_of : callable
+    root : Path
+        Where ``data/`` lies.
+    show_progress : bool
+        Draw progress bars on stderr.
+    timed : callable
+        Called with a name and the time.monotonic() at which it was begun.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        store: Store,
+        score_of: ScoreOf,
+        *,
+        root: Path,
+        show_progress: bool,
+        timed: Callable[[str, float], None],
+    ) -> None:
+        self._executor, self._store, self._score_of = executor, store, score_of
+        self._root, self._show_progress, self._timed = root, show_progress, timed
+
+    def measure(self, stage: Stage, along: Stage | None = None) -> Measured:
+        """Measure a stage by its texts and its read-outs, as far as it has them.
+
+        `along`: the stage whose continuations the read-outs follow, where not this one.
+        """
+        name = f"{stage.files.name}/{stage.emotion.name} {stage.name}"
+        texts = self._texts(stage, name) if stage.has_text else None
+        scores = without_text(stage) if texts is None else self._scores(texts)
+        plan = readout_plan(stage, self._root, along)
+        if plan is None:
+            return Measured(texts=texts, scores=scores)
+        attributed = self._attributed(plan, f"{name} attribution")
+        if attributed is not None and stage.is_attributed:
+            readouts = as_readouts(attributed)
+        else:
+            readouts = self._readouts(plan, f"{name} read-outs")
+        return Measured(
+            texts=texts,
+            scores=with_readouts(scores, readouts, _shares(attributed)),
+            readouts=readouts,
+            attributed=attributed,
+        )
+
+    def _scores(self, texts: StageTexts) -> StageScores:
+        return score_stage(texts, self._score_of(texts.all_texts()))
+
+    def _texts(self, stage: Stage, name: str) -> StageTexts:
+        """A stage's texts, as far as the store lacks them generated."""
+        batches = list(stage.batches())
+        lacking = [b for b in batches if not self._store.has("generation", b.key)]
+        todo = sum(b.n_tokens for b in lacking)
+        started = time.monotonic()
+        _log.info("%s: %d batches, %d to compute", name, len(batches), len(lacking))
+        with self._bar(name, todo) as bar:
+            texts = gather_texts(stage, self._executor.run(stage, bar.update))
+        self._timed(name, started)
+        return texts
+
+    def _readouts(self, plan: ReadoutPlan, name: str) -> StageReadouts:
+        """A stage's read-outs, as far as the store lacks them computed."""
+        started = time.monotonic()
+        todo = sum(b.n_tokens for b in plan.batches() if not self._store.has("readout", b.key))
+        with self._bar(name, todo) as bar:
+            readouts = gather_readouts(plan, self._executor.read(plan, bar.update))
+        self._timed(name, started)
+        return readouts
+
+    def _attributed(self, readouts: ReadoutPlan, name: str) -> StageAttribution | None:
+        """A stage's attributions; None where it needs none."""
+        plan = AttributionPlan(readouts=readouts)
+        needed = plan.pairs and readouts.stage.name in ("sweep", "confirm")
+        if not (needed or readouts.stage.is_attributed):
+            return None
+        started = time.monotonic()
+        todo = sum(not self._store.has("attribution", plan.key(i)) for i in plan.stage.recipients)
+        with self._bar(name, todo) as bar:
+            attributed = gather_attribution(plan, self._executor.attribute(plan, bar.update))
+        self._timed(name, started)
+        return attributed
+
+    def _bar(self, name: str, n_tokens: int) -> tqdm[Any]:
+        return tqdm(
+            total=n_tokens, unit="tok", unit_scale=True, desc=name, leave=False,
+            disable=not (self._show_progress and n_tokens),
+        )  # fmt: skip
+
+
+def _shares(attributed: StageAttribution | None) -> dict[str, Floats] | None:
+    """What each pair of donors adds, by read-out, each [cell, pair]."""
+    if attributed is None or not attributed.plan.pairs:
+        return None
+    shares = attributed.shares(attributed.plan.stage.cells)
+    return {metric: shares[:, m] for m, metric in enumerate(attributed.plan.metrics)}

@@ -1,0 +1,44 @@
+"""Units of work: what a memo entry that is still to be computed takes.
+
+A unit can be pickled, so that another thread or process computes it into the same store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+#: The store's stage of an entry.
+Kind = Literal["attribution", "capture", "generation", "lens", "path", "readout"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One memo entry and how to compute it: the unit of work.
+
+    Attributes
+    ----------
+    kind : str
+        The store's stage, and which computation it is.
+    key : dict
+        The store's key.
+    arguments : tuple
+        What the computation takes besides the model and the store.
+    n_tokens : int
+        Tokens it generates, for the progress bar.
+    """
+
+    kind: Kind
+    key: dict[str, Any]
+    arguments: tuple[Any, ...]
+    n_tokens: int = 0
+
+
+#: Computes units in other threads or processes, into the same store, and yields each when it is there.
+FanOut = Callable[[Sequence[Unit]], Iterator[Unit]]
+
+
+def make_unit(kind: Kind, key: dict[str, Any], arguments: tuple[Any, ...], n_tokens: int = 0) -> Unit:
+    """A unit by its parts."""
+    return Unit(kind=kind, key=key, arguments=arguments, n_tokens=n_tokens)
