@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[3]
 RECORD = ROOT / "docs" / "measurements" / "benchmark.json"
 COMMON_NOISE = ROOT / "docs" / "measurements" / "common_noise.json"
 PREFIX = ROOT / "docs" / "measurements" / "shared_prefix.json"
+READOUTS = ROOT / "docs" / "measurements" / "readouts.json"
 PAGE = ROOT / "docs" / "performance.md"
 
 ARMS = {
@@ -37,6 +38,7 @@ def render(record: dict[str, Any]) -> str:
         *(_model(name, figures) for name, figures in record["models"].items()),
         _growth(record),
         prefix_section(json.loads(PREFIX.read_text(encoding="utf-8"))),
+        readouts_section(json.loads(READOUTS.read_text(encoding="utf-8"))),
         _answer(record),
         _rest(record),
     ]
@@ -213,6 +215,32 @@ def _prefix_row(name: str, size: str, found: dict[str, Any]) -> str:
 def _saved(found: dict[str, Any]) -> float:
     """Share of the time with the ordinary cache."""
     return 1 - 1 / float(found["ratio"]["ordinary"])
+
+
+def readouts_section(record: dict[str, Any]) -> str:
+    """What read-outs of all heads cost, and against what."""
+    n, tokens, prompts = record["patches"], record["tokens"], record["prompts"]
+    looped = record["transformer_lens_one_prompt_s"]
+    path, plain = record["path_one_prompt_s"], record["plain_passes_one_prompt_s"]
+    return f"""\
+## Read-outs of all heads
+
+Read-outs follow a path of tokens instead of sampling one: all steps are one pass, and rows share every layer below \
+their patch. Measured in one run on {record["model"]}, {n} patches (every head with both donors), on \
+{record["n_processors"]} processors of {record["processor"]}; `python -m tests.programs.measurements.readouts` prints it. \
+The loop in transformer-lens runs one head at a time with all {prompts} prompts as one padded batch and makes logits \
+at the path's {tokens} places alone; its time is the median of {record["looped_heads"]} heads spread over the layers, \
+times the patches, by prompt. Plain passes are unpatched, of as many rows × tokens, without the prompt.
+
+| | seconds a prompt | × a path by phase7 |
+| --- | ---: | ---: |
+| phase7, path of {tokens} tokens, exact | {path:.2f} | 1 |
+| transformer-lens, head after head | {looped:.1f} | {looped / path:.1f} |
+| plain unpatched passes | {plain:.2f} | {plain / path:.2f} |
+| phase7, attribution (first order) | {record["attribution_one_prompt_s"]:.2f} | \
+{record["attribution_one_prompt_s"] / path:.2f} |
+
+By the first step alone, all {n} patches on {prompts} prompts take {record["first_step_all_prompts_s"]:.0f} s."""
 
 
 def _answer(record: dict[str, Any]) -> str:
