@@ -8,6 +8,7 @@ defend), ``sweep``, ``head_sets``, ``positive_controls``, ``attribution``, ``len
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,12 @@ class GroupBuilder:
             "synergy_verdict": np.stack([row.verdict for row in rows]).astype("<U12"),
         }
 
+    @cached_property
+    def _shares(self) -> dict[str, Floats]:
+        """The confirmed effects as shares of prompting's, each [cell, metric]."""
+        effects = self._tested(self._confirm.full)
+        return prompting_shares(self._controls, effects, self._stats, self._seed)
+
     def _tested(self, scores: Scores) -> Floats:
         """The tested effect, net Δ or Δ where no control ran: [cell, metric, prompt]."""
         effect: Floats = scores.patched["emotion"] - scores.patched.get("control", scores.baseline)
@@ -187,10 +194,8 @@ class GroupBuilder:
         for name, column in result.values.items():
             variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
         if scores is self._confirm and self._controls is not None:
-            effects = self._tested(scores.full)[chosen]
-            shares = prompting_shares(self._controls, effects, self._stats, self._seed)
-            for name, column in shares.items():
-                variables[name] = ((*dims, "metric"), _scatter(shape, index, column))
+            for name, column in self._shares.items():
+                variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
         place = [self._prompts.index(p) for p in scores.stage.recipients]
         n_prompts = len(self._prompts)
         for name, by_role, with_metric in (

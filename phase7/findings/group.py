@@ -99,15 +99,13 @@ class Group:
 
     def shown(self, metric: str | None) -> Cells:
         """The cells that maps of a metric (None: of KL) show: the sweep's, else the confirmed."""
-        if metric is not None and is_readout(metric):
-            return self.readout_sweep or self.readouts
-        return self.sweep if self.has_swept_text else self.confirmed
+        swept, confirmed = self.measured_cells(metric)
+        return swept if self.is_swept(metric) else confirmed
 
     def is_swept(self, metric: str | None) -> bool:
         """Whether the cells that maps of a metric (None: of KL) show are the sweep's."""
-        if metric is not None and is_readout(metric):
-            return bool(self.readout_sweep)
-        return self.has_swept_text
+        swept, _ = self.measured_cells(metric)
+        return bool(swept) and (swept is self.readout_sweep or self.has_swept_text)
 
     @property
     def is_sweep_read(self) -> bool:
@@ -122,9 +120,9 @@ class Group:
         directed = [metric for metric in self.readout_metrics if has_direction(metric)]
         return (self.emotion_readout or [*directed, *self.readout_metrics][0],)
 
-    def measured_cells(self, metric: str) -> tuple[Cells, Cells]:
-        """The sweep's and the confirmed cells that can be asked for a metric."""
-        if is_readout(metric):
+    def measured_cells(self, metric: str | None) -> tuple[Cells, Cells]:
+        """The sweep's and the confirmed cells that can be asked for a metric (None: for KL)."""
+        if metric is not None and is_readout(metric):
             return self.readout_sweep, self.readouts
         return self.sweep, self.confirmed
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from phase7.findings.cells import DUST, Cell, Effect, Floats
+from phase7.findings.cells import DUST, Cell, Floats
 from phase7.findings.group import Group
 from phase7.statistics.power import detectable_effect
 from phase7.vocabulary.heads import HeadSet
-from phase7.vocabulary.readouts import is_readout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +79,8 @@ def share(cell: Cell, metric: str) -> Share:
 
 def cell_on(group: Group, label: str, metric: str) -> Cell | None:
     """A confirmed head or set in the primary mode, as it can be asked for the metric."""
-    cells = group.readouts if is_readout(metric) else group.confirmed
-    return cells.get((label, group.mode))
-
-
-def tested(effect: Effect) -> float:
-    """The tested difference: net Δ, or Δ where no control ran."""
-    return effect.delta if math.isnan(effect.net_delta) else effect.net_delta
+    _, confirmed = group.measured_cells(metric)
+    return confirmed.get((label, group.mode))
 
 
 def sets_by_size(group: Group) -> list[str]:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.profile import Engine
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Raise it when a lens entry would hold something else for the same plan. Keys once had no version: 1.
 LENS_VERSION = 2
+
+Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
@@ -104,7 +106,7 @@ class Executor:
         """
         batches = list(stage.batches())
         units = [_generation(stage, batch) for batch in batches]
-        yield from self._through(stage, batches, units, progress)
+        yield from self._through(batches, units, partial(self._captures, stage), progress)
 
     def read(
         self, plan: ReadoutPlan, progress: Callable[[int], object] = lambda n_tokens: None
@@ -120,7 +122,7 @@ class Executor:
         for batch in batches:
             arguments = (plan, batch, paths[batch.prompt_index])
             units.append(make_unit("readout", batch.key, arguments, batch.n_tokens))
-        yield from self._through(stage, batches, units, progress)
+        yield from self._through(batches, units, partial(self._captures, stage), progress)
 
     def attribute(
         self, plan: AttributionPlan, progress: Callable[[int], object] = lambda n_tokens: None
@@ -128,13 +130,12 @@ class Executor:
         """Yield every recipient with its attribution (:mod:`phase7.run.attributing`)."""
         stage, paths = plan.stage, self._paths(plan.readouts)
         units = [make_unit("attribution", plan.key(i), (plan, i, paths[i]), 1) for i in stage.recipients]
-        if any(self._fan_out and not self._store.has(unit.kind, unit.key) for unit in units):
-            how = stage.prompt_format, stage.every_query
-            prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
-            self._elsewhere(self._capture(prompt, *how) for prompt in prompts)
-            self._elsewhere(units, progress)
-        for index, unit in zip(stage.recipients, units, strict=True):
-            yield index, self._entry(unit, progress)
+
+        def captures(recipients: Sequence[int]) -> Iterator[Unit]:
+            for prompt in (*stage.emotion.prompts, *stage.neutral.prompts):
+                yield self._capture(prompt, stage.prompt_format, stage.every_query)
+
+        yield from self._through(stage.recipients, units, captures, progress)
 
     def _paths(self, plan: ReadoutPlan) -> dict[int, tuple[int, ...]]:
         """The path of every recipient."""
@@ -142,8 +143,10 @@ class Executor:
         units = []
         for index in recipients:
             batch = plan.continued_in(index)
-            own = make_unit("path", plan.path_key(index), (plan, index))
-            units.append(own if batch is None else _generation(plan.along or plan.stage, batch))
+            if batch is None:
+                units.append(make_unit("path", plan.path_key(index), (plan, index)))
+            else:
+                units.append(_generation(plan.along or plan.stage, batch))
         self._elsewhere(units)
         found = [(unit.kind == "path", self._entry(unit)) for unit in units]
         texts = [one["tokens"] if own else one["baseline_tokens"][0, :length] for own, one in found]
@@ -152,20 +155,23 @@ class Executor:
 
     def _through(
         self,
-        stage: Stage,
-        batches: Sequence[Batch],
+        items: Sequence[Item],
         units: Sequence[Unit],
+        captures: Callable[[Sequence[Item]], Iterable[Unit]],
         progress: Callable[[int], object],
-    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
-        """Every batch with the entry of its unit; what the store lacks is computed elsewhere first."""
+    ) -> Iterator[tuple[Item, dict[str, Any]]]:
+        """Every item with the entry of its unit; what the store lacks is computed elsewhere first.
+
+        `captures` gives what is to be recorded before the units of some items.
+        """
         missing = [
             i for i, u in enumerate(units) if self._fan_out and not self._store.has(u.kind, u.key)
         ]
         if missing:
-            self._elsewhere(self._captures(stage, [batches[i] for i in missing]))
+            self._elsewhere(captures([items[i] for i in missing]))
             self._elsewhere([units[i] for i in missing], progress)
-        for batch, unit in zip(batches, units, strict=True):
-            yield batch, self._entry(unit, progress)
+        for item, unit in zip(items, units, strict=True):
+            yield item, self._entry(unit, progress)
 
     def compute(self, unit: Unit) -> None:
         """Compute one unit into the store, if it is not there."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,41 +115,35 @@ class Measuring:
         """A stage's texts, as far as the store lacks them generated."""
         batches = list(stage.batches())
         lacking = [b for b in batches if not self._store.has("generation", b.key)]
-        todo = sum(b.n_tokens for b in lacking)
-        started = time.monotonic()
         _log.info("%s: %d batches, %d to compute", name, len(batches), len(lacking))
-        with self._bar(name, todo) as bar:
-            texts = gather_texts(stage, self._executor.run(stage, bar.update))
-        self._timed(name, started)
-        return texts
+        with self._told(name, sum(b.n_tokens for b in lacking)) as bar:
+            return gather_texts(stage, self._executor.run(stage, bar.update))
 
     def _readouts(self, plan: ReadoutPlan, name: str) -> StageReadouts:
         """A stage's read-outs, as far as the store lacks them computed."""
-        started = time.monotonic()
         todo = sum(b.n_tokens for b in plan.batches() if not self._store.has("readout", b.key))
-        with self._bar(name, todo) as bar:
-            readouts = gather_readouts(plan, self._executor.read(plan, bar.update))
-        self._timed(name, started)
-        return readouts
+        with self._told(name, todo) as bar:
+            return gather_readouts(plan, self._executor.read(plan, bar.update))
 
     def _attributed(self, readouts: ReadoutPlan, name: str) -> StageAttribution | None:
         """A stage's attributions; None where it needs none."""
-        plan = AttributionPlan(readouts=readouts)
-        needed = plan.pairs and readouts.stage.name in ("sweep", "confirm")
-        if not (needed or readouts.stage.is_attributed):
+        plan, stage = AttributionPlan(readouts=readouts), readouts.stage
+        if not (stage.is_attributed or (plan.pairs and not stage.is_control)):
             return None
-        started = time.monotonic()
-        todo = sum(not self._store.has("attribution", plan.key(i)) for i in plan.stage.recipients)
-        with self._bar(name, todo) as bar:
-            attributed = gather_attribution(plan, self._executor.attribute(plan, bar.update))
-        self._timed(name, started)
-        return attributed
+        todo = sum(not self._store.has("attribution", plan.key(i)) for i in stage.recipients)
+        with self._told(name, todo) as bar:
+            return gather_attribution(plan, self._executor.attribute(plan, bar.update))
 
-    def _bar(self, name: str, n_tokens: int) -> tqdm[Any]:
-        return tqdm(
+    @contextlib.contextmanager
+    def _told(self, name: str, n_tokens: int) -> Iterator[tqdm[Any]]:
+        """A progress bar of some work, which is timed."""
+        started = time.monotonic()
+        with tqdm(
             total=n_tokens, unit="tok", unit_scale=True, desc=name, leave=False,
             disable=not (self._show_progress and n_tokens),
-        )  # fmt: skip
+        ) as bar:  # fmt: skip
+            yield bar
+        self._timed(name, started)
 
 
 def _shares(attributed: StageAttribution | None) -> dict[str, Floats] | None:

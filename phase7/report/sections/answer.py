@@ -13,7 +13,6 @@ from phase7.findings.readouts import (
     sets_by_size,
     share,
     smallest_detectable,
-    tested,
     trust,
 )
 from phase7.report.chapter import Chapter
@@ -93,7 +92,7 @@ def _heads(chapter: Chapter, metric: str) -> str:
     alpha = f"{group.alpha:g}"
     if not found:
         return say("readouts.none", metric=code(metric), n=len(singles), alpha=alpha)
-    found.sort(key=lambda cell: -abs(tested(cell.effect(metric))))
+    found.sort(key=lambda cell: -abs(cell.tested_value("delta", metric)))
     shown = found[:MOST_NAMED]
     named = [_named(chapter, cell, metric) for cell in shown]
     has_shares = any(not math.isnan(share(cell, metric).value) for cell in shown)
@@ -107,7 +106,7 @@ def _heads(chapter: Chapter, metric: str) -> str:
 def _named(chapter: Chapter, cell: Cell, metric: str) -> str:
     values = {
         "head": code(cell.label),
-        "value": chapter.numbers.signed(tested(cell.effect(metric)), 2),
+        "value": chapter.numbers.signed(cell.tested_value("delta", metric), 2),
     }
     part = share(cell, metric)
     if math.isnan(part.value):
@@ -127,8 +126,8 @@ def _set(chapter: Chapter, label: str, readout: str) -> list[str]:
     sentences = [
         say(
             "answer.set", label=group.short(label), readout=code(readout), metric=code(text),
-            nats=numbers.signed(tested(on_logits.effect(readout)), 2),
-            value=numbers.signed(tested(effect)),
+            nats=numbers.signed(on_logits.tested_value("delta", readout), 2),
+            value=numbers.signed(cell.tested_value("delta", text)),
             interval=numbers.interval(effect.low, effect.high),
             q=_q(chapter, cell, text),
             share=say("answer.share", share=_with_interval(part)) if known else "",
@@ -140,7 +139,7 @@ def _set(chapter: Chapter, label: str, readout: str) -> list[str]:
             sentences.append(
                 say(
                     "answer.random", label=group.short(other),
-                    value=numbers.signed(tested(drawn.effect(text))),
+                    value=numbers.signed(drawn.tested_value("delta", text)),
                     q=_q(chapter, drawn, text),
                 )
             )  # fmt: skip

@@ -77,16 +77,12 @@ def _significance(chapter: Chapter) -> list[str]:
             **values,
             n=len(found),
             where=chapter.row_name(top.cell, top.metric),
-            value=numbers.signed(_tested(chapter, top)),
+            value=numbers.signed(top.cell.tested_value("delta", top.metric)),
             interval=numbers.interval(top.effect.low, top.effect.high),
             q=numbers.equals("q", top.effect.q),
             d_z=numbers.d_z(top.effect.d_z),
         )
     ]
-
-
-def _tested(chapter: Chapter, hit: Hit) -> float:
-    return hit.effect.net_delta if chapter.group.has_control else hit.effect.delta
 
 
 def _evidence(chapter: Chapter) -> tuple[list[str], list[str]]:

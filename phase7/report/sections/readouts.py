@@ -73,9 +73,4 @@ def _importance(metric: str, emotion: str) -> tuple[bool, bool, bool, str]:
 
 def _largest(hits: list[Hit]) -> list[Hit]:
     """Those with the largest tested effect; ties keep the order of the cells."""
-    return sorted(hits, key=lambda hit: -abs(_tested(hit)))[:MOST]
-
-
-def _tested(hit: Hit) -> float:
-    effect = hit.effect
-    return effect.delta if math.isnan(effect.net_delta) else effect.net_delta
+    return sorted(hits, key=lambda hit: -abs(hit.cell.tested_value("delta", hit.metric)))[:MOST]
