@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from phase7.cli import main
-from tests.run.small_project import OUTPUTS, make
+from tests.run.small_project import OUTPUTS, build, make
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Path:
     """The project after `build small --backend=serial`; read it, and change copies of it."""
-    folder, before = make(tmp_path_factory.mktemp("built") / "project"), Path.cwd()
-    os.chdir(folder)
-    try:
-        assert main(["build", "small", "--quiet", "--backend=serial"]) == 0
-    finally:
-        os.chdir(before)
+    folder = make(tmp_path_factory.mktemp("built") / "project")
+    build(folder, "small")
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import phase7
+from phase7.cli import main
 from tests import tiny
 
 REPOSITORY = Path(__file__).parents[2]
@@ -63,6 +65,16 @@ def write_data(folder: Path, neutral: Sequence[str], profiles: Mapping[str, str]
         path.write_text(json.dumps({"prompts": prompts}), encoding="utf-8")
     for name, text in profiles.items():
         (folder / "data" / "profiles" / f"{name}.toml").write_text(text, encoding="utf-8")
+
+
+def build(folder: Path, profile: str) -> None:
+    """Build a profile of a project that is ready."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["build", profile, "--quiet", "--backend=serial"]) == 0
+    finally:
+        os.chdir(before)
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,6 @@ import numpy as np
 import pytest
 
 import phase7
-from phase7.cli import main
 from phase7.engine.decode.attribution import slopes
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.tokens import decode, encode
@@ -39,7 +37,7 @@ from tests import stages, tiny
 from tests.by_hand import direct_mean, mean_donor
 from tests.plain_patching import PlainModel, read_out
 from tests.run.made_up import Counting
-from tests.run.small_project import NEUTRAL, REPOSITORY, arrays, assert_same_bits, write_data
+from tests.run.small_project import NEUTRAL, REPOSITORY, arrays, assert_same_bits, build, write_data
 
 
 class Telling(Counting):
@@ -97,17 +95,13 @@ AGREES = 2e-5
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """The project after `build search`."""
-    folder, before = tmp_path_factory.mktemp("search"), Path.cwd()
+    folder = tmp_path_factory.mktemp("search")
     write_data(folder, NEUTRAL, {"search": PROFILE})
     prompts = json.dumps({"prompts": EMOTION})
     (folder / "data" / "gratitude_prompts.json").write_text(prompts, encoding="utf-8")
     shutil.copy(REPOSITORY / "data" / "keywords.toml", folder / "data" / "keywords.toml")
     tiny.save("llama", folder / "model")
-    os.chdir(folder)
-    try:
-        assert main(["build", "search", "--quiet", "--backend=serial"]) == 0
-    finally:
-        os.chdir(before)
+    build(folder, "search")
     return folder
 
 
