@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from phase7.effects.scores import StageTexts, gather_texts
-from phase7.experiment.profile import Confirm, Engine, Profile, Readouts, Sampling, Statistics, Sweep
+from phase7.experiment.profile import (
+    Confirm,
+    Engine,
+    Pair,
+    Profile,
+    Readouts,
+    Sampling,
+    Statistics,
+    Sweep,
+)
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
 from phase7.models.files import ModelFiles
@@ -165,6 +174,8 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "emotions": (("gratitude",), ("gratitude", "anger")),
         "words": (("is",), ("is", "on")),
         "max_new_tokens": (4, 8),
+        "continuations": (1, 2),
+        "pairs": ((Pair(target=" a", foil=" b"),),),
     },
     "statistics": {
         "alpha": (0.01,),

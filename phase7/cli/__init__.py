@@ -69,20 +69,23 @@ def _run(argv: Sequence[str] | None) -> int:
 def _require_texts(args: Namespace) -> None:
     """Refuse arguments that cannot be a file's name or stand in a file that is written here."""
     for name, value in vars(args).items():
-        if isinstance(value, list):  # what argparse makes of `--option=--`
+        parts = value if isinstance(value, list) else [value]
+        if not parts or [] in parts:  # what argparse makes of `--option=--`
             raise UserError(
                 expected="a value", got="'--'", where=name.replace("_", "-"), remedy="give another value"
             )
-        if not isinstance(value, str | Path):
-            continue
-        try:
-            usable = b"\0" not in str(value).encode("utf-8")
-        except UnicodeEncodeError:
-            usable = False
-        if not usable:
-            raise UserError(
-                expected="text in UTF-8",
-                got=ascii(str(value))[:80],
-                where=name.replace("_", "-"),
-                remedy="leave out NUL characters and bytes that are not UTF-8",
-            )
+        for part in parts:
+            if isinstance(part, str | Path) and not _is_utf8_text(str(part)):
+                raise UserError(
+                    expected="text in UTF-8",
+                    got=ascii(str(part))[:80],
+                    where=name.replace("_", "-"),
+                    remedy="leave out NUL characters and bytes that are not UTF-8",
+                )
+
+
+def _is_utf8_text(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False

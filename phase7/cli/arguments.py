@@ -156,7 +156,10 @@ def _add_patch(subparsers: Any) -> None:
     parser.add_argument(
         "--readout",
         metavar="SPEC",
-        help='read the log-odds of your own words off the model, e.g. "words:joy,delighted,glad"',
+        action="append",
+        help="read off the model's own distribution the log-odds of your words, e.g."
+        ' "words:joy,delighted,glad", or how much likelier one continuation is than another, e.g.'
+        ' "pair: Thank you| No"; may be given several times',
     )
     parser.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
     parser.add_argument("--device", default="cpu")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,6 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         Patching,
         Profile,
         PromptFiles,
-        Readouts,
         Sampling,
     )
     from phase7.experiment.prompts import load_prompts
@@ -92,7 +91,7 @@ def _patch_profile(args: argparse.Namespace) -> Any:
             samples=args.samples,
             seed=args.seed,
         ),
-        readouts=Readouts(words=_words(args.readout), max_new_tokens=args.max_tokens),
+        readouts=_readouts(args.readout or [], args.max_tokens),
         patching=Patching(
             donor=args.donor,
             control=args.control,
@@ -111,20 +110,28 @@ def _patch_profile(args: argparse.Namespace) -> Any:
     )
 
 
-def _words(spec: str | None) -> tuple[str, ...]:
-    """The words of a `--readout`; none without one."""
-    if spec is None:
-        return ()
-    kind, _, words = spec.partition(":")
-    named = tuple(word.strip() for word in words.split(","))
-    if kind != "words" or not all(named):
-        raise UserError(
-            expected="words: and words with commas between them",
-            got=repr(spec)[:80],
-            where="--readout",
-            remedy='write for example --readout "words:joy,delighted,glad"',
-        )
-    return named
+def _readouts(specs: Sequence[str], n_tokens: int) -> Any:
+    """What `--readout` asks for; nothing without one."""
+    from phase7.experiment.profile import Pair, Readouts
+
+    words: list[str] = []
+    pairs = []
+    for spec in specs:
+        kind, _, rest = spec.partition(":")
+        named = [word.strip() for word in rest.split(",")]
+        target, bar, foil = rest.partition("|")
+        if kind == "words" and all(named):
+            words += named
+        elif kind == "pair" and bar:
+            pairs.append(Pair(target=target, foil=foil))
+        else:
+            raise UserError(
+                expected="words: with commas between them, or pair: and two texts with | between them",
+                got=repr(spec)[:80],
+                where="--readout",
+                remedy='write for example "words:joy,glad" or "pair: Thank you| No"',
+            )
+    return Readouts(words=tuple(words), pairs=tuple(pairs), max_new_tokens=n_tokens)
 
 
 def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import xarray as xr
 from phase7.effects.readouts import StageReadouts
 from phase7.effects.scores import Floats
 from phase7.experiment.attribution import AttributionPlan
-from phase7.experiment.stages import Cell
+from phase7.experiment.stages import Cell, Stage
 from phase7.vocabulary.donors import Role
-from phase7.vocabulary.modes import MODES, mode_place
+from phase7.vocabulary.modes import MODES, Mode, mode_place
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,17 +23,22 @@ class StageAttribution:
 
     Attributes
     ----------
-    plan : AttributionPlan
+    stage : Stage
+    metrics : tuple of str
+        Those with a direction.
+    modes : tuple of str
     baseline : float64 array [metric, prompt]
-        Metrics in the order of ``plan.metrics``, prompts of ``plan.stage.recipients``.
+        Prompts of ``stage.recipients``.
     heads : dict of role to float64 array [mode, metric, layer, head, prompt]
-        Predicted Δ of every head of the model, in the order of ``plan.modes``.
+        Predicted Δ of every head of the model.
     pairs : float64 array [mode, metric, layer, head, pair]
         Predicted net Δ with one pair of donor prompts alone, the mean over the recipients that are not
         of the pair themselves. No pairs where the donors are not means over matched prompts.
     """
 
-    plan: AttributionPlan
+    stage: Stage
+    metrics: tuple[str, ...]
+    modes: tuple[Mode, ...]
     baseline: Floats
     heads: dict[Role, Floats]
     pairs: Floats
@@ -51,7 +56,7 @@ class StageAttribution:
         for c, cell in enumerate(cells):
             layers, heads = np.array(cell.heads).T
             # An integer between slices and arrays would move their axis to the front.
-            summed[c] = by_head[self.plan.modes.index(cell.mode)][:, layers, heads].sum(axis=1)
+            summed[c] = by_head[self.modes.index(cell.mode)][:, layers, heads].sum(axis=1)
         return summed
 
 
@@ -76,21 +81,43 @@ def gather_attribution(
             count += others
     with np.errstate(invalid="ignore"):  # a pair whose only recipient is its own has no share: NaN
         pairs = total / count
-    return StageAttribution(plan=plan, baseline=baseline, heads=heads, pairs=pairs)
+    return StageAttribution(
+        stage=stage,
+        metrics=plan.metrics,
+        modes=plan.modes,
+        baseline=baseline,
+        heads=heads,
+        pairs=pairs,
+    )
 
 
-def as_readouts(found: StageAttribution) -> StageReadouts:
-    """Predictions in the place of measured read-outs; those without a direction are NaN."""
-    plan = found.plan.readouts
-    stage, rows = plan.stage, [plan.metrics.index(metric) for metric in found.plan.metrics]
-    baseline = np.full((len(plan.metrics), len(stage.recipients)), np.nan)
+def joined_attribution(parts: Sequence[StageAttribution]) -> StageAttribution:
+    """The attributions of one stage, at least one part, one after the other on the metric axis."""
+    first = parts[0]
+    return replace(
+        first,
+        metrics=tuple(metric for one in parts for metric in one.metrics),
+        baseline=np.concatenate([one.baseline for one in parts]),
+        heads={role: np.concatenate([one.heads[role] for one in parts], axis=1) for role in first.heads},
+        pairs=np.concatenate([one.pairs for one in parts], axis=1),
+    )
+
+
+def as_readouts(found: StageAttribution, metrics: Sequence[str]) -> StageReadouts:
+    """Predictions in the place of measured read-outs; `metrics` without a direction are NaN."""
+    stage, rows = found.stage, [metrics.index(metric) for metric in found.metrics]
+    baseline = np.full((len(metrics), len(stage.recipients)), np.nan)
     baseline[rows] = found.baseline
     patched: dict[Role, Floats] = {}
     for role in stage.roles:
         patched[role] = np.full((len(stage.cells), *baseline.shape), np.nan)
         patched[role][:, rows] = found.baseline + found.of_cells(stage.cells, role)
     return StageReadouts(
-        plan=plan, baseline=baseline, patched=patched, n_self_rows=0, max_self_logit_gap=0.0
+        metrics=tuple(metrics),
+        baseline=baseline,
+        patched=patched,
+        n_self_rows=0,
+        max_self_logit_gap=0.0,
     )
 
 
@@ -108,12 +135,12 @@ def attribution_dataset(halves: Mapping[str, StageAttribution], metrics: Sequenc
         The group's metric axis.
     """
     found = list(halves.values())
-    files = found[0].plan.stage.files
+    files = found[0].stage.files
     shape = (len(found), files.n_layers, files.n_heads, len(MODES), len(metrics))
     variables = {name: np.full(shape, np.nan) for name in ("predicted_delta", "predicted_net_delta")}
     for h, one in enumerate(found):
         places = np.ix_(
-            [mode_place(mode) for mode in one.plan.modes], [metrics.index(m) for m in one.plan.metrics]
+            [mode_place(mode) for mode in one.modes], [metrics.index(m) for m in one.metrics]
         )
         emotion = one.heads["emotion"].mean(axis=-1)  # [mode, metric, layer, head]
         control = one.heads["control"].mean(axis=-1) if "control" in one.heads else emotion * np.nan

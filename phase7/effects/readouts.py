@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from phase7.effects.scores import Floats, Scores, StageScores
+from phase7.experiment.contrasts import ContrastPlan
 from phase7.experiment.readouts import ReadoutPlan
 from phase7.experiment.stages import Batch
 from phase7.vocabulary.donors import Role
@@ -21,9 +22,9 @@ class StageReadouts:
 
     Attributes
     ----------
-    plan : ReadoutPlan
+    metrics : tuple of str
     baseline : float64 array [metric, prompt]
-        Metrics in the order of ``plan.metrics``, prompts of ``plan.stage.recipients``.
+        Prompts in the order of the stage's recipients.
     patched : dict of role to float64 array [cell, metric, prompt]
         Equal to the baseline, to the bit, where a patch changed nothing.
     n_self_rows : int
@@ -32,14 +33,16 @@ class StageReadouts:
         Largest difference among them; 0.0 means equal to the bit.
     """
 
-    plan: ReadoutPlan
+    metrics: tuple[str, ...]
     baseline: Floats
     patched: dict[Role, Floats]
     n_self_rows: int
     max_self_logit_gap: float
 
 
-def gather_readouts(plan: ReadoutPlan, entries: Iterable[tuple[Batch, dict[str, Any]]]) -> StageReadouts:
+def gather_readouts(
+    plan: ReadoutPlan | ContrastPlan, entries: Iterable[tuple[Batch, dict[str, Any]]]
+) -> StageReadouts:
     """Put the entries of a plan's batches in their places.
 
     Raises
@@ -69,7 +72,25 @@ def gather_readouts(plan: ReadoutPlan, entries: Iterable[tuple[Batch, dict[str, 
         n_self_rows += int(entry["n_self_rows"])
         gap = max(gap, float(entry["max_self_logit_gap"]))
     return StageReadouts(
-        plan=plan, baseline=baseline, patched=patched, n_self_rows=n_self_rows, max_self_logit_gap=gap
+        metrics=plan.metrics,
+        baseline=baseline,
+        patched=patched,
+        n_self_rows=n_self_rows,
+        max_self_logit_gap=gap,
+    )
+
+
+def joined(parts: Sequence[StageReadouts]) -> StageReadouts:
+    """The read-outs of one stage, at least one part, one after the other on the metric axis."""
+    return StageReadouts(
+        metrics=tuple(metric for one in parts for metric in one.metrics),
+        baseline=np.concatenate([one.baseline for one in parts]),
+        patched={
+            role: np.concatenate([one.patched[role] for one in parts], axis=1)
+            for role in parts[0].patched
+        },
+        n_self_rows=sum(one.n_self_rows for one in parts),
+        max_self_logit_gap=max(one.max_self_logit_gap for one in parts),
     )
 
 
@@ -103,7 +124,7 @@ def with_readouts(
 
     def extended(length: int, one: Scores) -> Scores:
         factor = 1.0 if length == full else np.nan
-        metrics = (*one.metrics, *readouts.plan.metrics)
+        metrics = (*one.metrics, *readouts.metrics)
         return replace(
             one,
             metrics=metrics,

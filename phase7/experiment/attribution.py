@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from phase7.experiment.contrasts import ContrastPlan
 from phase7.experiment.readouts import ReadoutPlan
 from phase7.experiment.stages import Stage
 from phase7.vocabulary.modes import MODES, Mode
@@ -25,11 +26,11 @@ class AttributionPlan:
 
     Attributes
     ----------
-    readouts : ReadoutPlan
-        Its paths and token sets.
+    readouts : ReadoutPlan or ContrastPlan
+        Its paths and what is read along them.
     """
 
-    readouts: ReadoutPlan
+    readouts: ReadoutPlan | ContrastPlan
 
     @property
     def stage(self) -> Stage:
@@ -60,16 +61,15 @@ class AttributionPlan:
 
     def key(self, index: int) -> dict[str, Any]:
         """The key of a recipient's entry."""
-        stage, plan = self.stage, self.readouts
+        stage = self.stage
         pairs = {"emotion": stage.emotion.digest, "neutral": stage.neutral.digest}
         return {
-            **plan.path_key(index),
+            **self.readouts.identity(index),
             "attribution": ATTRIBUTION_VERSION,
             "donors": stage.donor_identities(index, stage.roles),
             "pairs": pairs if self.pairs else None,
             "modes": list(self.modes),
             "positions": stage.profile.patching.positions,
-            **plan.sets_key,
         }
 
 

@@ -7,20 +7,28 @@ file.
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from phase7.experiment.checked import bad_value, build_record, check_modes, check_range
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
 from phase7.store.reading import read_whole
 from phase7.vocabulary.donors import DONOR_RECORDS, ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES, Mode, Positions
-from phase7.vocabulary.readouts import OWN_WORDS, has_direction, is_readout, readout_metrics
+from phase7.vocabulary.readouts import (
+    OWN_WORDS,
+    contrast_metrics,
+    has_direction,
+    is_readout,
+    log_likelihood_metric,
+    pair_metric,
+    readout_metrics,
+)
 
 PromptFormat = Literal["auto", "raw", "chat"]
 
@@ -39,11 +47,11 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, "max_new_tokens", 1, 100_000)
-        _check(self, "temperature", 0.0, 100.0)
-        _check(self, "top_p", 0.0, 1.0, open_low=True)
-        _check(self, "samples", 1, 10_000)
-        _check(self, "seed", 0, 2**63 - 1)
+        check_range(self, "max_new_tokens", 1, 100_000)
+        check_range(self, "temperature", 0.0, 100.0)
+        check_range(self, "top_p", 0.0, 1.0, open_low=True)
+        check_range(self, "samples", 1, 10_000)
+        check_range(self, "seed", 0, 2**63 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +97,9 @@ class Sweep:
     readouts: Literal["exact", "attribution"] = "exact"
 
     def __post_init__(self) -> None:
-        _check(self, "n_prompts", 0, 1_000_000)
-        _check(self, "max_new_tokens", 0, 100_000)
-        _check_modes(self.modes)
+        check_range(self, "n_prompts", 0, 1_000_000)
+        check_range(self, "max_new_tokens", 0, 100_000)
+        check_modes(self.modes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,15 +140,15 @@ class Confirm:
     lengths: tuple[int, ...] = (1, 5, 10)
 
     def __post_init__(self) -> None:
-        _check(self, "strongest", 0, 100_000)
-        _check(self, "random_heads", 0, 100_000)
-        _check(self, "random_sets", 0, 1_000)
+        check_range(self, "strongest", 0, 100_000)
+        check_range(self, "random_heads", 0, 100_000)
+        check_range(self, "random_sets", 0, 1_000)
         if any(size < 2 for size in self.strongest_sets):
-            raise _bad("strongest_sets", "numbers of heads of at least 2", self.strongest_sets)
-        _check(self, "n_prompts", 0, 1_000_000)
-        _check_modes(self.modes)
+            raise bad_value("strongest_sets", "numbers of heads of at least 2", self.strongest_sets)
+        check_range(self, "n_prompts", 0, 1_000_000)
+        check_modes(self.modes)
         if any(length < 1 for length in self.lengths):
-            raise _bad("lengths", "numbers of tokens of at least 1", self.lengths)
+            raise bad_value("lengths", "numbers of tokens of at least 1", self.lengths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,15 +164,41 @@ class Statistics:
     selection_metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self, "alpha", 0.0, 0.5, open_low=True)
-        _check(self, "resamples", 100, 1_000_000)
+        check_range(self, "alpha", 0.0, 0.5, open_low=True)
+        check_range(self, "resamples", 100, 1_000_000)
         for metric in self.selection_metrics:
             if metric not in METRICS and not is_readout(metric) and _EMOTION not in metric:
-                raise _bad("selection_metrics", "names of metrics", metric)
+                raise bad_value("selection_metrics", "names of metrics", metric)
 
     def selection_of(self, emotion: str) -> tuple[str, ...]:
         """The selection metrics of one emotion."""
         return tuple(metric.replace(_EMOTION, emotion) for metric in self.selection_metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two continuations of every prompt whose log-likelihoods are compared: target minus foil.
+
+    They are told apart to the blank: most tokenizers want a space before the first word. `name` stands
+    in the metric's name; without one it is made of the words of both.
+    """
+
+    target: str
+    foil: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.target or not self.foil or self.target == self.foil:
+            raise bad_value("pairs", "a target and another foil, none empty", (self.target, self.foil))
+        if not re.fullmatch(r"\w+", self.metric_name):
+            raise bad_value(
+                "pairs", "a name of letters, digits and _", self.metric_name or "no word to name by"
+            )
+
+    @property
+    def metric_name(self) -> str:
+        """What the pair is called in the metric's name, e.g. ``"thank_you_no"``."""
+        return self.name or "_".join(re.findall(r"\w+", f"{self.target} {self.foil}".lower()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,25 +213,45 @@ class Readouts:
         Words of one's own, a token set together.
     max_new_tokens : int
         Length of the path that all arms follow.
+    continuations : int
+        Of how many discovery prompts the model's own continuations make ``loglik_<emotion>``: those of
+        emotion prompts against those of the neutral prompts they are matched with. 0: none.
+    pairs : tuple of Pair
+        Continuations of one's own, each a ``logdiff_<name>``.
     """
 
     emotions: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     max_new_tokens: int = 16
+    continuations: int = 0
+    pairs: tuple[Pair, ...] = ()
 
     @property
     def set_names(self) -> tuple[str, ...]:
         """Names of the token sets, in the order of their metrics."""
         return (*self.emotions, OWN_WORDS) if self.words else self.emotions
 
+    def metrics(self, emotion: str) -> tuple[str, ...]:
+        """Names of all read-outs of one emotion's group."""
+        own = [log_likelihood_metric(emotion)] if self.continuations else []
+        contrasts = [*own, *(pair_metric(pair.metric_name) for pair in self.pairs)]
+        both = (metric for name in contrasts for metric in contrast_metrics(name))
+        return (*readout_metrics(self.set_names), *both)
+
     def __post_init__(self) -> None:
-        _check(self, "max_new_tokens", 1, 100_000)
+        check_range(self, "max_new_tokens", 1, 100_000)
+        check_range(self, "continuations", 0, 1_000_000)
+        names = [pair.metric_name for pair in self.pairs]
+        if len({*names}) < len(names):
+            raise bad_value("pairs", "pairs that differ by name", names)
         if OWN_WORDS in self.emotions:
-            raise _bad("emotions", f"other names than {OWN_WORDS!r}, which is your own set's", OWN_WORDS)
+            raise bad_value(
+                "emotions", f"other names than {OWN_WORDS!r}, which is your own set's", OWN_WORDS
+            )
         if len(set(self.emotions)) != len(self.emotions):
-            raise _bad("emotions", "each emotion once", self.emotions)
+            raise bad_value("emotions", "each emotion once", self.emotions)
         if not all(word.strip() for word in self.words):
-            raise _bad("words", "words, none blank", self.words)
+            raise bad_value("words", "words, none blank", self.words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,9 +275,9 @@ class Engine:
     max_rows: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, "max_rows", 0, 1_000_000)
+        check_range(self, "max_rows", 0, 1_000_000)
         if 0 < self.max_rows < 4:
-            raise _bad("max_rows", "0 (by the free memory) or at least 4 rows", self.max_rows)
+            raise bad_value("max_rows", "0 (by the free memory) or at least 4 rows", self.max_rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,14 +299,19 @@ class Profile:
 
     def __post_init__(self) -> None:
         if not self.models or not self.emotions:
-            raise _bad("models, emotions", "at least one of each", (self.models, self.emotions))
-        known = (*METRICS, *readout_metrics(self.readouts.set_names))
-        for metric in self._chosen:
-            if metric not in known:
-                raise _bad("selection_metrics", "read-outs that [readouts] declares", metric)
+            raise bad_value("models, emotions", "at least one of each", (self.models, self.emotions))
+        for emotion in self.emotions:
+            known = (*METRICS, *self.readouts.metrics(emotion))
+            for metric in self.statistics.selection_of(emotion):
+                if metric not in known:
+                    raise bad_value("selection_metrics", "read-outs that [readouts] declares", metric)
+        if self.readouts.continuations and self.sweep is None:
+            raise bad_value(
+                "readouts.continuations", "a [sweep], whose prompts are continued", "no [sweep]"
+            )
         self._check_search()
         if not self.name or any(c in self.name for c in "/\\\0") or self.name.startswith("."):
-            raise _bad("name", "a name that can be a file's", self.name)
+            raise bad_value("name", "a name that can be a file's", self.name)
 
     @property
     def _chosen(self) -> tuple[str, ...]:
@@ -264,23 +323,23 @@ class Profile:
         """Refuse a search that could not order the heads, and sets that no search gives."""
         sweep, chosen = self.sweep, self._chosen
         if not self.confirm.target_heads.strip() and not self.confirm.strongest_sets:
-            raise _bad("target_heads", "a head spec, or strongest_sets in its place", "neither")
+            raise bad_value("target_heads", "a head spec, or strongest_sets in its place", "neither")
         if sweep is None:
             if self.confirm.strongest_sets:
-                raise _bad("strongest_sets", "a [sweep] that orders the heads", "no [sweep]")
+                raise bad_value("strongest_sets", "a [sweep] that orders the heads", "no [sweep]")
             return
         by_readouts = bool(chosen) and all(map(is_readout, chosen))
         if not sweep.text and not by_readouts:
             got = ", ".join(chosen) or "none, which means metrics of text"
-            raise _bad("selection_metrics", "read-outs, as the sweep has no text", got)
-        if sweep.readouts == "attribution" and not self.readouts.set_names:
-            raise _bad("sweep.readouts", "[readouts] with emotions or words", "no token set")
+            raise bad_value("selection_metrics", "read-outs, as the sweep has no text", got)
+        if sweep.readouts == "attribution" and not self.readouts.metrics(self.emotions[0]):
+            raise bad_value("sweep.readouts", "[readouts] that declares some", "none")
         if sweep.readouts == "attribution" and DONOR_RECORDS[self.patching.donor].prompts is None:
-            raise _bad("sweep.readouts", "a donor made of prompts", self.patching.donor)
+            raise bad_value("sweep.readouts", "a donor made of prompts", self.patching.donor)
         if sweep.readouts == "attribution" and any(
             is_readout(metric) and not has_direction(metric) for metric in chosen
         ):
-            raise _bad("selection_metrics", "read-outs with a direction, to be attributed", chosen)
+            raise bad_value("selection_metrics", "read-outs with a direction, to be attributed", chosen)
 
     def as_dict(self) -> dict[str, Any]:
         """The whole configuration as built-in types, for the provenance."""
@@ -313,85 +372,5 @@ def load_profile(name_or_path: str, root: Path) -> Profile:
             expected="TOML in UTF-8", got=str(error), where=str(path), remedy="correct the file"
         ) from error
     table.setdefault("name", path.stem)
-    profile: Profile = _build(Profile, table, str(path))
+    profile: Profile = build_record(Profile, table, str(path))
     return profile
-
-
-def _build(record: type[Any], table: dict[str, Any], where: str) -> Any:
-    """Make `record` from `table`, checking keys and types; nested records recurse."""
-    hints = typing.get_type_hints(record)
-    for key in table:
-        if key not in hints:
-            raise UserError(
-                expected=f"one of the keys {', '.join(sorted(hints))}",
-                got=repr(key),
-                where=where,
-                remedy="remove or rename the key",
-            )
-    values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
-    missing = [
-        f.name
-        for f in dataclasses.fields(record)
-        if f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-        and f.name not in values
-    ]
-    if missing:
-        raise UserError(
-            expected=f"the key {missing[0]!r}", got="no such key", where=where, remedy="add it"
-        )
-    try:
-        return record(**values)
-    except UserError as error:
-        raise UserError(
-            expected=error.expected,
-            got=error.got,
-            where=f"{where}: {error.where}",
-            remedy=error.remedy,
-        ) from error
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        hint = next(arg for arg in args if arg is not type(None))
-        origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, dict):
-            return _build(typing.cast("type[Any]", hint), value, where)
-        raise _wrong(where, "a table", value)
-    if origin is Literal:
-        if value in args and isinstance(value, str):
-            return value
-        raise _wrong(where, "one of " + ", ".join(map(str, args)), value)
-    if origin is tuple:
-        if isinstance(value, list):
-            return tuple(_convert(args[0], item, where) for item in value)
-        raise _wrong(where, "a list", value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        # Beyond any range that is checked later, and beyond what float() converts.
-        return float(max(min(value, 10**300), -(10**300)))
-    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise _wrong(where, f"a value of type {hint.__name__}", value)
-
-
-def _wrong(where: str, expected: str, value: Any) -> UserError:
-    return UserError(expected=expected, got=repr(value)[:80], where=where, remedy="correct the value")
-
-
-def _bad(name: str, expected: str, value: Any) -> UserError:
-    return _wrong(name, expected, value)
-
-
-def _check(record: Any, name: str, low: float, high: float, *, open_low: bool = False) -> None:
-    value = getattr(record, name)
-    # A comparison with NaN is false, and comparing never overflows as a conversion would.
-    if not low <= value <= high or (open_low and value == low):
-        bound = "above" if open_low else "from"
-        raise _bad(name, f"a number {bound} {low:g} to {high:g}", value)
-
-
-def _check_modes(modes: tuple[str, ...]) -> None:
-    if not modes or len(set(modes)) != len(modes) or not set(modes) <= set(MODES):
-        raise _bad("modes", f"some of {', '.join(MODES)}, each once", modes)

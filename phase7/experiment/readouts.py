@@ -102,37 +102,25 @@ class ReadoutPlan:
 
     def path_key(self, index: int) -> dict[str, Any]:
         """The key of a recipient's path, or what holds it in other keys."""
-        stage, batch = self.stage, self.continued_in(index)
+        batch = self.continued_in(index)
         if batch is not None:
-            return {"baseline": batch.key, "path": stage.profile.readouts.max_new_tokens}
-        sampling, engine = stage.sampling, stage.profile.engine
-        return {
-            "engine": ENGINE_VERSION,
-            "model": stage.files.fingerprint,
-            "format": stage.prompt_format,
-            "prompt": self.path_prompt(index),
-            "max_new_tokens": stage.profile.readouts.max_new_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-            "device": engine.device,
-            "dtype": engine.dtype,
-        }
+            return {"baseline": batch.key, "path": self.stage.profile.readouts.max_new_tokens}
+        return continuation_key(self.stage, self.path_prompt(index))
 
-    @property
-    def sets_key(self) -> dict[str, Any]:
-        """What tells the sets from others in keys: an entry lists its metrics in their order.
+    def identity(self, index: int) -> dict[str, Any]:
+        """What tells a recipient's read-outs from others in keys: an entry lists its metrics in order.
 
         The store sorts the names of what a key holds, so several sets need their order beside them.
         """
         sets: dict[str, Any] = {"sets": {one.name: [*one.words] for one in self.sets}}
-        return sets if len(self.sets) < 2 else {**sets, "order": [*sets["sets"]]}
+        order = {"order": [*sets["sets"]]} if len(self.sets) > 1 else {}
+        return {**self.path_key(index), **sets, **order}
 
     def batches(self) -> Iterator[Batch]:
         """All batches, prompt by prompt; each is one memo entry."""
         stage, pieces = self.stage, self.stage.pieces(1)
         for index in stage.recipients:
-            path = self.path_key(index)
+            path = self.identity(index)
             if stage.neutral.prompts[index] != self.path_prompt(index):
                 path["recipient"] = stage.neutral.prompts[index]
             for patches in pieces:
@@ -141,13 +129,30 @@ class ReadoutPlan:
                     prompt_index=index,
                     prompt=stage.neutral.prompts[index],
                     patches=patches,
-                    key={**path, **stage.intervention(index, patches), **self.sets_key},
+                    key={**path, **stage.intervention(index, patches)},
                     n_rows=n_rows,
                     n_tokens=n_rows * stage.profile.readouts.max_new_tokens,
                 )
 
 
+def continuation_key(stage: Stage, prompt: str) -> dict[str, Any]:
+    """The key of the unpatched model's continuation of a prompt, as long as the stage's paths."""
+    sampling, engine = stage.sampling, stage.profile.engine
+    return {
+        "engine": ENGINE_VERSION,
+        "model": stage.files.fingerprint,
+        "format": stage.prompt_format,
+        "prompt": prompt,
+        "max_new_tokens": stage.profile.readouts.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "device": engine.device,
+        "dtype": engine.dtype,
+    }
+
+
 def readout_plan(stage: Stage, root: Path, along: Stage | None = None) -> ReadoutPlan | None:
-    """The plan of a stage's read-outs; None where the profile declares none."""
+    """The plan of what is read of words; None where the profile declares none."""
     sets = word_sets(stage.profile, root)
     return ReadoutPlan(stage=stage, sets=sets, along=along) if sets else None

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from phase7.engine.decode.attribution import Slopes, slopes
+from phase7.engine.decode.attribution import Slopes, path_slopes, slopes
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.donors import Donor
 from phase7.experiment.attribution import AttributionPlan
-from phase7.run.reading import TokenSets, followed
+from phase7.experiment.contrasts import ContrastPlan
+from phase7.run.reading import Continuations, TokenSets, as_tokens, followed, weights
 from phase7.vocabulary.donors import Role
+from phase7.vocabulary.modes import Positions
 
 Pair = tuple[Donor, Donor]
 
@@ -36,28 +38,67 @@ def attribution(
         ``pairs`` float32 [mode, metric, layer, head, pair], the effect of the pair's emotion prompt
         minus that of its neutral one.
     """
+    way = followed(model, path)
+    tokens, positions = _asked(model, plan, index, way)
+    found = slopes(model, tokens, way, token_sets=sets, positions=positions)
+    return _entry(found.baseline, lambda some: _effects(found, plan, some), donors, pairs)
+
+
+def contrast_attribution(
+    model: Model,
+    plan: AttributionPlan,
+    index: int,
+    continuations: Continuations,
+    donors: Mapping[Role, Donor],
+    pairs: Sequence[Pair],
+) -> dict[str, Any]:
+    """The same of a contrast, whose read-outs are sums over its continuations."""
+    contrast = plan.readouts
+    assert isinstance(contrast, ContrastPlan)
+    found, by_token = [], contrast.contrast.by_token
+    for one in continuations:
+        way = followed(model, as_tokens(model, one))
+        tokens, positions = _asked(model, plan, index, way)
+        found.append(path_slopes(model, tokens, way, positions=positions, by_token=by_token))
+    counts = weights(contrast)
+
+    def effects(some: Sequence[Donor]) -> Any:
+        return sum(n * _effects(one, plan, some) for n, one in zip(counts, found, strict=True))
+
+    baseline = sum(n * one.baseline for n, one in zip(counts, found, strict=True))
+    return _entry(baseline, effects, donors, pairs)
+
+
+def _asked(
+    model: Model, plan: AttributionPlan, index: int, way: Sequence[int]
+) -> tuple[Sequence[int], Positions]:
+    """The tokens of a recipient's prompt, and which queries are patched."""
     stage = plan.stage
-    prompt, way = stage.neutral.prompts[index], followed(model, path)
-    found = slopes(
-        model,
-        encode(model, prompt, stage.prompt_format, n_new_tokens=len(way)),
-        way,
-        token_sets=sets,
-        positions=stage.profile.patching.positions,
-    )
-    roles = list(donors)
-    by_role = _effects(found, plan, [donors[role] for role in roles])
+    prompt = stage.neutral.prompts[index]
+    tokens = encode(model, prompt, stage.prompt_format, n_new_tokens=len(way))
+    return tokens, stage.profile.patching.positions
+
+
+def _entry(
+    baseline: Any,
+    effects: Callable[[Sequence[Donor]], Any],
+    donors: Mapping[Role, Donor],
+    pairs: Sequence[Pair],
+) -> dict[str, Any]:
+    """What is kept: `effects` gives float [donor, mode, metric, layer, head]."""
+    by_role = np.asarray(effects([*donors.values()]), dtype=np.float32)
     entry: dict[str, Any] = {
-        "baseline": found.baseline,
-        "effects": dict(zip(roles, by_role, strict=True)),
+        "baseline": baseline,
+        "effects": dict(zip(donors, by_role, strict=True)),
     }
     if pairs:
-        emotion, neutral = (_effects(found, plan, donors) for donors in zip(*pairs, strict=True))
+        emotion, neutral = (
+            np.asarray(effects(some), dtype=np.float32) for some in zip(*pairs, strict=True)
+        )
         entry["pairs"] = np.moveaxis(emotion - neutral, 0, -1)
     return entry
 
 
 def _effects(found: Slopes, plan: AttributionPlan, donors: Sequence[Donor]) -> Any:
-    """Of each donor, float32 [donor, mode, metric, layer, head]."""
-    by_mode = [found.effects(donors, mode) for mode in plan.modes]
-    return np.stack(by_mode, axis=1).astype(np.float32)
+    """Of each donor, float64 [donor, mode, metric, layer, head]."""
+    return np.stack([found.effects(donors, mode) for mode in plan.modes], axis=1)

@@ -10,8 +10,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phase7.experiment.attribution import AttributionPlan
+from phase7.experiment.contrasts import ContrastPlan
 from phase7.experiment.profile import Engine
-from phase7.experiment.readouts import ReadoutPlan, WordSet
+from phase7.experiment.readouts import ReadoutPlan, WordSet, continuation_key
 from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, roles_of
 from phase7.models.files import ModelFiles
 from phase7.run.donating import Donors, Format, Say
@@ -109,27 +110,28 @@ class Executor:
         yield from self._through(batches, units, partial(self._captures, stage), progress)
 
     def read(
-        self, plan: ReadoutPlan, progress: Callable[[int], object] = lambda n_tokens: None
+        self,
+        plan: ReadoutPlan | ContrastPlan,
+        progress: Callable[[int], object] = lambda n_tokens: None,
     ) -> Iterator[tuple[Batch, dict[str, Any]]]:
         """Yield every batch of a stage's read-outs with its entry, from the store or computed.
 
-        The recipients' paths come first, since all batches of a prompt follow one. An entry holds
-        float64 arrays by metric, `baseline` [metric] and `patched` [patch, metric], and what the
-        self-check found.
+        What the batches follow comes first. An entry holds float64 arrays by metric, `baseline` [metric]
+        and `patched` [patch, metric], and what the self-check found.
         """
-        stage, paths = plan.stage, self._paths(plan)
-        batches, units = list(plan.batches()), []
-        for batch in batches:
-            arguments = (plan, batch, paths[batch.prompt_index])
-            units.append(make_unit("readout", batch.key, arguments, batch.n_tokens))
-        yield from self._through(batches, units, partial(self._captures, stage), progress)
+        batches, ways = list(plan.batches()), self._ways(plan)
+        units = [
+            make_unit("readout", batch.key, (plan, batch, ways[batch.prompt_index]), batch.n_tokens)
+            for batch in batches
+        ]
+        yield from self._through(batches, units, partial(self._captures, plan.stage), progress)
 
     def attribute(
         self, plan: AttributionPlan, progress: Callable[[int], object] = lambda n_tokens: None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield every recipient with its attribution (:mod:`phase7.run.attributing`)."""
-        stage, paths = plan.stage, self._paths(plan.readouts)
-        units = [make_unit("attribution", plan.key(i), (plan, i, paths[i]), 1) for i in stage.recipients]
+        stage, ways = plan.stage, self._ways(plan.readouts)
+        units = [make_unit("attribution", plan.key(i), (plan, i, ways[i]), 1) for i in stage.recipients]
 
         def captures(recipients: Sequence[int]) -> Iterator[Unit]:
             for prompt in (*stage.emotion.prompts, *stage.neutral.prompts):
@@ -137,21 +139,30 @@ class Executor:
 
         yield from self._through(stage.recipients, units, captures, progress)
 
-    def _paths(self, plan: ReadoutPlan) -> dict[int, tuple[int, ...]]:
-        """The path of every recipient."""
-        recipients, length = plan.stage.recipients, plan.stage.profile.readouts.max_new_tokens
-        units = []
-        for index in recipients:
-            batch = plan.continued_in(index)
-            if batch is None:
-                units.append(make_unit("path", plan.path_key(index), (plan, index)))
-            else:
-                units.append(_generation(plan.along or plan.stage, batch))
+    def _ways(self, plan: ReadoutPlan | ContrastPlan) -> dict[int, Any]:
+        """What every recipient's arms follow: its path, or all continuations of a contrast."""
+        stage, length = plan.stage, plan.stage.profile.readouts.max_new_tokens
+        if isinstance(plan, ContrastPlan):
+            generated = {one.text for one in plan.continuations if one.is_generated}
+            found = self._said([_path(stage, prompt) for prompt in sorted(generated)], length)
+            said = dict(zip(sorted(generated), found, strict=True))
+            every = [said[one.text] if one.is_generated else one.text for one in plan.continuations]
+            return dict.fromkeys(stage.recipients, tuple(every))
+        batches = {index: plan.continued_in(index) for index in stage.recipients}
+        units = [
+            _path(stage, plan.path_prompt(index))
+            if batch is None
+            else _generation(plan.along or stage, batch)
+            for index, batch in batches.items()
+        ]
+        return dict(zip(batches, self._said(units, length), strict=True))
+
+    def _said(self, units: Sequence[Unit], length: int) -> list[tuple[int, ...]]:
+        """What the unpatched model says in some paths and generations, up to a length."""
         self._elsewhere(units)
         found = [(unit.kind == "path", self._entry(unit)) for unit in units]
         texts = [one["tokens"] if own else one["baseline_tokens"][0, :length] for own, one in found]
-        paths = [tuple(int(token) for token in text if token >= 0) for text in texts]
-        return dict(zip(recipients, paths, strict=True))
+        return [tuple(int(token) for token in text if token >= 0) for text in texts]
 
     def _through(
         self,
@@ -296,19 +307,21 @@ class Executor:
         ]
         return patches, {role: donor for role, donor in donors.items() if donor is not None}
 
-    def _continue(self, plan: ReadoutPlan, index: int) -> dict[str, Any]:
+    def _continue(self, stage: Stage, prompt: str) -> dict[str, Any]:
         from phase7.run.reading import continuation
 
-        return continuation(self.model, plan, index, self._each_step)
+        return continuation(self.model, stage, prompt, self._each_step)
 
-    def _read(self, plan: ReadoutPlan, batch: Batch, path: Sequence[int]) -> dict[str, Any]:
-        from phase7.run.reading import reading
+    def _read(self, plan: ReadoutPlan | ContrastPlan, batch: Batch, way: Any) -> dict[str, Any]:
+        from phase7.run.reading import contrasting, reading
 
-        sets = self._token_sets(plan)
-        return reading(self.model, plan, batch, path, *self._patches(plan.stage, batch), sets)
+        patches = self._patches(plan.stage, batch)
+        if isinstance(plan, ContrastPlan):
+            return contrasting(self.model, plan, batch, way, *patches)
+        return reading(self.model, plan, batch, way, *patches, self._token_sets(plan))
 
-    def _attribute(self, plan: AttributionPlan, index: int, path: Sequence[int]) -> dict[str, Any]:
-        from phase7.run.attributing import attribution
+    def _attribute(self, plan: AttributionPlan, index: int, way: Any) -> dict[str, Any]:
+        from phase7.run.attributing import attribution, contrast_attribution
 
         stage = plan.stage
         found = {role: self.donors.of(stage, role, index) for role in stage.roles}
@@ -320,8 +333,11 @@ class Executor:
             )
             for j in plan.pairs
         ]
-        sets = self._token_sets(plan.readouts)
-        return attribution(self.model, plan, index, path, donors, pairs, sets)
+        readouts = plan.readouts
+        if isinstance(readouts, ContrastPlan):
+            return contrast_attribution(self.model, plan, index, way, donors, pairs)
+        sets = self._token_sets(readouts)
+        return attribution(self.model, plan, index, way, donors, pairs, sets)
 
     def _token_sets(self, plan: ReadoutPlan) -> TokenSets:
         """The tokens of a plan's words, found once: every form of each has to be tokenized."""
@@ -367,6 +383,10 @@ class Executor:
             "n_self_rows": got.n_self_rows,
             "max_self_logit_gap": got.max_self_logit_gap,
         }
+
+
+def _path(stage: Stage, prompt: str) -> Unit:
+    return make_unit("path", continuation_key(stage, prompt), (stage, prompt))
 
 
 def _generation(stage: Stage, batch: Batch) -> Unit:

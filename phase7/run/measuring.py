@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from phase7.effects.attribution import StageAttribution, as_readouts, gather_attribution
-from phase7.effects.readouts import StageReadouts, gather_readouts, with_readouts
+from phase7.effects.attribution import (
+    StageAttribution,
+    as_readouts,
+    gather_attribution,
+    joined_attribution,
+)
+from phase7.effects.readouts import StageReadouts, gather_readouts, joined, with_readouts
 from phase7.effects.scores import (
     Floats,
     StageScores,
@@ -23,7 +28,7 @@ from phase7.effects.scores import (
     without_text,
 )
 from phase7.experiment.attribution import AttributionPlan
-from phase7.experiment.readouts import ReadoutPlan, readout_plan
+from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.stages import Stage
 from phase7.run.executor import Executor
 from phase7.store import Store
@@ -93,14 +98,14 @@ class Measuring:
         name = f"{stage.files.name}/{stage.emotion.name} {stage.name}"
         texts = self._texts(stage, name) if stage.has_text else None
         scores = without_text(stage) if texts is None else self._scores(texts)
-        plan = readout_plan(stage, self._root, along)
-        if plan is None:
+        plans = reading_plans(stage, self._root, along)
+        if not plans:
             return Measured(texts=texts, scores=scores)
-        attributed = self._attributed(plan, f"{name} attribution")
+        attributed = self._attributed(plans, f"{name} attribution")
         if attributed is not None and stage.is_attributed:
-            readouts = as_readouts(attributed)
+            readouts = as_readouts(attributed, [metric for plan in plans for metric in plan.metrics])
         else:
-            readouts = self._readouts(plan, f"{name} read-outs")
+            readouts = self._readouts(plans, f"{name} read-outs")
         return Measured(
             texts=texts,
             scores=with_readouts(scores, readouts, _shares(attributed)),
@@ -119,20 +124,25 @@ class Measuring:
         with self._told(name, sum(b.n_tokens for b in lacking)) as bar:
             return gather_texts(stage, self._executor.run(stage, bar.update))
 
-    def _readouts(self, plan: ReadoutPlan, name: str) -> StageReadouts:
+    def _readouts(self, plans: Sequence[ReadingPlan], name: str) -> StageReadouts:
         """A stage's read-outs, as far as the store lacks them computed."""
-        todo = sum(b.n_tokens for b in plan.batches() if not self._store.has("readout", b.key))
+        batches = (batch for plan in plans for batch in plan.batches())
+        todo = sum(b.n_tokens for b in batches if not self._store.has("readout", b.key))
         with self._told(name, todo) as bar:
-            return gather_readouts(plan, self._executor.read(plan, bar.update))
+            read = self._executor.read
+            return joined([gather_readouts(plan, read(plan, bar.update)) for plan in plans])
 
-    def _attributed(self, readouts: ReadoutPlan, name: str) -> StageAttribution | None:
+    def _attributed(self, readouts: Sequence[ReadingPlan], name: str) -> StageAttribution | None:
         """A stage's attributions; None where it needs none."""
-        plan, stage = AttributionPlan(readouts=readouts), readouts.stage
-        if not (stage.is_attributed or (plan.pairs and not stage.is_control)):
+        plans, stage = [AttributionPlan(readouts=one) for one in readouts], readouts[0].stage
+        if not (stage.is_attributed or (plans[0].pairs and not stage.is_control)):
             return None
-        todo = sum(not self._store.has("attribution", plan.key(i)) for i in stage.recipients)
-        with self._told(name, todo) as bar:
-            return gather_attribution(plan, self._executor.attribute(plan, bar.update))
+        keys = [plan.key(index) for plan in plans for index in stage.recipients]
+        with self._told(name, sum(not self._store.has("attribution", key) for key in keys)) as bar:
+            attribute = self._executor.attribute
+            return joined_attribution(
+                [gather_attribution(plan, attribute(plan, bar.update)) for plan in plans]
+            )
 
     @contextlib.contextmanager
     def _told(self, name: str, n_tokens: int) -> Iterator[tqdm[Any]]:
@@ -148,7 +158,7 @@ class Measuring:
 
 def _shares(attributed: StageAttribution | None) -> dict[str, Floats] | None:
     """What each pair of donors adds, by read-out, each [cell, pair]."""
-    if attributed is None or not attributed.plan.pairs:
+    if attributed is None or not attributed.pairs.shape[-1]:
         return None
-    shares = attributed.shares(attributed.plan.stage.cells)
-    return {metric: shares[:, m] for m, metric in enumerate(attributed.plan.metrics)}
+    shares = attributed.shares(attributed.stage.cells)
+    return {metric: shares[:, m] for m, metric in enumerate(attributed.metrics)}

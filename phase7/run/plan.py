@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.readouts import ReadoutPlan, readout_plan
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
 from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
@@ -61,7 +61,7 @@ def stage_cost(stage: Stage, store: Store) -> StageCost:
     return _cost(stage, list(stage.batches()), "generation", store)
 
 
-def readout_cost(plan: ReadoutPlan, store: Store) -> StageCost:
+def readout_cost(plan: ReadingPlan, store: Store) -> StageCost:
     """The same of a stage's read-outs; their tokens are read and not generated."""
     return _cost(plan.stage, list(plan.batches()), "readout", store)
 
@@ -146,8 +146,7 @@ def _stage_lines(
                 cost = stage_cost(stage, store)
                 total += cost.n_tokens
                 lines.append(f"{name}: {_what(stage)}, {_cost_in_words(cost)} to generate")
-            plan = readout_plan(stage, root, confirm if stage.is_control else None)
-            if plan is not None:
+            for plan in reading_plans(stage, root, confirm if stage.is_control else None):
                 lines.append(f"{name} read-outs: {_readouts_in_words(plan, store)}")
     return lines, total
 
@@ -165,7 +164,7 @@ def _cost_in_words(cost: StageCost) -> str:
     return f"{cost.n_batches} batches of {cost.n_rows} rows, {stored} {cost.n_tokens:,} tokens"
 
 
-def _readouts_in_words(plan: ReadoutPlan, store: Store) -> str:
+def _readouts_in_words(plan: ReadingPlan, store: Store) -> str:
     stage, metrics = plan.stage, ", ".join(plan.metrics)
     if stage.is_attributed:
         return f"{metrics}; by attribution, {len(stage.recipients)} gradients of {_what(stage)}"

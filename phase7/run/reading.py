@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from phase7.engine.decode.forced import forced_pass
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.bridge import Model
@@ -13,8 +15,10 @@ from phase7.engine.model.token_sets import form_token_set, word_token_set
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import Patch
+from phase7.experiment.contrasts import ContrastPlan
 from phase7.experiment.readouts import ReadoutPlan
-from phase7.experiment.stages import Batch
+from phase7.experiment.stages import Batch, Stage
+from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
 
 #: Tokens of each set by its name.
@@ -25,10 +29,9 @@ NOTHING = Patch(heads=(Head(0, 0),), mode="result", donor="self")
 
 
 def continuation(
-    model: Model, plan: ReadoutPlan, index: int, each_step: Callable[[], object]
+    model: Model, stage: Stage, prompt: str, each_step: Callable[[], object]
 ) -> dict[str, Any]:
-    """The unpatched continuation of one recipient: `tokens` int32 [T], without the end of the text."""
-    stage, prompt = plan.stage, plan.path_prompt(index)
+    """The unpatched continuation of a prompt: `tokens` int32 [T], without the end of the text."""
     n_new = stage.profile.readouts.max_new_tokens
     got = generate(
         model,
@@ -69,6 +72,78 @@ def reading(
         "n_self_rows": got.n_self_rows,
         "max_self_logit_gap": got.max_self_gap,
     }
+
+
+#: Continuations of a contrast as they come to a worker: texts of one's own, or tokens of the model's.
+Continuations = Sequence[str | tuple[int, ...]]
+
+
+def contrasting(
+    model: Model,
+    plan: ContrastPlan,
+    batch: Batch,
+    continuations: Continuations,
+    patches: Sequence[Patch],
+    donors: Mapping[str, Donor],
+) -> dict[str, Any]:
+    """Read a batch along all continuations of a contrast, targets and then foils.
+
+    Returns
+    -------
+    dict
+        As of :func:`reading`: the contrast of whole continuations, and that of their first tokens.
+    """
+    n_rows = 1 + len(patches)
+    total, n_self_rows, gap = np.zeros((n_rows, 2)), 0, 0.0
+    for weight, one in zip(weights(plan), continuations, strict=True):
+        way = followed(model, as_tokens(model, one))
+        got = forced_pass(
+            model,
+            encode(model, batch.prompt, plan.stage.prompt_format, n_new_tokens=len(way)),
+            way,
+            patches or [NOTHING],
+            donors=donors,
+            token_sets={},
+            use_attn_result=plan.stage.profile.patching.use_attn_result,
+        )
+        likelihood = np.concatenate([got.baseline.log_likelihood[None], got.patched.log_likelihood])
+        whole = likelihood.mean(axis=1) if plan.contrast.by_token else likelihood.sum(axis=1)
+        total += weight * np.stack([whole, likelihood[:, 0]], axis=1)[:n_rows]
+        n_self_rows, gap = n_self_rows + got.n_self_rows, max(gap, got.max_self_gap)
+    return {
+        "baseline": total[0],
+        "patched": total[1:],
+        "n_self_rows": n_self_rows,
+        "max_self_logit_gap": gap,
+    }
+
+
+def weights(plan: ContrastPlan) -> list[float]:
+    """What each continuation counts in a contrast: 1 shared by the targets, -1 by the foils."""
+    targets, foils = len(plan.contrast.targets), len(plan.contrast.foils)
+    return [1 / targets] * targets + [-1 / foils] * foils
+
+
+def as_tokens(model: Model, continuation: str | tuple[int, ...]) -> tuple[int, ...]:
+    """The tokens of a continuation; a text is tokenized by itself, without special tokens.
+
+    Raises
+    ------
+    UserError
+        If a text has no token, or one that the model does not know.
+    """
+    if not isinstance(continuation, str):
+        return continuation
+    tokenizer = model.tokenizer
+    ids = [int(i) for i in tokenizer(continuation, add_special_tokens=False)["input_ids"]]
+    if not ids or tokenizer.unk_token_id in ids:
+        raise UserError(
+            expected="a continuation that this model has tokens for",
+            got=f"{continuation!r}"[:80],
+            where="readouts.pairs",
+            remedy="write it in characters that the tokenizer knows",
+        )
+    return tuple(ids)
 
 
 def followed(model: Model, path: Sequence[int]) -> tuple[int, ...]:

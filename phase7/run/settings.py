@@ -56,7 +56,7 @@ def group_settings(
             "device": profile.engine.device,
             "scorers": [scorer.describe() for scorer in scorers],
             "fdr_family": "all tested head sets, modes and metrics of one (model, emotion) and stage"
-            + ("; read-outs apart" if profile.readouts.set_names else ""),
+            + ("; read-outs apart" if profile.readouts.metrics("") else ""),
             "alpha": profile.statistics.alpha,
             "random_heads": [str(head) for head in random_heads(profile, files)],
             "strongest_heads": [str(head) for head in strongest],

@@ -64,7 +64,7 @@ def found(request) -> StageAttribution:
 
 
 def test_every_effect_is_in_its_place(found):
-    plan = found.plan
+    plan = plan_of(found.stage)
     for p, index in enumerate(plan.stage.recipients):
         own = entry(plan, index)
         np.testing.assert_array_equal(found.baseline[:, p], own["baseline"])
@@ -74,7 +74,7 @@ def test_every_effect_is_in_its_place(found):
 
 def test_a_recipient_has_no_part_in_the_share_of_its_own_pair(found):
     """A loop over pairs and recipients; neutral prompt j is of pair j."""
-    plan, n_left_out = found.plan, 0
+    plan, n_left_out = plan_of(found.stage), 0
     assert plan.pairs == (0, 1, 2, 3)
     for j in plan.pairs:
         parts = []
@@ -88,7 +88,7 @@ def test_a_recipient_has_no_part_in_the_share_of_its_own_pair(found):
 
 
 def test_the_order_of_the_recipients_does_not_matter(found):
-    turned = gathered(found.plan.stage, order=-1)
+    turned = gathered(found.stage, order=-1)
     np.testing.assert_array_equal(turned.baseline, found.baseline)
     np.testing.assert_allclose(turned.pairs, found.pairs, rtol=1e-12)
     for role in found.heads:
@@ -97,7 +97,7 @@ def test_the_order_of_the_recipients_does_not_matter(found):
 
 def test_a_pair_whose_only_recipient_is_its_own_has_no_share():
     one = gathered(stages.confirm(changed("confirm", PROFILE, n_prompts=1)))
-    assert one.plan.stage.recipients == (1,)
+    assert one.stage.recipients == (1,)
     assert np.isnan(one.pairs[..., 1]).all()
     assert np.isfinite(one.pairs[..., [0, 2, 3]]).all()
 
@@ -118,15 +118,15 @@ CELLS = (SET, replace(SET, mode="pattern_v"), Cell((Head(1, 2),), "pattern_v"))
 def test_a_sets_prediction_is_the_sum_over_its_heads_in_its_mode():
     """In the vocabulary's order of modes, whatever the profile's."""
     found = gathered(stages.confirm(PROFILE))
-    assert found.plan.modes == ("result", "pattern_v")
+    assert found.modes == ("result", "pattern_v")
     for role in ("emotion", "control"):
         got = found.of_cells(CELLS, role)
         assert got.shape == (3, N_METRICS, 3)
         for (c, cell), m, (p, index) in itertools.product(
-            enumerate(CELLS), range(N_METRICS), enumerate(found.plan.stage.recipients)
+            enumerate(CELLS), range(N_METRICS), enumerate(found.stage.recipients)
         ):
             mode = {"result": 0, "pattern_v": 1}[cell.mode]
-            effects = entry(found.plan, index)["effects"][role][mode, m]
+            effects = entry(plan_of(found.stage), index)["effects"][role][mode, m]
             expected = sum(effects[head.layer, head.head] for head in cell.heads)
             assert got[c, m, p] == pytest.approx(expected, rel=1e-12)
 
@@ -143,8 +143,9 @@ def test_a_sets_shares_are_the_sums_over_its_heads():
 
 def test_predictions_stand_in_the_place_of_readouts(found):
     """Baseline plus what is predicted; divergences are not predicted."""
-    readouts, stage = as_readouts(found), found.plan.stage
-    names = readouts.plan.metrics
+    stage, names = found.stage, plan_of(found.stage).readouts.metrics
+    readouts = as_readouts(found, names)
+    assert readouts.metrics == names
     assert names[2] == "kl_path" and names[5] == "kl_path_first"
     directed = [0, 1, 3, 4]
     np.testing.assert_array_equal(readouts.baseline[directed], found.baseline)
@@ -162,14 +163,14 @@ def test_predictions_stand_in_the_place_of_readouts(found):
 def test_the_dataset_has_everything_in_its_place():
     """Both halves, with modes of their own, on a metric axis that holds texts as well."""
     halves = {"discovery": gathered(STAGES["sweep"]), "confirmation": gathered(STAGES["confirm"])}
-    metrics = (*METRICS, *halves["discovery"].plan.readouts.metrics)
+    metrics = (*METRICS, *plan_of(STAGES["sweep"]).readouts.metrics)
     made = attribution_dataset(halves, metrics)
     assert made.predicted_delta.dims == ("half", "layer", "head", "mode", "metric")
     n_filled = 0
     for half, one in halves.items():
-        entries = [entry(one.plan, index)["effects"] for index in one.plan.stage.recipients]
+        entries = [entry(plan_of(one.stage), index)["effects"] for index in one.stage.recipients]
         for (m, mode), (k, metric), head in itertools.product(
-            enumerate(one.plan.modes), enumerate(one.plan.metrics), ALL_HEADS
+            enumerate(one.modes), enumerate(one.metrics), ALL_HEADS
         ):
             emotion, control = (
                 np.mean([e[role][m, k, head.layer, head.head] for e in entries])
@@ -186,6 +187,6 @@ def test_the_dataset_has_everything_in_its_place():
 
 def test_without_a_control_there_is_no_net_prediction():
     one = gathered(stages.sweep(changed("patching", PROFILE, control="none")))
-    made = attribution_dataset({"discovery": one}, one.plan.metrics)
+    made = attribution_dataset({"discovery": one}, one.metrics)
     assert np.isfinite(made.predicted_delta.sel(half="discovery")).any()
     assert np.isnan(made.predicted_net_delta).all()

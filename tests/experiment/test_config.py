@@ -277,7 +277,36 @@ def test_a_search_that_could_not_order_the_heads_is_refused(refusal, before, aft
 
 def test_nothing_is_attributed_without_token_sets(refusal):
     message = refusal(MINIMAL + "[sweep]\nreadouts = 'attribution'\n")
-    assert "sweep.readouts: expected [readouts] with emotions or words, got 'no token set'" in message
+    assert "sweep.readouts: expected [readouts] that declares some, got 'none'" in message
+
+
+@pytest.mark.parametrize(
+    ("readouts", "message"),
+    [
+        ("pairs = [{target = ' a', foil = ' a'}]", "pairs: expected a target and another foil, none empty"),
+        ("pairs = [{target = '', foil = ' a'}]", "pairs: expected a target and another foil, none empty"),
+        ("pairs = [{target = '?', foil = '!'}]", "pairs: expected a name of letters, digits and _"),
+        ("pairs = [{target = 'a', foil = 'b', name = 'a b'}]", "pairs: expected a name of letters"),
+        ("pairs = [{target = ' a'}]", "readouts: pairs: expected the key 'foil'"),
+        (
+            "pairs = [{target = ' a', foil = ' b'}, {target = 'a', foil = 'b'}]",
+            "readouts: pairs: expected pairs that differ by name, got ['a_b', 'a_b']",
+        ),
+        ("continuations = 2", "readouts.continuations: expected a [sweep], whose prompts are continued"),
+        ("continuations = -1", "continuations: expected a number from 0"),
+    ],
+)  # fmt: skip
+def test_contrasts_that_say_nothing_are_refused(refusal, readouts, message):
+    assert message in refusal(MINIMAL + f"[readouts]\n{readouts}\n")
+
+
+def test_contrasts_are_metrics_to_choose_heads_by(load):
+    ours = "[readouts]\ncontinuations = 2\npairs = [{target = ' Thank you!', foil = ' No'}]\n"
+    wanted = "[statistics]\nselection_metrics = ['loglik_{emotion}_first', 'logdiff_thank_you_no']\n"
+    profile = load(MINIMAL + ours + wanted + "[sweep]\nreadouts = 'attribution'\n")
+    assert profile.readouts.metrics("anger") == (
+        "loglik_anger", "loglik_anger_first", "logdiff_thank_you_no", "logdiff_thank_you_no_first",
+    )  # fmt: skip
 
 
 def test_what_is_refused_of_an_attribution_is_taken_where_all_is_patched(load):
@@ -353,7 +382,7 @@ def test_a_search_by_attribution_is_refused_or_taken(load, refusal, old, new, me
 
 def test_attribution_and_sets_of_a_sweeps_heads_need_what_they_are_of(refusal):
     text = MINIMAL + '[sweep]\nreadouts = "attribution"\n'
-    assert "sweep.readouts: expected [readouts] with emotions or words, got 'no token" in refusal(text)
+    assert "sweep.readouts: expected [readouts] that declares some, got 'none'" in refusal(text)
     text = MINIMAL + "[confirm]\nstrongest_sets = [2]\n"
     assert "strongest_sets: expected a [sweep] that orders the heads" in refusal(text)
 

@@ -82,6 +82,8 @@ NOT_IN_A_GENERATION = {
     "sweep.readouts": "read-outs have entries of their own",
     "readouts.emotions": "read-outs have entries of their own",
     "readouts.words": "read-outs have entries of their own",
+    "readouts.continuations": "contrasts have entries of their own",
+    "readouts.pairs": "contrasts have entries of their own",
     "readouts.max_new_tokens": "read-outs have entries of their own",
     "statistics.alpha": "read after generating",
     "statistics.resamples": "read after generating",

@@ -15,7 +15,7 @@ from phase7.effects.readouts import StageReadouts, gather_readouts
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.patching import Patch
-from phase7.experiment.profile import Confirm, Profile, Readouts, Sampling
+from phase7.experiment.profile import Confirm, Profile, Readouts, Sampling, Sweep
 from phase7.experiment.readouts import ReadoutPlan, readout_plan
 from phase7.run.executor import Executor
 from phase7.store import Store, canonical
@@ -86,7 +86,7 @@ def by_definition(logits, baseline, path, ids) -> list[float]:
 
 def test_they_are_those_of_plain_transformers(readouts):
     """Donors, paths, sets and places worked out by hand, for every cell, both donors and every prompt."""
-    plain, model, stage = PlainModel("llama"), tiny.load("llama"), readouts.plan.stage
+    plain, model, stage = PlainModel("llama"), tiny.load("llama"), plan_of().stage
 
     def tokens(text: str) -> list[int]:
         return list(encode(model, text, "raw"))
@@ -174,6 +174,8 @@ NOT_IN_A_KEY = {
     "sampling.samples": "all arms follow the first sample",
     "patching.primary_mode": "says which mode the report is about",
     "engine.max_rows": "says how patches are cut into batches",
+    "readouts.continuations": "contrasts have entries of their own",
+    "readouts.pairs": "contrasts have entries of their own",
 }
 SETTINGS = [
     f"{section}.{field.name}"
@@ -203,7 +205,8 @@ def test_a_readout_is_another_for_each_value_of_a_setting(setting):
 @pytest.mark.parametrize("setting", NOT_IN_A_KEY)
 def test_what_changes_no_readout_changes_no_key(setting):
     section, _, name = setting.partition(".")
-    longer = changed("readouts", PROFILE, max_new_tokens=1000)  # than any text, so of its own
+    searched = replace(PROFILE, sweep=Sweep())  # whose prompts can be continued
+    longer = changed("readouts", searched, max_new_tokens=1000)  # than any text, so of its own
     for value in OTHER_VALUES[section][name]:
         assert keys(changed(section, longer, **{name: value})) == keys(longer)
 
@@ -216,7 +219,7 @@ def test_a_path_is_the_stages_own_baseline_where_that_is_long_enough(tmp_path):
     batch = texts.continued_in(0)
     assert batch is not None and batch.key == next(iter(texts.stage.batches())).key
     assert texts.path_key(0)["baseline"] == batch.key
-    first, second = (executor(plan, tmp_path)._paths(plan) for plan in (own, texts))
+    first, second = (executor(plan, tmp_path)._ways(plan) for plan in (own, texts))
     assert first == second and all(len(path) == N_STEPS for path in first.values())
 
 

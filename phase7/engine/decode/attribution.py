@@ -37,8 +37,8 @@ from phase7.vocabulary.sites import SITES, SiteName
 class Slopes:
     """How the read-outs of one recipient change with its heads' outputs.
 
-    The R = 2 * n_sets read-outs are the log-odds of the token sets in nats, first their means over the
-    path, then those of the first step: the order of
+    The R read-outs, in nats, are the log-odds of the token sets, or the log-likelihood of the path:
+    first all of them over the path, then all at the first step. This is the order of
     :func:`phase7.vocabulary.readouts.readout_metrics`, without the divergences. Q queries are patched,
     and S tokens of prompt and path are read.
 
@@ -46,8 +46,6 @@ class Slopes:
     ----------
     model : str
         Its name.
-    token_sets : tuple of str
-        Names of the sets, at least one.
     positions : {"generated", "last", "all"}
         Which queries are patched.
     n_prompt : int
@@ -65,7 +63,6 @@ class Slopes:
     """
 
     model: str
-    token_sets: tuple[str, ...]
     positions: Positions
     n_prompt: int
     baseline: Floats
@@ -232,7 +229,7 @@ def slopes(
     token_sets: Mapping[str, Sequence[int]],
     positions: Positions,
 ) -> Slopes:
-    """Run one recipient along its path, and differentiate its read-outs by every head's output.
+    """Run one recipient along its path, and differentiate its log-odds by every head's output.
 
     Gradients are the plain model's (:attr:`phase7.engine.model.bridge.Model.differentiable`). Tokens
     before the first patched query, which no patch reaches, only give their keys and values.
@@ -254,20 +251,66 @@ def slopes(
         If there is no set, the path is empty, a set is empty or holds every token, or an id is no token.
     """
     _check(model, path, token_sets)
+    sets = [sorted({*ids}) for ids in token_sets.values()]
+
+    def log_odds(logits: Tensor) -> Tensor:
+        return torch.stack([_log_odds(logits, ids) for ids in sets], dim=1)
+
+    return _slopes(model, tokens, path, positions, log_odds, by_token=True)
+
+
+def path_slopes(
+    model: Model,
+    tokens: Sequence[int],
+    path: Sequence[int],
+    *,
+    positions: Positions,
+    by_token: bool,
+) -> Slopes:
+    """As :func:`slopes`, of the log-likelihood of the path itself.
+
+    Parameters
+    ----------
+    by_token : bool
+        Take the mean over the path's tokens; else the sum, the log-probability of the whole.
+
+    Raises
+    ------
+    ValueError
+        If the path is empty or holds the id of no token.
+    """
+    check_ids("path", path, model)
+    said = torch.tensor([*path], dtype=torch.long, device=model.device)[:, None]
+
+    def log_likelihood(logits: Tensor) -> Tensor:
+        return logits.log_softmax(dim=1).gather(1, said)
+
+    return _slopes(model, tokens, path, positions, log_likelihood, by_token=by_token)
+
+
+def _slopes(
+    model: Model,
+    tokens: Sequence[int],
+    path: Sequence[int],
+    positions: Positions,
+    read: Callable[[Tensor], Tensor],
+    *,
+    by_token: bool,
+) -> Slopes:
+    """Differentiate what is read of the logits [steps, n_vocab]: values [steps, R / 2]."""
     record, followed = POSITION_RECORDS[positions], [*tokens, *path[:-1]]
     first = 0 if record.from_start else len(tokens) - 1
     with torch.inference_mode(False), torch.enable_grad():
         run = _Run(model)
-        logits = run.logits(followed, first, len(path))
-        odds = torch.stack([_log_odds(logits, sorted({*ids})) for ids in token_sets.values()], dim=1)
-        gradient = _gradients(odds, [run.z[layer] for layer in range(model.n_layers)])
+        values = read(run.logits(followed, first, len(path)))
+        gradient = _gradients(values, [run.z[layer] for layer in range(model.n_layers)], by_token)
+        whole = values.mean(dim=0) if by_token else values.sum(dim=0)
     patched = slice(len(tokens if record.once else followed) - first)
     return Slopes(
         model=model.name,
-        token_sets=tuple(token_sets),
         positions=positions,
         n_prompt=len(tokens),
-        baseline=torch.cat([odds.mean(dim=0), odds[0]]).detach().double().cpu().numpy(),
+        baseline=torch.cat([whole, values[0]]).detach().double().cpu().numpy(),
         gradient=_numpy(gradient[:, :, patched]),
         z=_numpy(_stack(run.z)[:, patched]),
         value=_numpy(_stack(run.value)),
@@ -359,15 +402,17 @@ def _log_odds(logits: Float[Tensor, "steps n_vocab"], ids: Sequence[int]) -> Flo
 
 
 def _gradients(
-    odds: Float[Tensor, "steps sets"], z: Sequence[Float[Tensor, "one queries heads d"]]
+    values: Float[Tensor, "steps values"],
+    z: Sequence[Float[Tensor, "one queries heads d"]],
+    by_token: bool,
 ) -> Float[Tensor, "readouts layers queries heads d"]:
     """Gradients of all read-outs, in one batch."""
-    n_steps, n_sets = odds.shape
-    weights = torch.zeros((2, n_sets, n_steps, n_sets), dtype=odds.dtype, device=odds.device)
-    every = torch.arange(n_sets, device=odds.device)
-    weights[0, every, :, every] = 1 / n_steps
+    n_steps, n_values = values.shape
+    weights = torch.zeros((2, n_values, n_steps, n_values), dtype=values.dtype, device=values.device)
+    every = torch.arange(n_values, device=values.device)
+    weights[0, every, :, every] = 1 / n_steps if by_token else 1.0
     weights[1, every, 0, every] = 1.0
-    by_layer = torch.autograd.grad(odds, z, weights.flatten(0, 1), is_grads_batched=True)
+    by_layer = torch.autograd.grad(values, z, weights.flatten(0, 1), is_grads_batched=True)
     return torch.stack([one[:, 0] for one in by_layer], dim=1)
 
 
