@@ -157,6 +157,7 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "max_new_tokens": (3, 4),
         "text": (False,),
         "readouts": ("attribution",),
+        "checked_heads": (0, 3),
     },
     "confirm": {
         "target_heads": ("0:1", "1:1,1:2"),

@@ -56,6 +56,11 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
         "mean Δ predicted with the {donor}", "nats",
         f"first order: gradient at the head's output times its change; {_NAN}",
     ),
+    "checked_delta": (
+        "mean Δ measured with the {donor}, of heads drawn at random to check predicted_delta", "nats",
+        f"on the discovery prompts; {_NAN}",
+    ),
+    "checked_net_delta": ("mean net Δ measured of these heads", "nats", f"as checked_delta; {_NAN}"),
     "predicted_net_delta": ("mean net Δ predicted", "nats", f"as predicted_delta; {_NAN}"),
     "prompting_share": (
         "tested effect as a share of what prompting does", "1",

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects.readouts import StageReadouts
-from phase7.effects.scores import Floats
+from phase7.effects.scores import Floats, StageScores
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.stages import Cell, Stage
 from phase7.vocabulary.donors import Role
@@ -121,11 +121,16 @@ def as_readouts(found: StageAttribution, metrics: Sequence[str]) -> StageReadout
     )
 
 
-def attribution_dataset(halves: Mapping[str, StageAttribution], metrics: Sequence[str]) -> xr.Dataset:
+def attribution_dataset(
+    halves: Mapping[str, StageAttribution],
+    metrics: Sequence[str],
+    checked: StageScores | None = None,
+) -> xr.Dataset:
     """The Dataset ``attribution``: predicted effects of all heads, by half of the prompts.
 
     Variables are means over the half's recipients [half, layer, head, mode, metric], in nats: NaN for
-    metrics that are not attributed and modes that were not run.
+    metrics that are not attributed and modes that were not run. Of the heads that were patched to check
+    the predictions for the discovery prompts, it has the measured effects [layer, head, mode, metric].
 
     Parameters
     ----------
@@ -133,6 +138,8 @@ def attribution_dataset(halves: Mapping[str, StageAttribution], metrics: Sequenc
         At least one, by the name of their prompts' split.
     metrics : sequence of str
         The group's metric axis.
+    checked : StageScores, optional
+        What was measured of such heads.
     """
     found = list(halves.values())
     files = found[0].stage.files
@@ -148,6 +155,26 @@ def attribution_dataset(halves: Mapping[str, StageAttribution], metrics: Sequenc
             whole = variables[name][h].transpose(2, 3, 0, 1)
             whole[places] = values
     dims = ("half", "layer", "head", "mode", "metric")
-    return xr.Dataset(
+    dataset = xr.Dataset(
         {name: (dims, values) for name, values in variables.items()}, coords={"half": list(halves)}
     )
+    if checked is not None:
+        for name, values in _measured(checked, shape[1:]).items():
+            dataset[name] = (dims[1:], values)
+    return dataset
+
+
+def _measured(checked: StageScores, shape: tuple[int, ...]) -> dict[str, Floats]:
+    """Mean measured effects of single heads [layer, head, mode, metric]; NaN where none was patched."""
+    full = checked.full
+    emotion = (full.patched["emotion"] - full.baseline).mean(axis=-1)
+    control = np.full_like(emotion, np.nan)
+    if "control" in full.patched:
+        control = (full.patched["control"] - full.baseline).mean(axis=-1)
+    found = {"checked_delta": emotion, "checked_net_delta": emotion - control}
+    whole = {name: np.full(shape, np.nan) for name in found}
+    for c, cell in enumerate(checked.stage.cells):
+        place = (*cell.head_set.only, mode_place(cell.mode))
+        for name, values in found.items():
+            whole[name][place] = values[c]
+    return whole

@@ -41,6 +41,8 @@ class GroupBuilder:
         Of the confirmation.
     attributed : mapping of str to StageAttribution, optional
         By the split of the prompts.
+    checked : StageScores, optional
+        Of heads that were patched to check what the sweep predicted.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class GroupBuilder:
         swept: CellStatistics | None = None,
         controls: PositiveControls | None = None,
         attributed: Mapping[str, StageAttribution] | None = None,
+        checked: StageScores | None = None,
     ) -> None:
+        self._checked = checked
         self._confirm, self._sweep, self._stats = confirm, sweep, stats
         self._swept, self._controls, self._attributed = swept, controls, attributed
         self._seed = confirm.stage.profile.sampling.seed
@@ -79,7 +83,7 @@ class GroupBuilder:
                 self._controls, self._prompts, stage.recipients, tested
             )
         if self._attributed:
-            datasets["attribution"] = attribution_dataset(self._attributed, self._metrics)
+            datasets["attribution"] = attribution_dataset(self._attributed, self._metrics, self._checked)
         datasets["lengths"] = self._lengths()
         datasets["texts"] = self._texts(texts)
         if ov is not None:

@@ -87,6 +87,9 @@ class Sweep:
     readouts : {"exact", "attribution"}
         Whether every head is patched to measure the read-outs, or its effect is predicted from their
         gradient, which is many times faster.
+    checked_heads : int
+        How many heads, drawn by the seed, are patched on the same prompts to tell how well their effects
+        were predicted; none where nothing is predicted.
     """
 
     heads: str = "all"
@@ -95,8 +98,10 @@ class Sweep:
     max_new_tokens: int = 0
     text: bool = True
     readouts: Literal["exact", "attribution"] = "exact"
+    checked_heads: int = 20
 
     def __post_init__(self) -> None:
+        check_range(self, "checked_heads", 0, 100_000)
         check_range(self, "n_prompts", 0, 1_000_000)
         check_range(self, "max_new_tokens", 0, 100_000)
         check_modes(self.modes)

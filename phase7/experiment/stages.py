@@ -78,8 +78,9 @@ class Stage:
 
     Attributes
     ----------
-    name : {"sweep", "confirm", "shift", "prompting"}
-        The last two are positive controls (:mod:`phase7.experiment.positive_controls`).
+    name : {"sweep", "check", "confirm", "shift", "prompting"}
+        "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`); the last two are
+        positive controls (:mod:`phase7.experiment.positive_controls`).
     files : ModelFacts
     profile : Profile
     neutral, emotion : PromptSet
@@ -92,7 +93,7 @@ class Stage:
         Shorter continuations to keep as text, in tokens.
     """
 
-    name: Literal["sweep", "confirm", "shift", "prompting"]
+    name: Literal["sweep", "check", "confirm", "shift", "prompting"]
     files: ModelFacts
     profile: Profile
     neutral: PromptSet
@@ -118,7 +119,7 @@ class Stage:
     def has_text(self) -> bool:
         """Whether the stage generates texts; else it is measured by read-outs alone."""
         sweep = self.profile.sweep
-        return self.name != "sweep" or sweep is None or sweep.text
+        return self.name != "check" and (self.name != "sweep" or sweep is None or sweep.text)
 
     @property
     def is_control(self) -> bool:

@@ -119,6 +119,10 @@ class Trust:
         Single heads with both an exact and a predicted effect on the same prompts.
     predicted : float
         Pearson's r between the two over these.
+    n_checked : int
+        Heads drawn at random that were patched on the discovery prompts.
+    checked : float
+        Pearson's r between measured and predicted effects over these.
     on_text : float
         Spearman's ρ over the same heads between the effects on the read-out and on the emotion's text
         metric.
@@ -130,6 +134,8 @@ class Trust:
     kept: float
     n_patched: int
     predicted: float
+    n_checked: int
+    checked: float
     on_text: float
 
 
@@ -148,6 +154,8 @@ def trust(group: Group) -> Trust | None:
     mine = next((halves[half] for half in ("confirmation", "all") if half in halves), None)
     own = [] if mine is None else [float(mine[cell.heads.only]) for cell in cells.values()]
     first, second = halves.get("discovery"), halves.get("confirmation")
+    measured = _checked(group, metric)
+    drawn = np.isfinite(measured) if first is not None else np.zeros_like(measured, dtype=bool)
     text = group.emotion_metric
     on_text = [
         math.nan if text is None else group.confirmed[label, group.mode].tested_value("delta", text)
@@ -162,6 +170,8 @@ def trust(group: Group) -> Trust | None:
         kept=_kept(group, metric),
         n_patched=len(cells),
         predicted=_pearson(exact, np.array(own)) if own else math.nan,
+        n_checked=int(drawn.sum()),
+        checked=math.nan if first is None else _pearson(measured[drawn], first[drawn]),
         on_text=_spearman(exact, np.array(on_text)),
     )
 
@@ -202,6 +212,16 @@ def _predicted(group: Group, metric: str) -> dict[str, Floats]:
     one = found[name].sel(metric=metric, mode=group.mode).transpose("half", "layer", "head")
     halves = {str(half): np.asarray(one.sel(half=half).values, float) for half in one["half"].values}
     return {half: values for half, values in halves.items() if np.isfinite(values).any()}
+
+
+def _checked(group: Group, metric: str) -> Floats:
+    """Measured effects [layer, head] of heads drawn at random; NaN elsewhere."""
+    found = group.child("attribution")
+    name = "checked_net_delta" if group.has_control else "checked_delta"
+    if found is None or name not in found:
+        return np.full((group.main.sizes["layer"], group.main.sizes["head"]), np.nan)
+    one = found[name].sel(metric=metric, mode=group.mode).transpose("layer", "head")
+    return np.asarray(one.values, float)
 
 
 def _kept(group: Group, metric: str) -> float:

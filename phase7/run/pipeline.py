@@ -26,6 +26,7 @@ from phase7.effects.scores import StageTexts
 from phase7.effects.selection import selection_metrics, strongest_heads
 from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets
 from phase7.experiment.positive_controls import control_stages
+from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import (
@@ -206,11 +207,13 @@ class Run:
     def _group(self, files: ModelFiles, emotion: PromptSet, executor: Executor) -> _Group:
         profile, neutral = self.profile, self.prompts.neutral
         metrics = selection_metrics(profile, emotion.name)
-        swept, result, ranked = None, None, []
+        swept, checked, result, ranked = None, None, None, []
         sweep = sweep_stage(profile, files, neutral, emotion)
         if sweep is not None:
             swept = self._measure(sweep, executor)
             result = cell_statistics(swept.scores.full, profile.statistics, profile.sampling.seed)
+            check = check_stage(sweep)
+            checked = None if check is None else self._measure(check, executor)
             found = strongest_heads(swept.scores, result, metrics, n_ranked(profile))
             ranked = [Head(*head) for head in found]
         strongest = ranked[: profile.confirm.strongest]
@@ -228,7 +231,10 @@ class Run:
         positive = gather_controls(scores, [one.scores for one in controls])
         halves = {"discovery": swept, "confirmation": confirmed} if swept else {"all": confirmed}
         attributed = {name: one.attributed for name, one in halves.items() if one.attributed}
-        builder = GroupBuilder(scores, sweep_scores, profile.statistics, result, positive, attributed)
+        builder = GroupBuilder(
+            scores, sweep_scores, profile.statistics, result, positive, attributed,
+            None if checked is None else checked.scores,
+        )  # fmt: skip
         datasets = builder.datasets(texts, promoted)
         settings = group_settings(
             files, confirm, sweep,
@@ -240,7 +246,7 @@ class Run:
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        stages = [*([] if swept is None else [swept]), confirmed, *controls]
+        stages = [one for one in (swept, checked, confirmed, *controls) if one is not None]
         return _Group(datasets=datasets, result=result_record, stages=stages)
 
     def _measure(self, stage: Stage, executor: Executor, along: Stage | None = None) -> Measured:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.positive_controls import control_stages
+from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
@@ -33,7 +34,9 @@ def known_stages(
     """The stages as far as they are known before running: the sweep's strongest heads are not."""
     sweep = sweep_stage(profile, model, neutral, emotion)
     confirm = confirm_stage(profile, model, neutral, emotion, ())
-    return [*([] if sweep is None else [sweep]), confirm, *control_stages(confirm)]
+    check = None if sweep is None else check_stage(sweep)
+    before = [stage for stage in (sweep, check) if stage is not None]
+    return [*before, confirm, *control_stages(confirm)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,9 @@ def group(spec: Spec = SPEC) -> Group:
     return groups(made(spec))[0]
 
 
+HALVES = ("discovery", "confirmation")
+
+
 def node(name: str = "") -> xr.Dataset:
     return made()[f"tiny/gratitude/{name}".rstrip("/")].to_dataset()
 
@@ -73,6 +76,20 @@ def test_trust_by_scipy_on_the_arrays():
     assert found.on_text == pytest.approx(spearmanr(exact, on_text).statistic)
 
 
+def test_predictions_are_checked_on_the_drawn_heads_and_the_discovery_prompts():
+    attribution = node("attribution").sel(metric=LOGODDS, mode="result")
+    measured = attribution.checked_net_delta.values.ravel()
+    drawn = np.isfinite(measured)
+    halves = {half: attribution.predicted_net_delta.sel(half=half).values.ravel() for half in HALVES}
+    found = trust(group())
+    assert found is not None and found.n_checked == drawn.sum() == 6
+    assert found.checked == pytest.approx(
+        pearsonr(measured[drawn], halves["discovery"][drawn]).statistic
+    )
+    other = pearsonr(measured[drawn], halves["confirmation"][drawn]).statistic
+    assert found.checked != pytest.approx(other)
+
+
 def test_kept_is_the_confirmations_size_over_the_discoverys():
     held = np.abs(at_heads(node(), "net_delta", LOGODDS)).mean()
     chosen = np.abs(at_heads(node("sweep"), "net_delta", LOGODDS)).mean()
@@ -88,7 +105,8 @@ def test_the_order_of_the_halves_does_not_matter():
 
 def test_predictions_of_the_discovery_are_not_set_beside_the_confirmation():
     without = made().copy()
-    kept = node("attribution").where(node("attribution").half == "discovery")
+    whole, names = node("attribution"), ("predicted_delta", "predicted_net_delta")
+    kept = whole.assign({name: whole[name].where(whole.half == "discovery") for name in names})
     without["tiny/gratitude/attribution"] = xr.DataTree(kept)
     found = trust(groups(without)[0])
     assert math.isnan(found.predicted) and math.isnan(found.split_half)

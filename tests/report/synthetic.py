@@ -293,7 +293,13 @@ class _Builder:
             name: (dims, base + self.rng.normal(0, 0.1, (len(halves), *shape)))
             for name in ("predicted_delta", "predicted_net_delta")
         }
-        return xr.Dataset(variables, coords={"half": halves})
+        dataset = xr.Dataset(variables, coords={"half": halves})
+        if self.spec.sweep:  # of every other head
+            drawn = (np.arange(base[..., 0, 0].size) % 2 == 0).reshape(shape[:2])[..., None, None]
+            for name in ("delta", "net_delta"):
+                measured = base + self.rng.normal(0, 0.1, shape)
+                dataset[f"checked_{name}"] = (dims[1:], np.where(drawn, measured, np.nan))
+        return dataset
 
     def _cellwise(
         self,

@@ -80,6 +80,7 @@ NOT_IN_A_GENERATION = {
     "confirm.positive_controls": "says whether the stages of the positive controls run",
     "sweep.text": "says whether the sweep's texts are generated, not which",
     "sweep.readouts": "read-outs have entries of their own",
+    "sweep.checked_heads": "read-outs have entries of their own",
     "readouts.emotions": "read-outs have entries of their own",
     "readouts.words": "read-outs have entries of their own",
     "readouts.continuations": "contrasts have entries of their own",

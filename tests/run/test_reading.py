@@ -304,10 +304,10 @@ def test_patch_reads_words_of_ones_own(project, capsys):
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ("joy,glad", "words: and words with commas between them"),
-        ("words:", "words: and words with commas between them"),
-        ("words:the,,and", "words: and words with commas between them"),
-        ("pairs:a>b", "words: and words with commas between them"),
+        ("joy,glad", "words: with commas between them"),
+        ("words:", "words: with commas between them"),
+        ("words:the,,and", "words: with commas between them"),
+        ("pairs:a>b", "words: with commas between them"),
         (
             "words:the,chrysanthemums",
             "words that are a single token of this model, got 'chrysanthemums'",

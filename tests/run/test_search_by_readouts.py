@@ -24,7 +24,8 @@ from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.capture import capture
 from phase7.engine.patch.donors import single
 from phase7.engine.patch.patching import Patch
-from phase7.experiment.profile import Sampling, load_profile
+from phase7.experiment.predictions import check_stage
+from phase7.experiment.profile import Readouts, Sampling, Statistics, Sweep, load_profile
 from phase7.run.backend import Backend
 from phase7.run.executor import one_thread
 from phase7.run.paths import Paths
@@ -60,6 +61,7 @@ seed = 5
 [sweep]
 text = false
 readouts = "attribution"
+checked_heads = 3
 [confirm]
 target_heads = "0:1,2:3"
 strongest = 1
@@ -271,6 +273,55 @@ def test_net_p_is_over_donor_pairs_too(tree):
         assert float(one.net_donor_p_value) == pytest.approx(expected)
         assert float(one.net_p_value) >= expected
     assert np.isnan(cell.net_donor_p_value.sel(metric=[*METRICS, *DIVERGENCES])).all()
+
+
+def test_heads_drawn_at_random_are_patched_to_check_the_predictions(tree):
+    """Against plain transformers on the discovery prompts; the others are NaN."""
+    attribution = tree["attribution"].to_dataset()
+    found = attribution.sel(mode="result", metric=list(READOUTS))
+    drawn = np.argwhere(np.isfinite(found.checked_delta.values[..., 0])).tolist()
+    assert len(drawn) == 3
+    plain = PlainModel("llama")
+    captures = {text: plain.capture(tokens(text)) for text in (*NEUTRAL, *EMOTION)}
+    for layer, head in drawn:
+        effects = []
+        for index in DISCOVERY:
+            others = [captures[text] for i, text in enumerate(NEUTRAL) if i != index]
+            donors = direct_mean([captures[text] for text in EMOTION]), direct_mean(others)
+            arms = [((), donors[0]), *((((layer, head),), donor) for donor in donors)]
+            logits = [
+                plain.patched_logits(
+                    tokens(NEUTRAL[index]), path_of(index), heads, "result", "generated", donor
+                )
+                for heads, donor in arms
+            ]
+            read = [read_out(one, logits[0], path_of(index), {"words": words()}) for one in logits]
+            steps = np.array([[one["words"], one["kl"]] for one in read])
+            values = np.concatenate([steps.mean(axis=-1), steps[..., 0]], axis=-1)
+            effects.append([values[1] - values[0], values[1] - values[2]])
+        one = found.sel(layer=layer, head=head)
+        got = [one.checked_delta, one.checked_net_delta]
+        np.testing.assert_allclose(got, np.mean(effects, axis=0), atol=1e-4)
+        assert np.abs(got).max() > 1e-2
+    assert np.isnan(attribution.checked_delta.sel(mode="v_only")).all()
+
+
+def test_which_heads_are_checked_depends_on_the_seed_alone():
+    def drawn(**sampling: int) -> list[str]:
+        profile = replace(
+            stages.PROFILE,
+            sweep=Sweep(readouts="attribution", checked_heads=4, modes=("result", "v_only")),
+            readouts=Readouts(words=("the",)),
+            statistics=Statistics(selection_metrics=("logodds_words",)),
+        )
+        stage = check_stage(stages.sweep(stages.changed("sampling", profile, **sampling)))
+        assert stage is not None and not stage.has_text
+        assert len(stage.cells) == 8  # in both modes
+        return sorted({cell.label for cell in stage.cells})
+
+    assert drawn(seed=3) == drawn(seed=3) == drawn(seed=3, samples=3)
+    assert len({tuple(drawn(seed=seed)) for seed in range(5)}) > 3
+    assert check_stage(stages.sweep()) is None  # nothing is predicted
 
 
 # --- positive controls ---------------------------------------------------------------------------

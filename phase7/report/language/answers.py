@@ -90,6 +90,10 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "On the {n} single heads that were really patched, prediction and measurement have a correlation of "
         "r = {r}.",
     ),
+    "trust.checked": (
+        "無作為に選んで探索用プロンプトで置換した{n}個のHeadでは、予測と測定の相関はr = {r}である。",
+        "On {n} heads drawn at random and patched on the discovery prompts, the correlation is r = {r}.",
+    ),
     "trust.on_text": (
         "同じHeadの読み出しでの効果と{metric}への効果の順位相関はρ = {rho}である。",
         "Over the same heads, the effects on the read-out and on {metric} have a rank correlation of "

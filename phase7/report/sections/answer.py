@@ -75,6 +75,9 @@ def agreement(chapter: Chapter) -> list[str]:
     if not math.isnan(found.predicted):
         r = numbers.score(found.predicted, 2)
         sentences.append(say("trust.predicted", n=found.n_patched, r=r))
+    if not math.isnan(found.checked):
+        r = numbers.score(found.checked, 2)
+        sentences.append(say("trust.checked", n=found.n_checked, r=r))
     if not math.isnan(found.on_text) and chapter.group.emotion_metric is not None:
         rho = numbers.score(found.on_text, 2)
         sentences.append(say("trust.on_text", metric=code(chapter.group.emotion_metric), rho=rho))
