@@ -121,39 +121,55 @@ def _add_build(subparsers: Any) -> None:
 
 
 def _add_patch(subparsers: Any) -> None:
-    from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS
-    from phase7.vocabulary.modes import MODE_RECORDS, MODES, POSITIONS
-
     parser = subparsers.add_parser(
         "patch",
         help="patch chosen heads of one model for one emotion",
         description="Patch heads alone and together, and write one result file.",
     )
     parser.add_argument("--model", default="smollm2", help="name, folder or hub id (see `models`)")
-    parser.add_argument("--head-spec", required=True, help='e.g. "3:5,7:2", "3:*", "3:0-5", "all"')
     parser.add_argument("--neutral-prompts", required=True, metavar="FILE")
     parser.add_argument("--emotion-prompts", required=True, metavar="FILE")
+    parser.add_argument("--n-prompts", type=int, default=0, help="patch only the first N prompts")
+    parser.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="result pickle")
-    parser.add_argument("--max-tokens", type=int, default=30, help="new tokens (default: 30)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
-    parser.add_argument("--top-p", type=float, default=0.9, help="nucleus (default: 0.9)")
-    parser.add_argument(
+    parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
+    parser.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
+    parser.add_argument("--force", action="store_true", help="write all outputs again")
+    _intervention_options(parser)
+    _measuring_options(parser)
+    _backend_options(parser)
+    _common(parser)
+    parser.set_defaults(run=commands.patch)
+
+
+def _intervention_options(parser: argparse.ArgumentParser) -> None:
+    from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS
+    from phase7.vocabulary.modes import MODE_RECORDS, MODES, POSITIONS
+
+    group = parser.add_argument_group("what is patched")
+    group.add_argument("--head-spec", required=True, help='e.g. "3:5,7:2", "3:*", "3:0-5", "all"')
+    group.add_argument(
         "--patch-mode",
         choices=(*MODES, "all"),
         default="result",
         help="what is written: "
         + "; ".join(f"{name}: {record.long_name}" for name, record in MODE_RECORDS.items()),
     )
-    parser.add_argument("--use-attn-result", action="store_true", help="write at hook_result")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=int, default=1, help="continuations a prompt (default: 1)")
-    parser.add_argument("--positions", choices=POSITIONS, default="generated")
-    parser.add_argument("--donor", choices=DONOR_KINDS, default="mean", help="default: mean")
-    parser.add_argument("--control", choices=CONTROL_KINDS, default="neutral", help="default: neutral")
-    parser.add_argument("--random-heads", type=int, default=0, help="add N random heads as a control")
-    parser.add_argument("--n-prompts", type=int, default=0, help="patch only the first N prompts")
-    parser.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
-    parser.add_argument(
+    group.add_argument("--use-attn-result", action="store_true", help="write at hook_result")
+    group.add_argument("--positions", choices=POSITIONS, default="generated")
+    group.add_argument("--donor", choices=DONOR_KINDS, default="mean", help="default: mean")
+    group.add_argument("--control", choices=CONTROL_KINDS, default="neutral", help="default: neutral")
+    group.add_argument("--random-heads", type=int, default=0, help="add N random heads as a control")
+
+
+def _measuring_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it is measured")
+    group.add_argument("--max-tokens", type=int, default=30, help="new tokens (default: 30)")
+    group.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
+    group.add_argument("--top-p", type=float, default=0.9, help="nucleus (default: 0.9)")
+    group.add_argument("--samples", type=int, default=1, help="continuations a prompt (default: 1)")
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument(
         "--readout",
         metavar="SPEC",
         action="append",
@@ -161,18 +177,12 @@ def _add_patch(subparsers: Any) -> None:
         ' "words:joy,delighted,glad", or how much likelier one continuation is than another, e.g.'
         ' "pair: Thank you| No"; may be given several times',
     )
-    parser.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument(
+    group.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
+    group.add_argument("--device", default="cpu")
+    group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    group.add_argument(
         "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
-    parser.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
-    parser.add_argument("--force", action="store_true", help="write all outputs again")
-    _backend_options(parser)
-    _common(parser)
-    parser.set_defaults(run=commands.patch)
 
 
 def _add_report(subparsers: Any) -> None:

@@ -1,0 +1,92 @@
+"""One recipient's pass that can be differentiated, and what its heads did in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.gates import Hook
+from phase7.vocabulary.sites import SITES, SiteName
+
+
+class TracedRun:
+    """One recipient's pass, with what its heads did.
+
+    Attributes
+    ----------
+    z : dict of int to float tensor [1, queries, n_heads, d_head]
+        Head outputs by layer, at the queries of the last pass.
+    value : dict of int to float tensor [1, S, n_kv_heads, d_head]
+        Values of all tokens.
+    pattern : dict of int to float tensor [1, n_heads, queries, keys]
+        Attention of the last pass's queries; the keys are the last ones. Empty where it cannot be read.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._cache = model, model.new_cache()
+        self.z: dict[int, Tensor] = {}
+        self.value: dict[int, Tensor] = {}
+        self.pattern: dict[int, Tensor] = {}
+
+    def logits(self, tokens: Sequence[int], first: int, n_steps: int) -> Float[Tensor, "steps n_vocab"]:
+        """Float32 logits at the last queries; those from position `first` on can be differentiated."""
+        if first:
+            with torch.no_grad():
+                self._forward(self._model, tokens[:first], 0, n_steps=0)
+        return self._forward(self._model.differentiable, tokens[first:], first, n_steps)[0].float()
+
+    def _forward(self, model: Model, tokens: Sequence[int], first: int, n_steps: int) -> Tensor:
+        """Run some tokens behind those in the cache; logits of the last ones, [1, n_steps, n_vocab]."""
+        keep: dict[SiteName, Callable[[int], Hook]] = {
+            "z": self._keep_z,
+            "value": self._keep_value,
+            "pattern": self._keep_pattern,
+        }
+        hooks = {site: {i: of(i) for i in range(model.n_layers)} for site, of in keep.items()}
+        ids = torch.tensor([list(tokens)], dtype=torch.long, device=model.device)
+        places = torch.arange(first, first + len(tokens), device=model.device)[None]
+        with model.hooked(hooks), model.unembedding_apart() as unembed:
+            states = model.bridge(ids, past_key_values=self._cache, use_cache=True, position_ids=places)
+            logits: Tensor = unembed(states[:, len(tokens) - n_steps :])
+        return logits
+
+    def _keep_z(self, layer: int) -> Hook:
+        def hook(z: Tensor, hook: Any) -> Tensor:
+            # No weight has a gradient, so the lowest layer's outputs are where the graph starts.
+            kept = z if z.requires_grad or not torch.is_grad_enabled() else z.detach().requires_grad_()
+            self.z[layer] = kept
+            return kept
+
+        return hook
+
+    def _keep_value(self, layer: int) -> Hook:
+        def hook(value: Tensor, hook: Any) -> None:
+            before = [self.value[layer]] if layer in self.value else []
+            self.value[layer] = torch.cat([*before, value.detach()], dim=SITES["value"].axis("query"))
+
+        return hook
+
+    def _keep_pattern(self, layer: int) -> Hook:
+        def hook(pattern: Tensor, hook: Any) -> None:
+            self.pattern[layer] = pattern.detach()
+
+        return hook
+
+
+def by_layers(by_layer: Mapping[int, Tensor]) -> Tensor:
+    """One after the other from the lowest layer on, without the row."""
+    return torch.stack([by_layer[layer][0] for layer in sorted(by_layer)])
+
+
+def patterns(by_layer: Mapping[int, Tensor], n_keys: int) -> Tensor:
+    """The same of patterns, with 0 for keys that a layer has dropped."""
+    whole = {
+        layer: torch.nn.functional.pad(one, (n_keys - one.shape[-1], 0))
+        for layer, one in by_layer.items()
+    }
+    return by_layers(whole)
