@@ -2,13 +2,13 @@
 
 Single heads of the sweep are compared where there was one (all heads), else the confirmed ones, in
 each group's mode of that stage; which heads are significant comes from the confirmation alone. Each
-column compares one *role* of metric: sentiment, politeness, or the metric that stands for the
-emotion, which differs between groups.
+column compares one *role* of metric: sentiment, politeness, or what stands for the emotion, which
+differs between groups: a metric of the text, and a read-out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -30,8 +30,8 @@ from phase7.statistics import (
 )
 from phase7.vocabulary.heads import HeadSet
 
-Role = Literal["sentiment_positive", "politeness", "emotion"]
-ROLES: tuple[Role, ...] = ("sentiment_positive", "politeness", "emotion")
+Role = Literal["readout", "sentiment_positive", "politeness", "emotion"]
+ROLES: tuple[Role, ...] = ("readout", "sentiment_positive", "politeness", "emotion")
 
 #: Heads of the lists whose overlap is counted: at most so many, and a quarter of the heads.
 MOST_TOP, TOP_SHARE = 10, 4
@@ -39,7 +39,8 @@ MOST_TOP, TOP_SHARE = 10, 4
 
 def role_metric(group: Group, role: Role) -> str | None:
     """The metric that plays a role in a group; None where its emotion has none."""
-    return group.emotion_metric if role == "emotion" else role
+    own = {"emotion": group.emotion_metric, "readout": group.emotion_readout}
+    return own.get(role, role)
 
 
 def strengths(group: Group, role: Role) -> Floats:
@@ -67,7 +68,8 @@ class Pair:
     q_value : dict
         Role -> Benjamini-Hochberg q of the agreement's p over all pairs and roles; NaN without a p.
     shared : Shared or None
-        Overlap of the strongest heads on the emotion's role; None between models.
+        Overlap of the strongest heads on the read-outs, where both groups have one, else on the
+        emotion's metric of the text; None between models.
     both : tuple of (str, str)
         Significant heads of one direction in both groups: the same head, or heads of one depth bin.
     """
@@ -96,7 +98,7 @@ def pairs(groups: Sequence[Group]) -> list[Pair]:
                 by="head" if by == "head" else "depth",
                 agreement=agreement,
                 q_value={},
-                shared=_shared(grids[i]["emotion"], grids[j]["emotion"]) if by == "head" else None,
+                shared=_shared(grids[i], grids[j]) if by == "head" else None,
                 both=_both(groups[i], groups[j]),
             )
         )
@@ -152,7 +154,12 @@ def _same_heads(one: Group, other: Group) -> bool:
     return one.model == other.model and sizes[0] == sizes[1]
 
 
-def _shared(one: Floats, other: Floats) -> Shared:
+def _shared(one: Mapping[Role, Floats], other: Mapping[Role, Floats]) -> Shared:
+    both_read = all(np.isfinite(grids["readout"]).any() for grids in (one, other))
+    return _overlap(*(grids["readout" if both_read else "emotion"] for grids in (one, other)))
+
+
+def _overlap(one: Floats, other: Floats) -> Shared:
     n_both = int((np.isfinite(one) & np.isfinite(other)).sum())
     return shared_heads(one, other, min(MOST_TOP, n_both // TOP_SHARE))
 
@@ -178,9 +185,10 @@ def _significant(group: Group, role: Role) -> dict[str, float]:
     metric = role_metric(group, role)
     if metric is None:
         return {}
+    _, confirmed = group.measured_cells(metric)
     return {
         cell.label: float(np.sign(cell.tested_value("delta", metric)))
-        for cell in group.confirmed.values()
+        for cell in confirmed.values()
         if cell.heads.is_single
         and cell.mode == group.mode
         and cell.tested_value("q_value", metric) < group.alpha

@@ -75,7 +75,7 @@ def _of_group(group: Group, slug: str) -> list[Figure]:
         cells = []
     if any(np.isfinite(cell.mean_over_prompts("kl_first_token")) for cell in cells):
         found.append(Figure(kind="kl", stem=f"{slug}_heatmap_kl_first_token"))
-    if set(group.key_metrics) & set(group.measured):
+    if interval_metrics(group):
         found.append(Figure(kind="intervals", stem=f"{slug}_intervals"))
     if group.child("lengths") is not None:
         found.append(Figure(kind="lengths", stem=f"{slug}_lengths"))
@@ -107,6 +107,12 @@ def largest_value(groups: Sequence[Group], metric: str | None) -> float:
             if np.isfinite(value):
                 largest = max(largest, abs(value))
     return largest
+
+
+def interval_metrics(group: Group) -> list[str]:
+    """Panels of the interval plot: the emotion's read-out, then the key metrics of the text."""
+    readouts = () if group.emotion_readout is None else (group.emotion_readout,)
+    return [*readouts, *(metric for metric in group.key_metrics if metric in group.measured)]
 
 
 def interval_labels(group: Group) -> list[str]:

@@ -107,6 +107,11 @@ class Group:
         swept, _ = self.measured_cells(metric)
         return bool(swept) and (swept is self.readout_sweep or self.has_swept_text)
 
+    def is_predicted(self, metric: str) -> bool:
+        """Whether the cells that maps of a metric show are predictions and not measurements."""
+        by_attribution = self.settings.get("sweep_readouts") == "attribution"
+        return by_attribution and is_readout(metric) and self.is_swept(metric)
+
     @property
     def is_sweep_read(self) -> bool:
         """Whether the sweep measured read-outs alone."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from phase7.findings.cells import Cell
-from phase7.findings.figures import Figure, heatmap_cells, interval_labels
+from phase7.findings.figures import Figure, heatmap_cells, interval_labels, interval_metrics
 from phase7.findings.group import Group
 
 #: Units of an SVG file of matplotlib's by inch.
@@ -45,12 +45,11 @@ def areas(canvas: Canvas, figure: Figure, group: Group) -> Iterator[Area]:
     """
     panels = {str(axis.get_label()): axis for axis in canvas.axes}
     if figure.kind == "intervals":
-        for metric in group.key_metrics:
-            if metric not in panels:
-                continue
+        for metric in interval_metrics(group):
+            _, confirmed = group.measured_cells(metric)
             left, right = panels[metric].get_xlim()
             for y, label in enumerate(interval_labels(group)):
-                cell = group.confirmed[label, group.mode]
+                cell = confirmed[label, group.mode]
                 yield _area(panels[metric], (left, y + 0.5), (right, y - 0.5), cell, metric)
     elif figure.kind in ("heatmap", "kl"):
         metric_or_kl = figure.metric or None

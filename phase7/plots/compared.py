@@ -17,6 +17,7 @@ from phase7.findings.group import Group
 from phase7.plots.style import SERIES, UNTESTED
 
 _TITLES: dict[Role, str] = {
+    "readout": "the emotion's read-out",
     "sentiment_positive": "sentiment_positive",
     "politeness": "politeness",
     "emotion": "the emotion's own metric",

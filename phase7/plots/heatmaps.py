@@ -132,7 +132,8 @@ def _heatmap_title(
     stage = "discovery prompts" if group.is_swept(metric) else "prompts"
     n = max(cell.n_prompts for cell in cells)
     what = "KL at the first token" if metric is None else metric
-    title = f"{group.model} × {group.emotion}: {what}, {n} {stage}"
+    how = " predicted to first order" if metric is not None and group.is_predicted(metric) else ""
+    title = f"{group.model} × {group.emotion}: {what}{how}, {n} {stage}"
     if metric is None:
         return title
     n_significant = sum(int((q < group.alpha).sum()) for _, q in grids.values())

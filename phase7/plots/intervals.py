@@ -11,24 +11,26 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from phase7.findings.cells import Cell
-from phase7.findings.figures import interval_labels
+from phase7.findings.figures import interval_labels, interval_metrics
 from phase7.findings.group import Group
 from phase7.plots.style import CONTROL, EMOTION, NET
+from phase7.vocabulary.readouts import is_readout
 
 
 def intervals(group: Group) -> Canvas:
     """Draw Δ, control Δ and net Δ with their 95 % intervals."""
     labels = interval_labels(group)
-    metrics = [metric for metric in group.key_metrics if metric in group.measured]
+    metrics = interval_metrics(group)
     canvas = Canvas(figsize=(2.2 + 2.9 * len(metrics), 1.7 + 0.42 * len(labels)), layout="constrained")
     axes = canvas.subplots(1, len(metrics), sharey=True, squeeze=False).ravel()
-    cells = [group.confirmed[label, group.mode] for label in labels]
     for axis, metric in zip(axes, metrics, strict=True):
         axis.axvline(0.0, color="black", linewidth=0.8, zorder=0)
-        for y, cell in enumerate(cells):
-            _interval_row(axis, group, cell, metric, float(y))
+        _, confirmed = group.measured_cells(metric)
+        for y, label in enumerate(labels):
+            _interval_row(axis, group, confirmed[label, group.mode], metric, float(y))
         axis.set_label(metric)
-        axis.set(title=metric, xlabel="change of the mean score", ylim=(len(labels) - 0.5, -0.5))
+        unit = "change in nats" if is_readout(metric) else "change of the mean score"
+        axis.set(title=metric, xlabel=unit, ylim=(len(labels) - 0.5, -0.5))
         axis.grid(axis="y", color="#eeeeee", zorder=-1)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
         axis.spines[["top", "right"]].set_visible(False)

@@ -104,9 +104,10 @@ def _prompts(confirm: Stage, sweep: Stage | None) -> dict[str, Any]:
 
 
 def _sampling(confirm: Stage, sweep: Stage | None) -> dict[str, Any]:
-    sampling = confirm.sampling
+    sampling, profile_sweep = confirm.sampling, confirm.profile.sweep
     return {
         "max_new_tokens": sampling.max_new_tokens,
+        "sweep_readouts": profile_sweep.readouts if sweep and profile_sweep else "",
         "sweep_max_new_tokens": sweep.sampling.max_new_tokens if sweep else 0,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

@@ -8,8 +8,10 @@ import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import spearmanr
 
 import phase7.accessor  # noqa: F401  (registers the accessors)
+from phase7.findings.across_groups import measured_roles, pairs
 from phase7.findings.figures import figures, largest_value
 from phase7.findings.group import groups
 from phase7.plots import draw
@@ -49,7 +51,11 @@ def test_the_heatmap_is_the_sweeps_with_its_unit(swept):
     assert bar.get_ylabel() == "net Δ logodds_gratitude (nats)"
     assert largest_value([group], LOGODDS) == pytest.approx(np.abs(grid).max())
     title = canvas.get_suptitle()
-    assert "4 discovery prompts" in title
+    assert "4 discovery prompts" in title and "predicted" not in title
+    by_attribution = replace(SPEC, settings={"sweep_readouts": "attribution"})
+    predicted = groups(made(by_attribution))[0]
+    title_of_it = draw(predicted, figure, [predicted]).get_suptitle()
+    assert f"{LOGODDS} predicted to first order, 4 discovery prompts" in title_of_it
     q = swept.net_q_value.sel(mode="result", metric=LOGODDS)
     assert f"{int((q < 0.05).sum())} of 12 cells with q < 0.05" in title
 
@@ -62,6 +68,39 @@ def test_a_text_heatmap_of_confirmed_heads_does_not_claim_the_discovery():
     assert list(found) == [LOGODDS, "sentiment_positive", "politeness", LABEL]
     assert "12 prompts" in draw(group, found[LABEL], [group]).get_suptitle()
     assert draw(group, found[LABEL], [group]).axes[-1].get_ylabel() == f"net Δ {LABEL}"
+
+
+def test_the_intervals_begin_with_the_read_out_in_nats():
+    group = groups(made())[0]
+    (figure,) = (one for one in figures([group])[0] if one.kind == "intervals")
+    canvas = draw(group, figure, [group])
+    panels = {axis.get_title(): axis for axis in canvas.axes}
+    assert list(panels) == [LOGODDS, "sentiment_positive", "politeness", LABEL]
+    assert panels[LOGODDS].get_xlabel() == "change in nats"
+    assert panels[LABEL].get_xlabel() == "change of the mean score"
+    ends = [tuple(line.get_xdata()) for line in panels[LOGODDS].lines if len(line.get_xdata()) == 2]
+    head = made()["tiny/gratitude"].to_dataset().sel(layer=1, head=2, mode="result", metric=LOGODDS)
+    assert (head.net_ci_low.item(), head.net_ci_high.item()) in [tuple(map(float, one)) for one in ends]
+
+
+def test_groups_are_compared_by_their_read_outs_first():
+    own = [name.replace("gratitude", "anger") for name in SPEC.readouts]
+    trees = {
+        "gratitude": made(),
+        "anger": made(replace(SPEC, emotion="anger", readouts=tuple(own), seed=SPEC.seed + 1)),
+    }
+    nodes = {f"tiny/{emotion}": one[f"tiny/{emotion}"] for emotion, one in trees.items()}
+    both = xr.DataTree.from_dict(nodes)
+    (pair,) = pairs(groups(both))
+    swept = {emotion: one[f"tiny/{emotion}/sweep"].net_delta for emotion, one in trees.items()}
+    sizes = [
+        np.abs(deltas.sel(mode="result", metric=f"logodds_{emotion}")).values.ravel()
+        for emotion, deltas in swept.items()
+    ]
+    assert pair.agreement["readout"].rho == pytest.approx(spearmanr(*sizes).statistic)
+    assert measured_roles(groups(both))[0] == "readout"
+    top = [{*np.argsort(-size)[: pair.shared.n_top]} for size in sizes]
+    assert pair.shared.n_shared == len(top[0] & top[1])
 
 
 def test_the_accessors_heatmap_names_the_unit(swept):

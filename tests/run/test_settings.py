@@ -58,7 +58,7 @@ def test_they_say_what_the_profile_says():
         "emotion": "anger", "target_heads": "1:0", "patch_mode": "v_only", "modes": ["v_only"],
         "donor": "paired", "control": "shuffled", "positions": "last", "use_attn_result": False,
         "n_neutral_prompts": 7, "n_emotion_prompts": 2, "n_discovery_prompts": 2,
-        "n_confirmation_prompts": 3, "max_new_tokens": 9, "sweep_max_new_tokens": 5,
+        "n_confirmation_prompts": 3, "max_new_tokens": 9, "sweep_max_new_tokens": 5, "sweep_readouts": "exact",
         "temperature": 0.5, "top_p": 0.75, "samples": 3, "seed": 11, "prompt_format": "chat",
         "dtype": "float32", "device": "cpu", "scorers": [{"name": "keywords"}], "alpha": 0.05,
         "is_target_named": True, "strongest_sets": ["0:2,3:1"], "random_sets": ["1:1,2:0"],

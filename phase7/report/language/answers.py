@@ -92,12 +92,12 @@ ANSWERS: dict[str, tuple[str, str]] = {
     ),
     "trust.checked": (
         "無作為に選んで探索用プロンプトで置換した{n}個のHeadでは、予測と測定の相関はr = {r}である。",
-        "On {n} heads drawn at random and patched on the discovery prompts, the correlation is r = {r}.",
+        "On {n} heads drawn at random and patched on the discovery prompts it is r = {r}.",
     ),
     "trust.on_text": (
-        "同じHeadの読み出しでの効果と{metric}への効果の順位相関はρ = {rho}である。",
-        "Over the same heads, the effects on the read-out and on {metric} have a rank correlation of "
-        "ρ = {rho}.",
+        "確認した{n}個の単独Headでは、読み出しでの効果と{metric}への効果の順位相関はρ = {rho}である。",
+        "Over the {n} single heads of the confirmation, the effects on the read-out and on {metric} have a "
+        "rank correlation of ρ = {rho}.",
     ),
     "readouts.donors": (
         "net Δの検定は、プロンプトについての検定と、ドナーの対（同じ番号の感情プロンプトと中立プロンプト）についての"

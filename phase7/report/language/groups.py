@@ -33,6 +33,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "groups.by.depth": ("相対的な深さ", "depth"),
     "groups.n": ("数", "n"),
     "groups.rho": ("ρ（{role}）", "ρ ({role})"),
+    "role.readout": ("感情の読み出し", "the emotion's read-out"),
     "role.sentiment_positive": ("sentiment", "sentiment"),
     "role.politeness": ("politeness", "politeness"),
     "role.emotion": ("感情の指標", "the emotion's metric"),

@@ -80,7 +80,9 @@ def agreement(chapter: Chapter) -> list[str]:
         sentences.append(say("trust.checked", n=found.n_checked, r=r))
     if not math.isnan(found.on_text) and chapter.group.emotion_metric is not None:
         rho = numbers.score(found.on_text, 2)
-        sentences.append(say("trust.on_text", metric=code(chapter.group.emotion_metric), rho=rho))
+        sentences.append(
+            say("trust.on_text", n=found.n_patched, metric=code(chapter.group.emotion_metric), rho=rho)
+        )
     return [say.joined(sentences)] if sentences else []
 
 
