@@ -11,16 +11,8 @@ from typing import Any
 import numpy as np
 
 from phase7.effects.scores import StageTexts, gather_texts
-from phase7.experiment.profile import (
-    Confirm,
-    Engine,
-    Pair,
-    Profile,
-    Readouts,
-    Sampling,
-    Statistics,
-    Sweep,
-)
+from phase7.experiment.declared import Pair, Readouts
+from phase7.experiment.profile import Confirm, Engine, Profile, Sampling, Statistics, Sweep
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
 from phase7.models.files import ModelFiles

@@ -159,6 +159,12 @@ def _intervention_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--positions", choices=POSITIONS, default="generated")
     group.add_argument("--donor", choices=DONOR_KINDS, default="mean", help="default: mean")
     group.add_argument("--control", choices=CONTROL_KINDS, default="neutral", help="default: neutral")
+    group.add_argument(
+        "--against",
+        metavar="FILE",
+        action="append",
+        help="another emotion's prompts, whose donor is one more control; may be given several times",
+    )
     group.add_argument("--random-heads", type=int, default=0, help="add N random heads as a control")
 
 

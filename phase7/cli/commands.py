@@ -98,6 +98,7 @@ def _patch_profile(args: argparse.Namespace) -> Any:
             positions=args.positions,
             primary_mode=modes[0],
             use_attn_result=args.use_attn_result,
+            against=tuple(args.against or ()),
         ),
         confirm=Confirm(
             target_heads=args.head_spec,
@@ -112,7 +113,7 @@ def _patch_profile(args: argparse.Namespace) -> Any:
 
 def _readouts(specs: Sequence[str], n_tokens: int) -> Any:
     """What `--readout` asks for; nothing without one."""
-    from phase7.experiment.profile import Pair, Readouts
+    from phase7.experiment.declared import Pair, Readouts
 
     words: list[str] = []
     pairs = []

@@ -72,6 +72,31 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "prompting_share_high": (
         "upper end of the 95 % interval of prompting_share", "1", "bootstrap over prompts",
     ),
+    "specific_delta": (
+        "mean specific Δ, patched with the {donor} - patched with that of another emotion", "1",
+        f"{_SCORE}; {_PAIRED}; {_NAN}",
+    ),
+    "specific_ci_low": ("lower end of the 95 % interval of specific_delta", "1", _BOOTSTRAP),
+    "specific_ci_high": ("upper end of the 95 % interval of specific_delta", "1", _BOOTSTRAP),
+    "specific_p_value": ("p of specific_delta", "1", f"as net_p_value; {_NAN}"),
+    "specific_q_value": (
+        "q of specific_delta", "1",
+        f"Benjamini-Hochberg over all confirmed cells, metrics and other emotions; {_NAN}",
+    ),
+    "specific_effect_size": ("Cohen's d_z of specific_delta", "1", f"as net_effect_size; {_NAN}"),
+    "other_delta": (
+        "tested effect of the other emotion's donor: its net Δ, or Δ where no control ran", "1",
+        f"{_SCORE}; {_PAIRED}; {_NAN}",
+    ),
+    "other_q_value": ("q of other_delta", "1", f"as specific_q_value; {_NAN}"),
+    "specificity": (
+        "verdict on the tested effect", "1",
+        "specific: beyond the control and every other emotion; any emotion: all others do it too;"
+        " undetermined; no effect",
+    ),
+    "against_patched": (
+        "score of the text patched with another emotion's donor", "1", f"{_SCORE}; mean over samples",
+    ),
     "patched": ("score of the text patched with the {donor}", "1", f"{_SCORE}; mean over samples"),
     "control_patched": (
         "score of the text patched with the {control}", "1", f"{_SCORE}; mean over samples",
@@ -140,6 +165,7 @@ COORDINATES: dict[str, tuple[str, str, str]] = {
     "prompt_text": ("text of the neutral prompt", "1", "as in the file, before any chat template"),
     "split": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
     "head_set": ("heads patched together", "1", "head spec: layer:head, comma-separated"),
+    "against": ("other emotion", "1", "whose donor is a control"),
     "half": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
     "positive_control": (
         "positive control",

@@ -19,6 +19,7 @@ from phase7.effects.attribution import StageAttribution, attribution_dataset
 from phase7.effects.inference import CellStatistics, cell_statistics, primary_q_values, q_values
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
 from phase7.effects.scores import Floats, Scores, StageScores, StageTexts
+from phase7.effects.specificity import Against, specificity, verdicts
 from phase7.experiment.profile import Statistics
 from phase7.experiment.stages import Cell, Stage
 from phase7.statistics import synergy
@@ -43,6 +44,8 @@ class GroupBuilder:
         By the split of the prompts.
     checked : StageScores, optional
         Of heads that were patched to check what the sweep predicted.
+    against : Against, optional
+        What the donors of other emotions did through the confirmation's cells.
     """
 
     def __init__(
@@ -54,8 +57,9 @@ class GroupBuilder:
         controls: PositiveControls | None = None,
         attributed: Mapping[str, StageAttribution] | None = None,
         checked: StageScores | None = None,
+        against: Against | None = None,
     ) -> None:
-        self._checked = checked
+        self._checked, self._against = checked, against
         self._confirm, self._sweep, self._stats = confirm, sweep, stats
         self._swept, self._controls, self._attributed = swept, controls, attributed
         self._seed = confirm.stage.profile.sampling.seed
@@ -68,7 +72,7 @@ class GroupBuilder:
     def datasets(self, texts: StageTexts, ov: xr.Dataset | None) -> dict[str, xr.Dataset]:
         """All Datasets by their name below ``/<model>/<emotion>``; ``""`` is the main one."""
         stage = self._confirm.stage
-        result = cell_statistics(self._confirm.full, self._stats, self._seed)
+        result = self._result
         singles = [c for c, cell in enumerate(stage.cells) if cell.head_set.is_single]
         sets = [c for c, cell in enumerate(stage.cells) if not cell.head_set.is_single]
         datasets = {"": self._grid(self._confirm, result, singles)}
@@ -113,6 +117,7 @@ class GroupBuilder:
             "prompt": self._prompts,
             "prompt_text": ("prompt", [neutral[p] for p in self._prompts]),
             "split": ("prompt", halves),
+            "against": list(self._against.names) if self._against else [],
         }
 
     def _grid(self, scores: StageScores, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
@@ -173,6 +178,44 @@ class GroupBuilder:
         }
 
     @cached_property
+    def _result(self) -> CellStatistics:
+        return cell_statistics(self._confirm.full, self._stats, self._seed)
+
+    @cached_property
+    def _specific(self) -> tuple[dict[str, Floats], Any] | None:
+        """Statistics by other emotion, each [against, cell, metric], and verdicts [cell, metric]."""
+        if self._against is None:
+            return None
+        full, stats = self._confirm.full, self._stats
+        found = specificity(full, self._against, stats, self._seed)
+        has_control = "control" in full.patched
+        return found, verdicts(self._result, found, has_control=has_control, alpha=stats.alpha)
+
+    def _specificity(
+        self, cells: Sequence[int], index: tuple[Any, ...], shape: tuple[int, ...], dims: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Variables of some confirmed cells along `against`; none without other emotions."""
+        if self._against is None or self._specific is None:
+            return {}
+        (found, words), chosen, variables = self._specific, list(cells), {}
+        for name, values in found.items():
+            by_other = np.stack([_scatter(shape, index, one[chosen]) for one in values])
+            variables[name] = (("against", *dims, "metric"), by_other)
+        wide = np.full(
+            (len(found["other_delta"]), *shape, len(self._metrics), len(self._prompts)), np.nan
+        )
+        place = [self._prompts.index(p) for p in self._confirm.stage.recipients]
+        for a, values in enumerate(self._against.patched):
+            by_prompt = np.full((*values.shape[:-1], len(self._prompts)), np.nan)
+            by_prompt[..., place] = values
+            wide[a] = _scatter(shape, index, by_prompt[chosen])
+        variables["against_patched"] = (("against", *dims, "metric", "prompt"), wide)
+        whole = np.full((*shape, len(self._metrics)), "", dtype=words.dtype)
+        whole[index] = words[chosen]
+        variables["specificity"] = ((*dims, "metric"), whole)
+        return variables
+
+    @cached_property
     def _shares(self) -> dict[str, Floats]:
         """The confirmed effects as shares of prompting's, each [cell, metric]."""
         effects = self._tested(self._confirm.full)
@@ -200,6 +243,8 @@ class GroupBuilder:
         if scores is self._confirm and self._controls is not None:
             for name, column in self._shares.items():
                 variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
+        if scores is self._confirm:
+            variables |= self._specificity(chosen, index, shape, dims)
         place = [self._prompts.index(p) for p in scores.stage.recipients]
         n_prompts = len(self._prompts)
         for name, by_role, with_metric in (

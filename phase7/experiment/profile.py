@@ -7,7 +7,6 @@ file.
 from __future__ import annotations
 
 import dataclasses
-import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +14,13 @@ from typing import Any, Literal
 
 from phase7.experiment.checked import bad_value, build_record, check_modes, check_range
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
+from phase7.experiment.declared import Readouts
 from phase7.store.reading import read_whole
 from phase7.vocabulary.donors import DONOR_RECORDS, ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES, Mode, Positions
-from phase7.vocabulary.readouts import (
-    OWN_WORDS,
-    contrast_metrics,
-    has_direction,
-    is_readout,
-    log_likelihood_metric,
-    pair_metric,
-    readout_metrics,
-)
+from phase7.vocabulary.readouts import has_direction, is_readout
 
 PromptFormat = Literal["auto", "raw", "chat"]
 
@@ -60,7 +52,9 @@ class Patching:
 
     `control` is the donor that replaces a head's output without the emotion: ``neutral``, the mean
     over the other neutral prompts; ``shuffled``, the mean over as many prompts as the emotion has,
-    drawn from emotion and neutral prompts together; or ``none``.
+    drawn from emotion and neutral prompts together; or ``none``. `against` names other emotions whose
+    donors are controls too; the run's own emotions are so without being named. In a profile they stand
+    behind the control: ``control = ["neutral", "anger"]``.
     """
 
     donor: DonorKind = "mean"
@@ -68,6 +62,7 @@ class Patching:
     positions: Positions = "generated"
     primary_mode: Mode = "result"
     use_attn_result: bool = False
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +124,8 @@ class Confirm:
         How many heads drawn at random (by the seed) to add as a control for the choice of heads.
     positive_controls : bool
         Whether prompting and the shift of all heads are measured on the same prompts.
+    against_text : bool
+        Whether the donors of other emotions generate texts too; else they are compared by read-outs.
     lengths : tuple of int
         Continuation lengths in tokens at which the text is also scored; the full length always is.
     """
@@ -140,6 +137,7 @@ class Confirm:
     random_sets: int = 0
     random_heads: int = 0
     positive_controls: bool = True
+    against_text: bool = True
     modes: tuple[Mode, ...] = MODES
     n_prompts: int = 0
     lengths: tuple[int, ...] = (1, 5, 10)
@@ -178,85 +176,6 @@ class Statistics:
     def selection_of(self, emotion: str) -> tuple[str, ...]:
         """The selection metrics of one emotion."""
         return tuple(metric.replace(_EMOTION, emotion) for metric in self.selection_metrics)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Two continuations of every prompt whose log-likelihoods are compared: target minus foil.
-
-    They are told apart to the blank: most tokenizers want a space before the first word. `name` stands
-    in the metric's name; without one it is made of the words of both.
-    """
-
-    target: str
-    foil: str
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.target or not self.foil or self.target == self.foil:
-            raise bad_value("pairs", "a target and another foil, none empty", (self.target, self.foil))
-        if not re.fullmatch(r"\w+", self.metric_name):
-            raise bad_value(
-                "pairs", "a name of letters, digits and _", self.metric_name or "no word to name by"
-            )
-
-    @property
-    def metric_name(self) -> str:
-        """What the pair is called in the metric's name, e.g. ``"thank_you_no"``."""
-        return self.name or "_".join(re.findall(r"\w+", f"{self.target} {self.foil}".lower()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Readouts:
-    """What is read of the model's own distribution beside the text; nothing by default.
-
-    Attributes
-    ----------
-    emotions : tuple of str
-        Tables of ``data/keywords.toml`` whose words are token sets.
-    words : tuple of str
-        Words of one's own, a token set together.
-    max_new_tokens : int
-        Length of the path that all arms follow.
-    continuations : int
-        Of how many discovery prompts the model's own continuations make ``loglik_<emotion>``: those of
-        emotion prompts against those of the neutral prompts they are matched with. 0: none.
-    pairs : tuple of Pair
-        Continuations of one's own, each a ``logdiff_<name>``.
-    """
-
-    emotions: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    max_new_tokens: int = 16
-    continuations: int = 0
-    pairs: tuple[Pair, ...] = ()
-
-    @property
-    def set_names(self) -> tuple[str, ...]:
-        """Names of the token sets, in the order of their metrics."""
-        return (*self.emotions, OWN_WORDS) if self.words else self.emotions
-
-    def metrics(self, emotion: str) -> tuple[str, ...]:
-        """Names of all read-outs of one emotion's group."""
-        own = [log_likelihood_metric(emotion)] if self.continuations else []
-        contrasts = [*own, *(pair_metric(pair.metric_name) for pair in self.pairs)]
-        both = (metric for name in contrasts for metric in contrast_metrics(name))
-        return (*readout_metrics(self.set_names), *both)
-
-    def __post_init__(self) -> None:
-        check_range(self, "max_new_tokens", 1, 100_000)
-        check_range(self, "continuations", 0, 1_000_000)
-        names = [pair.metric_name for pair in self.pairs]
-        if len({*names}) < len(names):
-            raise bad_value("pairs", "pairs that differ by name", names)
-        if OWN_WORDS in self.emotions:
-            raise bad_value(
-                "emotions", f"other names than {OWN_WORDS!r}, which is your own set's", OWN_WORDS
-            )
-        if len(set(self.emotions)) != len(self.emotions):
-            raise bad_value("emotions", "each emotion once", self.emotions)
-        if not all(word.strip() for word in self.words):
-            raise bad_value("words", "words, none blank", self.words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,6 +265,11 @@ class Profile:
         ):
             raise bad_value("selection_metrics", "read-outs with a direction, to be attributed", chosen)
 
+    def others(self, emotion: str) -> tuple[str, ...]:
+        """The emotions whose donors are controls of one emotion's effects, each once."""
+        named = (*self.patching.against, *self.emotions)
+        return tuple(dict.fromkeys(one for one in named if one != emotion))
+
     def as_dict(self) -> dict[str, Any]:
         """The whole configuration as built-in types, for the provenance."""
         return dataclasses.asdict(self)
@@ -377,5 +301,14 @@ def load_profile(name_or_path: str, root: Path) -> Profile:
             expected="TOML in UTF-8", got=str(error), where=str(path), remedy="correct the file"
         ) from error
     table.setdefault("name", path.stem)
+    _split_controls(table)
     profile: Profile = build_record(Profile, table, str(path))
     return profile
+
+
+def _split_controls(table: dict[str, Any]) -> None:
+    """Take a list of controls apart: the first is the control, the others are emotions."""
+    patching = table.get("patching")
+    if isinstance(patching, dict) and isinstance(patching.get("control"), list) and patching["control"]:
+        control, *against = patching["control"]
+        patching |= {"control": control, "against": [*patching.get("against", []), *against]}

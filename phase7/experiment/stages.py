@@ -78,8 +78,9 @@ class Stage:
 
     Attributes
     ----------
-    name : {"sweep", "check", "confirm", "shift", "prompting"}
-        "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`); the last two are
+    name : {"sweep", "check", "confirm", "against", "shift", "prompting"}
+        "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`), "against" patches
+        with the donor of another emotion (:mod:`phase7.experiment.specificity`); the last two are
         positive controls (:mod:`phase7.experiment.positive_controls`).
     files : ModelFacts
     profile : Profile
@@ -93,7 +94,7 @@ class Stage:
         Shorter continuations to keep as text, in tokens.
     """
 
-    name: Literal["sweep", "check", "confirm", "shift", "prompting"]
+    name: Literal["sweep", "check", "confirm", "against", "shift", "prompting"]
     files: ModelFacts
     profile: Profile
     neutral: PromptSet
@@ -107,11 +108,12 @@ class Stage:
     def roles(self) -> tuple[Role, ...]:
         """Donors that run: the emotion's, and the control's where the profile has one.
 
-        A shift runs the emotion's alone, from which the control's is subtracted; prompting runs none.
+        A shift runs the emotion's alone, from which the control's is subtracted; so does another
+        emotion's run, beside the confirmation's control; prompting runs none.
         """
         if self.name == "prompting":
             return ()
-        if self.name == "shift":
+        if self.name in ("shift", "against"):
             return ("emotion",)
         return ("emotion",) if self.profile.patching.control == NO_CONTROL else ("emotion", "control")
 
@@ -119,6 +121,8 @@ class Stage:
     def has_text(self) -> bool:
         """Whether the stage generates texts; else it is measured by read-outs alone."""
         sweep = self.profile.sweep
+        if self.name == "against":
+            return self.profile.confirm.against_text
         return self.name != "check" and (self.name != "sweep" or sweep is None or sweep.text)
 
     @property

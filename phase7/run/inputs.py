@@ -23,6 +23,8 @@ class Prompts:
     neutral : PromptSet
     emotions : mapping of str to PromptSet
         By the name that the profile gives the emotion.
+    against : mapping of str to PromptSet
+        The same of emotions whose donors are controls alone.
     words : mapping of str to tuple of str
         By the name of the emotion's prompt set, all forms of the emotion's words in alphabetical order;
         an emotion of which no words are kept is not there.
@@ -30,6 +32,7 @@ class Prompts:
 
     neutral: PromptSet
     emotions: Mapping[str, PromptSet]
+    against: Mapping[str, PromptSet] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -43,11 +46,20 @@ def read_prompts(profile: Profile, root: Path) -> Prompts:
     """
     neutral = load_prompts(find_data(profile.prompts.neutral, root))
     emotions = {name: _emotion_prompts(profile, name, root) for name in profile.emotions}
+    named = (name for name in profile.patching.against if name not in emotions)
+    against = {name: _other_prompts(profile, name, root) for name in named}
     names = [prompts.name for prompts in emotions.values()]
-    require_distinct("emotions", names)
+    require_distinct("emotions", [*names, *(prompts.name for prompts in against.values())])
     families = load_families(find_data("data/keywords.toml", root), names, is_strict=False)
     words = {name: tuple(sorted(forms)) for name, forms in families.items()}
-    return Prompts(neutral=neutral, emotions=emotions, words=words)
+    return Prompts(neutral=neutral, emotions=emotions, against=against, words=words)
+
+
+def others_of(profile: Profile, prompts: Prompts, emotion: PromptSet) -> list[PromptSet]:
+    """The prompts of the other emotions that an emotion is compared with."""
+    known = {**prompts.emotions, **prompts.against}
+    (name,) = (name for name, one in prompts.emotions.items() if one is emotion)
+    return [known[other] for other in profile.others(name)]
 
 
 def fetch_models(
@@ -84,3 +96,11 @@ def _emotion_prompts(profile: Profile, name: str, root: Path) -> PromptSet:
     path = profile.prompts.emotion.replace("{emotion}", name)
     prompts = load_prompts(find_data(path, root))
     return PromptSet(name=plain_name(name), path=prompts.path, prompts=prompts.prompts)
+
+
+def _other_prompts(profile: Profile, name: str, root: Path) -> PromptSet:
+    """The prompts of an emotion that is a control, by its name or its own file."""
+    if not name.endswith(".json"):
+        return _emotion_prompts(profile, name, root)
+    prompts = load_prompts(find_data(name, root))
+    return PromptSet(name=plain_name(prompts.name), path=prompts.path, prompts=prompts.prompts)

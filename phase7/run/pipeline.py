@@ -24,11 +24,13 @@ from phase7.effects.positive_controls import gather_controls
 from phase7.effects.readouts import StageReadouts
 from phase7.effects.scores import StageTexts
 from phase7.effects.selection import selection_metrics, strongest_heads
+from phase7.effects.specificity import gather_against
 from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets
 from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
+from phase7.experiment.specificity import against_stages
 from phase7.experiment.stages import (
     Stage,
     confirm_stage,
@@ -41,7 +43,7 @@ from phase7.report.language import Lang
 from phase7.report.write import write_reports
 from phase7.run.backend import THREADS, Backend
 from phase7.run.executor import Executor
-from phase7.run.inputs import Prompts, fetch_models, read_prompts
+from phase7.run.inputs import Prompts, fetch_models, others_of, read_prompts
 from phase7.run.measuring import Measured, Measuring
 from phase7.run.memory import Footprint, bound_in_words, bounded, footprint
 from phase7.run.paths import Paths, require_apart
@@ -179,7 +181,8 @@ class Run:
     def _check(self) -> None:
         """Refuse what cannot run before anything is computed or written."""
         self.store.require_known_format()
-        sets = [self.prompts.neutral, *self.prompts.emotions.values()]
+        prompts = self.prompts
+        sets = [prompts.neutral, *prompts.emotions.values(), *prompts.against.values()]
         read = [*(Path(one.path) for one in sets), *(files.folder for files in self.models)]
         require_apart([*self._outputs(), self.paths.run_record], read)
         for files in self.models:
@@ -221,6 +224,8 @@ class Run:
         confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
         confirmed = self._measure(confirm, executor)
         controls = [self._measure(stage, executor, confirm) for stage in control_stages(confirm)]
+        others = others_of(profile, self.prompts, emotion)
+        compared = [self._measure(s, executor, confirm) for s in against_stages(confirm, others)]
         texts, scores = confirmed.texts, confirmed.scores
         assert texts is not None  # a confirmation always has them
         self._say(f"statistics of {files.name}/{emotion.name}")
@@ -234,6 +239,7 @@ class Run:
         builder = GroupBuilder(
             scores, sweep_scores, profile.statistics, result, positive, attributed,
             None if checked is None else checked.scores,
+            gather_against([one.scores for one in compared]),
         )  # fmt: skip
         datasets = builder.datasets(texts, promoted)
         settings = group_settings(
@@ -246,7 +252,8 @@ class Run:
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        stages = [one for one in (swept, checked, confirmed, *controls) if one is not None]
+        measured = (swept, checked, confirmed, *controls, *compared)
+        stages = [one for one in measured if one is not None]
         return _Group(datasets=datasets, result=result_record, stages=stages)
 
     def _measure(self, stage: Stage, executor: Executor, along: Stage | None = None) -> Measured:

@@ -15,12 +15,13 @@ from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
+from phase7.experiment.specificity import against_stages
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
 from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
 from phase7.models.look import Fetchable, look_for_model
 from phase7.run.backend import Backend
-from phase7.run.inputs import Prompts, read_prompts
+from phase7.run.inputs import Prompts, others_of, read_prompts
 from phase7.run.memory import bound_in_words, bounded, footprint
 from phase7.run.paths import Paths
 from phase7.store import Store
@@ -29,14 +30,18 @@ from phase7.vocabulary.names import require_distinct
 
 
 def known_stages(
-    profile: Profile, model: ModelFacts, neutral: PromptSet, emotion: PromptSet
+    profile: Profile,
+    model: ModelFacts,
+    neutral: PromptSet,
+    emotion: PromptSet,
+    others: Sequence[PromptSet] = (),
 ) -> list[Stage]:
     """The stages as far as they are known before running: the sweep's strongest heads are not."""
     sweep = sweep_stage(profile, model, neutral, emotion)
     confirm = confirm_stage(profile, model, neutral, emotion, ())
     check = None if sweep is None else check_stage(sweep)
     before = [stage for stage in (sweep, check) if stage is not None]
-    return [*before, confirm, *control_stages(confirm)]
+    return [*before, confirm, *against_stages(confirm, others), *control_stages(confirm)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +146,8 @@ def _stage_lines(
     """A line for each stage of a model, and the tokens of all."""
     lines, total = [], 0
     for emotion in prompts.emotions.values():
-        stages = known_stages(profile, model, prompts.neutral, emotion)
+        others = others_of(profile, prompts, emotion)
+        stages = known_stages(profile, model, prompts.neutral, emotion, others)
         confirm = next(stage for stage in stages if stage.name == "confirm")
         for stage in stages:
             name = f"{model.name}/{emotion.name} {stage.name}"
@@ -149,7 +155,8 @@ def _stage_lines(
                 cost = stage_cost(stage, store)
                 total += cost.n_tokens
                 lines.append(f"{name}: {_what(stage)}, {_cost_in_words(cost)} to generate")
-            for plan in reading_plans(stage, root, confirm if stage.is_control else None):
+            is_beside = stage.is_control or stage.name == "against"
+            for plan in reading_plans(stage, root, confirm if is_beside else None):
                 lines.append(f"{name} read-outs: {_readouts_in_words(plan, store)}")
     return lines, total
 

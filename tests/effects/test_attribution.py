@@ -16,7 +16,7 @@ from phase7.effects.attribution import (
     gather_attribution,
 )
 from phase7.experiment.attribution import AttributionPlan
-from phase7.experiment.profile import Readouts
+from phase7.experiment.declared import Readouts
 from phase7.experiment.readouts import ReadoutPlan, WordSet
 from phase7.experiment.stages import Cell, Stage
 from phase7.vocabulary.heads import Head

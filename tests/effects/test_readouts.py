@@ -8,7 +8,8 @@ import numpy as np
 
 from phase7.effects.inference import q_values
 from phase7.effects.readouts import gather_readouts
-from phase7.experiment.profile import Engine, Readouts
+from phase7.experiment.declared import Readouts
+from phase7.experiment.profile import Engine
 from phase7.experiment.readouts import ReadoutPlan, WordSet
 from phase7.statistics import benjamini_hochberg
 from tests import stages

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from phase7.experiment.attribution import AttributionPlan
-from phase7.experiment.profile import Profile, Readouts
+from phase7.experiment.declared import Readouts
+from phase7.experiment.profile import Profile
 from phase7.experiment.readouts import ReadoutPlan, WordSet
 from phase7.store import canonical
 from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS

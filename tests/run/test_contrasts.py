@@ -18,8 +18,9 @@ from phase7.engine.model.tokens import encode
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ContrastPlan, contrast_plans
+from phase7.experiment.declared import Pair, Readouts
 from phase7.experiment.positive_controls import prompting_stage
-from phase7.experiment.profile import Confirm, Pair, Readouts, Sampling, Sweep
+from phase7.experiment.profile import Confirm, Sampling, Sweep
 from phase7.experiment.stages import Stage
 from phase7.run.executor import Executor
 from phase7.store import Store, canonical

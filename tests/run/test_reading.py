@@ -15,7 +15,8 @@ from phase7.effects.readouts import StageReadouts, gather_readouts
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.patching import Patch
-from phase7.experiment.profile import Confirm, Profile, Readouts, Sampling, Sweep
+from phase7.experiment.declared import Readouts
+from phase7.experiment.profile import Confirm, Profile, Sampling, Sweep
 from phase7.experiment.readouts import ReadoutPlan, readout_plan
 from phase7.run.executor import Executor
 from phase7.store import Store, canonical

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import phase7
-from phase7.experiment.profile import Confirm, Profile, Readouts, Statistics, Sweep
+from phase7.experiment.declared import Readouts
+from phase7.experiment.profile import Confirm, Profile, Statistics, Sweep
 from phase7.experiment.prompts import PromptSet
 from phase7.models.facts import ModelFacts
 from phase7.run import record

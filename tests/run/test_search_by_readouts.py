@@ -24,8 +24,9 @@ from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.capture import capture
 from phase7.engine.patch.donors import single
 from phase7.engine.patch.patching import Patch
+from phase7.experiment.declared import Readouts
 from phase7.experiment.predictions import check_stage
-from phase7.experiment.profile import Readouts, Sampling, Statistics, Sweep, load_profile
+from phase7.experiment.profile import Sampling, Statistics, Sweep, load_profile
 from phase7.run.backend import Backend
 from phase7.run.executor import one_thread
 from phase7.run.paths import Paths

@@ -1,0 +1,26 @@
+"""Other emotions' donors as further controls: is it this emotion, or would any do?
+
+The same cells are patched on the same prompts with the donor of another emotion. What the emotion's own
+donor does beyond that is specific to it (docs/method.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from phase7.experiment.prompts import PromptSet
+from phase7.experiment.stages import Stage
+
+
+def against_stages(confirm: Stage, others: Sequence[PromptSet]) -> list[Stage]:
+    """The confirmation's cells with the donor of each other emotion.
+
+    None where the donor does not depend on the emotion (``neutral``, ``zero``, ``self``).
+    """
+    stages = [replace(confirm, name="against", emotion=one, lengths=()) for one in others]
+    return [one for one in stages if _donors(one) != _donors(confirm)]
+
+
+def _donors(stage: Stage) -> list[object]:
+    return [stage.donor_identities(index, ["emotion"]) for index in stage.recipients]
