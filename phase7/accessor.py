@@ -159,6 +159,27 @@ class DatasetAccessor:
         """
         return comparison.compare(self._dataset, other, metric, mode=mode, by=by)
 
+    def specificity(self, metric: str, mode: str | None = None) -> pd.DataFrame:
+        """The effects on a metric beside those of other emotions' donors, with the verdict on each.
+
+        Parameters
+        ----------
+        metric : str
+        mode : str, optional
+            A patch mode, or ``"all"``; default: the primary mode.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As :func:`phase7.findings.tables.specificity` describes it.
+
+        Raises
+        ------
+        UserError
+            If the metric or mode is unknown, or no other emotion's donor ran.
+        """
+        return tables.specificity(self._dataset, metric, mode)
+
     def layers(self, metric: str, mode: str | None = None) -> pd.DataFrame:
         """Mean and largest |effect| of each layer's heads.
 

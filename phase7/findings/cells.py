@@ -101,6 +101,14 @@ class Cell:
         """A variable of one metric that holds words, such as ``synergy_verdict``."""
         return str(self.arrays[name][self.metrics.index(metric)])
 
+    def by_other(self, name: str, metric: str) -> Floats:
+        """A variable of one metric along the other emotions, NaN for one where there is none."""
+        found = self.arrays.get(name)
+        if found is None:
+            return np.full(1, np.nan)
+        by_emotion: Floats = np.asarray(found, float)[:, self.metrics.index(metric)]
+        return by_emotion
+
     def scores(self, name: str, metric: str) -> Floats:
         """Scores of one metric by prompt, e.g. ``scores("patched", "politeness")``."""
         one: Floats = self._scores(name)[self.metrics.index(metric)]

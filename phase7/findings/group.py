@@ -304,7 +304,7 @@ class Group:
         is_sets = "head_set" in dataset["n_prompts"].dims
         leading = ("head_set", "mode") if is_sets else ("layer", "head", "mode")
         arrays = {
-            str(name): variable.transpose(*leading, ...).values
+            str(name): variable.transpose(*leading, "against", ..., missing_dims="ignore").values
             for name, variable in dataset.data_vars.items()
             if set(leading) <= set(variable.dims)
         }

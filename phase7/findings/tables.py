@@ -43,6 +43,8 @@ _STATISTICS = {
 }
 _EXAMPLE = 'tree["smollm2/gratitude"].to_dataset()'
 
+_SPECIFIC = ("delta", "ci_low", "ci_high", "p_value", "q_value")
+
 
 def to_dataframe(effects: xr.Dataset) -> pd.DataFrame:
     """Every tested cell and measured metric as one row.
@@ -120,6 +122,43 @@ def top_heads(
         ["key", "size"], kind="stable"
     )
     return _named(frame.loc[order.index[:n]].reset_index(drop=True), effects)
+
+
+def specificity(effects: xr.Dataset, metric: str, mode: str | None = None) -> pd.DataFrame:
+    """Every tested cell beside the donors of other emotions.
+
+    Parameters
+    ----------
+    effects : xarray.Dataset
+        A group or its ``head_sets``.
+    metric : str
+    mode : str, optional
+        A patch mode, or ``"all"``; default: the primary mode.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a cell and other emotion: layer and head (or head_set), mode, ``against``, ``effect``
+        (the tested effect), ``other_delta`` (the other emotion's), ``specific_delta`` with
+        ``specific_ci_low``, ``specific_ci_high``, ``specific_p_value``, ``specific_q_value``, and
+        ``specificity``, the verdict on the cell.
+
+    Raises
+    ------
+    UserError
+        If the metric or mode is unknown, or no other emotion's donor ran.
+    """
+    effects = in_order(effects)
+    dims = list(_cell_dims(effects))
+    if "specific_delta" not in effects:
+        raise _wrong("a group with donors of other emotions", "one whose run compared none")
+    chosen = effects if mode == "all" else effects.sel(mode=[_known_mode(effects, mode)])
+    chosen = _at(chosen, metric, None)
+    names = ["other_delta", *(f"specific_{name}" for name in _SPECIFIC), "specificity"]
+    effect = f"{prefix_of(effects)}delta"
+    frame = chosen[[effect, *names]].to_dataframe(dim_order=[*dims, "against"]).reset_index()
+    frame = frame.rename(columns={effect: "effect"})[[*dims, "against", "effect", *names]]
+    return _named(frame[frame["specific_delta"].notna()].reset_index(drop=True), effects)
 
 
 def effect_grid(effects: xr.Dataset, metric: str, mode: str | None = None) -> xr.Dataset:

@@ -13,3 +13,5 @@ UNDETERMINED = "undetermined"
 
 #: There is no effect that could be specific.
 NO_EFFECT = "no effect"
+
+VERDICTS = (SPECIFIC, ANY_EMOTION, UNDETERMINED, NO_EFFECT)

@@ -271,13 +271,13 @@ class _Builder:
             patched={"emotion": moved[..., self.confirmation]}, changed={}, metrics=self.metrics,
         )  # fmt: skip
         found = PositiveControls(names=self.spec.controls, scores=scores)
-        result = found.statistics(Statistics(), 7)
+        result = found.statistics(Statistics(resamples=500), 7)
         for dataset in datasets:
             other = dataset["control_patched"] if self.spec.control else dataset["baseline"]
             effect = (dataset["patched"] - other).transpose(..., "metric", "prompt")
             values = effect.values[..., self.confirmation]
             flat = values.reshape(-1, *values.shape[-2:])
-            for name, column in prompting_shares(found, flat, Statistics(), 7).items():
+            for name, column in prompting_shares(found, flat, Statistics(resamples=500), 7).items():
                 dataset[name] = (effect.dims[:-1], column.reshape(values.shape[:-1]))
         return controls_dataset(found, range(self.n), self.confirmation.tolist(), result)
 

@@ -76,6 +76,38 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "x the sets x the primary mode. Shares are ratios of means with bootstrap intervals over prompts, and "
         "are undefined where the interval of prompting's own effect holds 0.",
     ),
+    "h.specific": ("ほかの感情との比較", "Beside other emotions"),
+    "c.specific": (
+        "{emotion}のドナーとほかの感情のドナーの比較（mode {mode}、確認用プロンプト）",
+        "The donor of {emotion} beside those of other emotions (mode {mode}, confirmation prompts)",
+    ),
+    "where.specific": ("{cell}、対{other}", "{cell}, against {other}"),
+    "specific.other": ("ほかの感情", "Other emotion"),
+    "specific.other_delta": ("その感情の効果", "Its own effect"),
+    "specific.delta": ("特異的Δ", "specific Δ"),
+    "specific.verdict": ("判定", "Verdict"),
+    "specific.what": (
+        "中立のドナーを超えるだけでは、まだ{emotion}とは言えない。特異的Δは、{emotion}のドナーでの値からほかの感情の"
+        "ドナーでの値を引いたもの（同じプロンプト・同じノイズ）。検定した効果と、すべてのほかの感情に対する特異的Δの符号が一致し、"
+        "どのqも水準未満のときだけ「特異的」とする。すべての感情のドナーが同じ向きの有意な効果を持ち、特異的Δがどれも"
+        "そうでなければ「どの感情でも」、それ以外は「判定できない」。",
+        "More than the neutral donor is not yet {emotion}. The specific Δ is what the donor of {emotion} does "
+        "minus what another emotion's donor does, on the same prompts with the same noise. An effect is called "
+        "specific only if it and the specific Δ against every other emotion agree in sign, each with q below "
+        "the level; any emotion, if the donors of all others have a significant effect of that sign and no "
+        "specific Δ does; else undetermined.",
+    ),
+    "specific.specific": ("{emotion}に特異的", "specific to {emotion}"),
+    "specific.any": ("どの感情でも", "any of these emotions"),
+    "specific.undetermined": ("判定できない", "undetermined"),
+    "specific.none": ("効果なし", "no effect"),
+    "specific.nobody": ("なし", "none"),
+    "specific.headline": (
+        "読み出し{metric}への効果のうち、{others}のドナーと比べて{emotion}に特異的なもの: {specific}。"
+        "どの感情のドナーでも起こるもの: {any}。判定できないもの: {undetermined}。",
+        "Of the effects on the read-out {metric}, specific to {emotion} beside the donors of {others}: {specific}. "
+        "Any of these emotions: {any}. Undetermined: {undetermined}.",
+    ),
     "trust.split_half": (
         "{heads}個の全Headの{metric}への効果（1次近似）の順位相関は、探索用と確認用のプロンプトの間でρ = {rho}である。",
         "Over all {heads} heads, the effects on {metric} (predicted to first order) on discovery and on "

@@ -18,6 +18,7 @@ from phase7.findings.readouts import (
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.numbers import MINUS
+from phase7.report.sections import specificity
 from phase7.report.sections.controls import metrics_of
 from phase7.report.tables import Row
 from phase7.vocabulary.heads import HeadSet
@@ -34,7 +35,7 @@ def headline(chapter: Chapter) -> list[str]:
     metric = chapter.group.emotion_readout
     if metric is None:
         return []
-    sentences = [_heads(chapter, metric)]
+    sentences = [_heads(chapter, metric), *specificity.headline(chapter)]
     for label in first_sets(chapter.group):
         sentences += _set(chapter, label, metric)
     return [*sentences, *_detectable(chapter)]
