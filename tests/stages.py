@@ -141,6 +141,7 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "positions": ("last", "all"),
         "primary_mode": ("v_only", "pattern_v"),
         "use_attn_result": (True,),
+        "against": (("anger",),),
     },
     "sweep": {
         "heads": ("0:*", "0:1"),
@@ -159,6 +160,10 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "random_sets": (1, 2),
         "random_heads": (1, 3),
         "positive_controls": (False,),
+        "against_text": (False,),
+        "alone": (False,),
+        "strengths": ((0.5,), (0.5, 2.0)),
+        "write": ("add",),
         "modes": (("result",), ("v_only", "pattern_v")),
         "n_prompts": (1, 2),
         "lengths": ((), (2,)),

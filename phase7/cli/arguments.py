@@ -160,6 +160,21 @@ def _intervention_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--donor", choices=DONOR_KINDS, default="mean", help="default: mean")
     group.add_argument("--control", choices=CONTROL_KINDS, default="neutral", help="default: neutral")
     group.add_argument(
+        "--together-only", action="store_true", help="test several heads together, not each alone too"
+    )
+    group.add_argument(
+        "--strength",
+        metavar="LIST",
+        help="strengths to measure besides, e.g. 0.5,1,2,4: 1 is the patch, 0 leaves all as it is",
+    )
+    group.add_argument(
+        "--write",
+        choices=("replace", "add"),
+        default="replace",
+        help="what a strength multiplies: the way to the donor's output, or the difference of the"
+        " emotion's and the control's donor, which is added (default: replace)",
+    )
+    group.add_argument(
         "--against",
         metavar="FILE",
         action="append",

@@ -105,10 +105,26 @@ def _patch_profile(args: argparse.Namespace) -> Any:
             modes=modes,
             n_prompts=args.n_prompts,
             random_heads=args.random_heads,
+            alone=not args.together_only,
+            strengths=_strengths(args.strength),
+            write=args.write,
         ),
         engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
         **options,
     )
+
+
+def _strengths(spec: str | None) -> tuple[float, ...]:
+    """The numbers of a `--strength`; none without one."""
+    try:
+        return tuple(float(one) for one in spec.split(",")) if spec else ()
+    except ValueError as error:
+        raise UserError(
+            expected="numbers with commas between them",
+            got=repr(spec)[:80],
+            where="--strength",
+            remedy="write for example --strength 0.5,1,2,4",
+        ) from error
 
 
 def _readouts(specs: Sequence[str], n_tokens: int) -> Any:

@@ -166,6 +166,11 @@ COORDINATES: dict[str, tuple[str, str, str]] = {
     "split": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
     "head_set": ("heads patched together", "1", "head spec: layer:head, comma-separated"),
     "against": ("other emotion", "1", "whose donor is a control"),
+    "strength": (
+        "strength of the intervention",
+        "1",
+        "1 replaces a head's output with the donor's, or adds the difference of donors once; 0: nothing",
+    ),
     "half": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
     "positive_control": (
         "positive control",

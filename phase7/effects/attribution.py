@@ -44,7 +44,7 @@ class StageAttribution:
     pairs: Floats
 
     def of_cells(self, cells: Sequence[Cell], role: Role) -> Floats:
-        """Predicted Δ of some cells [cell, metric, prompt]; that of a set is the sum over its heads."""
+        """Predicted Δ of some cells [cell, metric, prompt]; that of a set is a sum, by its strength."""
         return self._summed(self.heads[role], cells)
 
     def shares(self, cells: Sequence[Cell]) -> Floats:
@@ -56,7 +56,8 @@ class StageAttribution:
         for c, cell in enumerate(cells):
             layers, heads = np.array(cell.heads).T
             # An integer between slices and arrays would move their axis to the front.
-            summed[c] = by_head[self.modes.index(cell.mode)][:, layers, heads].sum(axis=1)
+            by_set = by_head[self.modes.index(cell.mode)][:, layers, heads].sum(axis=1)
+            summed[c] = cell.strength * by_set
         return summed
 
 

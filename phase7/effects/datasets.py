@@ -20,6 +20,7 @@ from phase7.effects.inference import CellStatistics, cell_statistics, primary_q_
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
 from phase7.effects.scores import Floats, Scores, StageScores, StageTexts
 from phase7.effects.specificity import Against, specificity, verdicts
+from phase7.effects.strengths import strengths_dataset
 from phase7.experiment.profile import Statistics
 from phase7.experiment.stages import Cell, Stage
 from phase7.statistics import synergy
@@ -46,6 +47,8 @@ class GroupBuilder:
         Of heads that were patched to check what the sweep predicted.
     against : Against, optional
         What the donors of other emotions did through the confirmation's cells.
+    doses : StageScores, optional
+        Of the declared sets at the profile's strengths.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class GroupBuilder:
         attributed: Mapping[str, StageAttribution] | None = None,
         checked: StageScores | None = None,
         against: Against | None = None,
+        doses: StageScores | None = None,
     ) -> None:
-        self._checked, self._against = checked, against
+        self._checked, self._against, self._doses = checked, against, doses
         self._confirm, self._sweep, self._stats = confirm, sweep, stats
         self._swept, self._controls, self._attributed = swept, controls, attributed
         self._seed = confirm.stage.profile.sampling.seed
@@ -88,6 +92,11 @@ class GroupBuilder:
             )
         if self._attributed:
             datasets["attribution"] = attribution_dataset(self._attributed, self._metrics, self._checked)
+        if self._doses is not None:
+            places = [self._prompts.index(p) for p in self._doses.stage.recipients]
+            datasets["strengths"] = strengths_dataset(
+                self._doses, self._stats, self._seed, places, len(self._prompts)
+            )
         datasets["lengths"] = self._lengths()
         datasets["texts"] = self._texts(texts)
         if ov is not None:

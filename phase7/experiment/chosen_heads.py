@@ -16,6 +16,15 @@ def target_heads(profile: Profile, files: ModelFacts) -> tuple[Head, ...]:
     return parse_for(files, spec, "confirm.target_heads") if spec.strip() else ()
 
 
+def declared_sets(profile: Profile, files: ModelFacts) -> list[tuple[Head, ...]]:
+    """What the profile names to be tested: its target heads alone and together, and its further sets."""
+    targets = target_heads(profile, files)
+    further = (parse_for(files, spec, "confirm.head_sets") for spec in profile.confirm.head_sets)
+    return list(
+        dict.fromkeys([*((head,) for head in targets), *([targets] if targets else []), *further])
+    )
+
+
 def random_heads(profile: Profile, files: ModelFacts) -> tuple[Head, ...]:
     """Heads drawn at random as a control, among those that are no targets; a function of the seed."""
     targets = target_heads(profile, files)

@@ -24,6 +24,9 @@ from phase7.vocabulary.readouts import has_direction, is_readout
 
 PromptFormat = Literal["auto", "raw", "chat"]
 
+#: A strength beyond this only overflows.
+_STRONGEST = 1000.0
+
 #: In paths and names of metrics, the place of an emotion's name.
 _EMOTION = "{emotion}"
 
@@ -122,6 +125,14 @@ class Confirm:
         heads that are not among the first k.
     random_heads : int
         How many heads drawn at random (by the seed) to add as a control for the choice of heads.
+    alone : bool
+        Whether the heads of named sets are tested one by one too.
+    strengths : tuple of float
+        Strengths at which the named sets and the sweep's first ones are measured besides, in the primary
+        mode; 1 replaces a head's output, 0 leaves it as it is.
+    write : {"replace", "add"}
+        What a strength multiplies: the way from the head's output to the donor's, or the difference of
+        the emotion's donor and the control's, which is added.
     positive_controls : bool
         Whether prompting and the shift of all heads are measured on the same prompts.
     against_text : bool
@@ -136,6 +147,9 @@ class Confirm:
     strongest_sets: tuple[int, ...] = ()
     random_sets: int = 0
     random_heads: int = 0
+    alone: bool = True
+    strengths: tuple[float, ...] = ()
+    write: Literal["replace", "add"] = "replace"
     positive_controls: bool = True
     against_text: bool = True
     modes: tuple[Mode, ...] = MODES
@@ -150,6 +164,12 @@ class Confirm:
             raise bad_value("strongest_sets", "numbers of heads of at least 2", self.strongest_sets)
         check_range(self, "n_prompts", 0, 1_000_000)
         check_modes(self.modes)
+        if not all(abs(one) <= _STRONGEST for one in self.strengths):  # NaN as well
+            raise bad_value(
+                "strengths", f"numbers from -{_STRONGEST:g} to {_STRONGEST:g}", self.strengths
+            )
+        if self.write == "add" and not self.strengths:
+            raise bad_value("write", "strengths, if a difference is to be added", "none")
         if any(length < 1 for length in self.lengths):
             raise bad_value("lengths", "numbers of tokens of at least 1", self.lengths)
 

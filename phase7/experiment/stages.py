@@ -78,10 +78,11 @@ class Stage:
 
     Attributes
     ----------
-    name : {"sweep", "check", "confirm", "against", "shift", "prompting"}
-        "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`), "against" patches
-        with the donor of another emotion (:mod:`phase7.experiment.specificity`); the last two are
-        positive controls (:mod:`phase7.experiment.positive_controls`).
+    name : {"sweep", "check", "confirm", "strengths", "against", "shift", "prompting"}
+        "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`), "strengths" has
+        the confirmation's sets at other strengths (:mod:`phase7.experiment.strengths`), "against" the
+        donor of another emotion (:mod:`phase7.experiment.specificity`); the last two are positive
+        controls (:mod:`phase7.experiment.positive_controls`).
     files : ModelFacts
     profile : Profile
     neutral, emotion : PromptSet
@@ -94,7 +95,7 @@ class Stage:
         Shorter continuations to keep as text, in tokens.
     """
 
-    name: Literal["sweep", "check", "confirm", "against", "shift", "prompting"]
+    name: Literal["sweep", "check", "confirm", "strengths", "against", "shift", "prompting"]
     files: ModelFacts
     profile: Profile
     neutral: PromptSet
@@ -108,12 +109,12 @@ class Stage:
     def roles(self) -> tuple[Role, ...]:
         """Donors that run: the emotion's, and the control's where the profile has one.
 
-        A shift runs the emotion's alone, from which the control's is subtracted; so does another
-        emotion's run, beside the confirmation's control; prompting runs none.
+        What adds a difference of donors runs the emotion's alone, from which the control's is taken; so
+        does another emotion's run, beside the confirmation's control; prompting runs none.
         """
         if self.name == "prompting":
             return ()
-        if self.name in ("shift", "against"):
+        if self.name == "against" or any(cell.write == "add" for cell in self.cells):
             return ("emotion",)
         return ("emotion",) if self.profile.patching.control == NO_CONTROL else ("emotion", "control")
 
@@ -338,7 +339,8 @@ def confirm_stage(
         *(parse_for(files, spec, "confirm.head_sets") for spec in confirm.head_sets),
     }
     others = [*strongest, *random_heads(profile, files)]
-    singles = {(head,) for heads in sets for head in heads} | {(head,) for head in others}
+    alone = {(head,) for heads in sets for head in heads} if confirm.alone else set()
+    singles = alone | {(head,) for head in others}
     every = singles | sets | {tuple(sorted(heads)) for heads in joint}
     cells = sorted(Cell(heads, mode) for heads in every for mode in confirm.modes)
     half = confirmation_half(neutral) if profile.sweep else tuple(range(len(neutral.prompts)))

@@ -135,7 +135,9 @@ class Measuring:
     def _attributed(self, readouts: Sequence[ReadingPlan], name: str) -> StageAttribution | None:
         """A stage's attributions; None where it needs none."""
         plans, stage = [AttributionPlan(readouts=one) for one in readouts], readouts[0].stage
-        if not (stage.is_attributed or (plans[0].pairs and stage.name in ("confirm", "against"))):
+        if not (
+            stage.is_attributed or (plans[0].pairs and stage.name in ("confirm", "against", "strengths"))
+        ):
             return None
         keys = [plan.key(index) for plan in plans for index in stage.recipients]
         with self._told(name, sum(not self._store.has("attribution", key) for key in keys)) as bar:

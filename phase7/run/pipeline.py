@@ -37,6 +37,7 @@ from phase7.experiment.stages import (
     resolve_format,
     sweep_stage,
 )
+from phase7.experiment.strengths import strength_stage
 from phase7.models.facts import ModelSizes
 from phase7.models.files import ModelFiles, read_sizes
 from phase7.report.language import Lang
@@ -225,6 +226,8 @@ class Run:
         confirmed = self._measure(confirm, executor)
         controls = [self._measure(stage, executor, confirm) for stage in control_stages(confirm)]
         others = others_of(profile, self.prompts, emotion)
+        dosed = strength_stage(confirm, first)
+        doses = None if dosed is None else self._measure(dosed, executor, confirm)
         compared = [self._measure(s, executor, confirm) for s in against_stages(confirm, others)]
         texts, scores = confirmed.texts, confirmed.scores
         assert texts is not None  # a confirmation always has them
@@ -240,6 +243,7 @@ class Run:
             scores, sweep_scores, profile.statistics, result, positive, attributed,
             None if checked is None else checked.scores,
             gather_against([one.scores for one in compared]),
+            None if doses is None else doses.scores,
         )  # fmt: skip
         datasets = builder.datasets(texts, promoted)
         settings = group_settings(
@@ -252,7 +256,7 @@ class Run:
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        measured = (swept, checked, confirmed, *controls, *compared)
+        measured = (swept, checked, confirmed, doses, *controls, *compared)
         stages = [one for one in measured if one is not None]
         return _Group(datasets=datasets, result=result_record, stages=stages)
 
@@ -314,9 +318,14 @@ def _gigabytes(needs: Sequence[Footprint], n_rows: int) -> float:
     return max(need.gigabytes(n_rows) for need in needs)
 
 
-def _promoted(stage: Stage, executor: Executor, words: Sequence[str]) -> xr.Dataset:
-    """What the donor promotes most through each head that is tested alone, and how far the words."""
+def _promoted(stage: Stage, executor: Executor, words: Sequence[str]) -> xr.Dataset | None:
+    """What the donor promotes most through each head that is tested alone, and how far the words.
+
+    None where no head is tested alone.
+    """
     heads = sorted({cell.heads[0] for cell in stage.cells if len(cell.heads) == 1})
+    if not heads:
+        return None
     found = executor.lens(stage, heads, words)
     token = np.array(found["token"], dtype=object)
     dims = ("head_set", "direction", "rank")

@@ -17,6 +17,7 @@ from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.specificity import against_stages
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
+from phase7.experiment.strengths import strength_stage
 from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
 from phase7.models.look import Fetchable, look_for_model
@@ -41,7 +42,9 @@ def known_stages(
     confirm = confirm_stage(profile, model, neutral, emotion, ())
     check = None if sweep is None else check_stage(sweep)
     before = [stage for stage in (sweep, check) if stage is not None]
-    return [*before, confirm, *against_stages(confirm, others), *control_stages(confirm)]
+    strengths = strength_stage(confirm)
+    before += [confirm, *([] if strengths is None else [strengths])]
+    return [*before, *against_stages(confirm, others), *control_stages(confirm)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +158,7 @@ def _stage_lines(
                 cost = stage_cost(stage, store)
                 total += cost.n_tokens
                 lines.append(f"{name}: {_what(stage)}, {_cost_in_words(cost)} to generate")
-            is_beside = stage.is_control or stage.name == "against"
+            is_beside = stage.is_control or stage.name in ("against", "strengths")
             for plan in reading_plans(stage, root, confirm if is_beside else None):
                 lines.append(f"{name} read-outs: {_readouts_in_words(plan, store)}")
     return lines, total

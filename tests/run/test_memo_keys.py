@@ -49,6 +49,8 @@ def variants(setting: str) -> Iterator[Profile]:
     """The profile with each of the other values of a setting."""
     section, _, name = setting.partition(".")
     base = BY_READOUTS if setting in NEED_READOUTS else PROFILE
+    if setting == "confirm.write":  # of no use without a strength
+        base = changed("confirm", base, strengths=(1.0,))
     for value in OTHER_VALUES[section][name]:
         yield changed(section, base, **{name: value})
 
@@ -77,6 +79,10 @@ NOT_IN_A_GENERATION = {
     "confirm.strongest": "a number of heads that the sweep names; they are in the patches",
     "confirm.strongest_sets": "as confirm.strongest",
     "confirm.random_sets": "a number of sets that are drawn beside the sweep's; they are in the patches",
+    "patching.against": "emotions whose stages run beside; each has its donor in its own keys",
+    "confirm.against_text": "says whether the stages of other emotions generate texts",
+    "confirm.strengths": "strengths of a stage of its own, whose patches hold them",
+    "confirm.write": "as confirm.strengths",
     "confirm.positive_controls": "says whether the stages of the positive controls run",
     "sweep.text": "says whether the sweep's texts are generated, not which",
     "sweep.readouts": "read-outs have entries of their own",
@@ -95,7 +101,7 @@ OTHER_BATCHES = {
     "sweep": {"sweep.heads", "sweep.modes", "sweep.n_prompts", "sweep.max_new_tokens"},
     "confirm": {
         "confirm.target_heads", "confirm.head_sets", "confirm.random_heads", "confirm.modes",
-        "confirm.n_prompts", "confirm.lengths",
+        "confirm.n_prompts", "confirm.lengths", "confirm.alone",
     },
 }  # fmt: skip
 #: The role whose donor a setting chooses: the other role's patches stay the same.

@@ -175,6 +175,7 @@ NOT_IN_A_KEY = {
     "sampling.samples": "all arms follow the first sample",
     "patching.primary_mode": "says which mode the report is about",
     "engine.max_rows": "says how patches are cut into batches",
+    "patching.against": "emotions whose stages run beside",
     "readouts.continuations": "contrasts have entries of their own",
     "readouts.pairs": "contrasts have entries of their own",
 }

@@ -1,0 +1,60 @@
+"""Dose and response: statistics of the declared sets by strength."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from phase7.effects.inference import cell_statistics
+from phase7.effects.scores import Scores, StageScores
+from phase7.experiment.profile import Statistics
+from phase7.vocabulary.heads import HeadSet
+
+
+def strengths_dataset(
+    doses: StageScores, stats: Statistics, seed: int, places: Sequence[int], n_prompts: int
+) -> xr.Dataset:
+    """The Dataset ``strengths``: statistics [head_set, strength, metric], scores with prompts.
+
+    All sets, strengths and metrics are one family, read-outs apart. Where a difference of donors is
+    added, nothing is left of the control: its arm is the baseline, and net \u0394 is \u0394.
+
+    Parameters
+    ----------
+    doses : StageScores
+    stats : Statistics
+    seed : int
+    places : sequence of int
+        Of the stage's recipients on the group's axis of `n_prompts` prompts.
+    """
+    cells, scores = doses.stage.cells, _with_control(doses)
+    labels = [one.label for one in sorted({HeadSet(cell.heads) for cell in cells})]
+    strengths = sorted({cell.strength for cell in cells})
+    at = [(labels.index(cell.label), strengths.index(cell.strength)) for cell in cells]
+    index = tuple(np.array(at).T)
+    shape = (len(labels), len(strengths), len(scores.metrics))
+    dims = ("head_set", "strength", "metric")
+    found = xr.Dataset(coords={"head_set": labels, "strength": strengths})
+    for name, values in cell_statistics(scores, stats, seed).values.items():
+        whole = np.full(shape, np.nan)
+        whole[index] = values
+        found[name] = (dims, whole)
+    for role, name in (("emotion", "patched"), ("control", "control_patched")):
+        wide = np.full((*shape, n_prompts), np.nan)
+        if role in scores.patched:
+            by_prompt = np.full((len(cells), len(scores.metrics), n_prompts), np.nan)
+            by_prompt[..., list(places)] = scores.patched[role]
+            wide[index] = by_prompt
+        found[name] = ((*dims, "prompt"), wide)
+    return found.assign_attrs(write=cells[0].write, mode=cells[0].mode)
+
+
+def _with_control(doses: StageScores) -> Scores:
+    full = doses.full
+    if doses.stage.cells[0].write == "replace":
+        return full
+    control = np.broadcast_to(full.baseline, full.patched["emotion"].shape)
+    return replace(full, patched={**full.patched, "control": control})

@@ -1,0 +1,52 @@
+"""Dose and response: the declared sets at other strengths, or added instead of replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from phase7.experiment.chosen_heads import declared_sets
+from phase7.experiment.stages import Stage
+from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.heads import Head
+
+
+def strength_stage(confirm: Stage, first: Sequence[tuple[Head, ...]] = ()) -> Stage | None:
+    """The declared heads and sets at each of the profile's strengths; None where it names none.
+
+    In the primary mode: the target heads alone and together, the further sets of the profile, and the
+    sets of the sweep's `first` heads, as far as the confirmation tests them. Where a difference of
+    donors is added only the emotion's arm runs: the control's minus itself is nothing.
+
+    Raises
+    ------
+    UserError
+        If a difference is to be added and there are not two donors made of prompts.
+    """
+    profile = confirm.profile
+    if not profile.confirm.strengths:
+        return None
+    _require_donors(confirm)
+    declared = {*declared_sets(profile, confirm.files), *(tuple(sorted(one)) for one in first)}
+    mode, write = profile.patching.primary_mode, profile.confirm.write
+    chosen = [cell for cell in confirm.cells if cell.mode == mode and cell.heads in declared]
+    cells = [
+        replace(cell, strength=strength, write=write)
+        for cell in chosen
+        for strength in sorted({*profile.confirm.strengths})
+    ]
+    return replace(confirm, name="strengths", cells=tuple(cells), lengths=()) if cells else None
+
+
+def _require_donors(confirm: Stage) -> None:
+    """Refuse to add a difference of donors where there are not two."""
+    kinds = (confirm.donor_kind("emotion"), confirm.donor_kind("control"))
+    has_two = NO_CONTROL not in kinds and all(DONOR_RECORDS[kind].prompts for kind in kinds)
+    if confirm.profile.confirm.write == "add" and not has_two:
+        raise UserError(
+            expected="a donor and a control that are made of prompts, whose difference is added",
+            got=f"donor {kinds[0]}, control {kinds[1]}",
+            where="confirm.write",
+            remedy="take donor mean or paired with control neutral or shuffled, or write replace",
+        )
