@@ -76,7 +76,7 @@ class DatasetAccessor:
         >>> top[["layer", "head", "mode", "significant", "net"]]
            layer  head    mode  significant   net
         0      1     2  result         True  True
-        1      0     1  result        False  True
+        1      3     0  result        False  True
         >>> bool(top.ci_low[0] < top.effect[0] < top.ci_high[0])
         True
         """

@@ -12,9 +12,10 @@ import numpy as np
 
 from phase7.effects.scores import StageTexts, gather_texts
 from phase7.experiment.declared import Pair, Readouts
-from phase7.experiment.profile import Confirm, Engine, Profile, Sampling, Statistics, Sweep
+from phase7.experiment.profile import Confirm, Engine, Profile, Sampling, Sweep
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
+from phase7.experiment.statistics import Statistics
 from phase7.models.files import ModelFiles
 from phase7.store import Store
 from phase7.vocabulary.donors import DONOR_RECORDS, Choice
@@ -177,6 +178,8 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "statistics": {
         "alpha": (0.01,),
+        "primary_metrics": (("politeness",),),
+        "primary_modes": (("result",),),
         "resamples": (500,),
         "selection_metrics": (("politeness",), ("sentiment_positive",)),
     },

@@ -64,7 +64,6 @@ def _patch_profile(args: argparse.Namespace) -> Any:
     """The profile that the flags of `patch` amount to."""
     from phase7.experiment.data_files import find_data
     from phase7.experiment.profile import (
-        Confirm,
         Engine,
         Patching,
         Profile,
@@ -100,17 +99,24 @@ def _patch_profile(args: argparse.Namespace) -> Any:
             use_attn_result=args.use_attn_result,
             against=tuple(args.against or ()),
         ),
-        confirm=Confirm(
-            target_heads=args.head_spec,
-            modes=modes,
-            n_prompts=args.n_prompts,
-            random_heads=args.random_heads,
-            alone=not args.together_only,
-            strengths=_strengths(args.strength),
-            write=args.write,
-        ),
+        confirm=_confirm(args, modes),
         engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
         **options,
+    )
+
+
+def _confirm(args: argparse.Namespace, modes: Any) -> Any:
+    """What is tested: the heads of `patch`, alone and together, at one strength or more."""
+    from phase7.experiment.profile import Confirm
+
+    return Confirm(
+        target_heads=args.head_spec,
+        modes=modes,
+        n_prompts=args.n_prompts,
+        random_heads=args.random_heads,
+        alone=not args.together_only,
+        strengths=_strengths(args.strength),
+        write=args.write,
     )
 
 

@@ -16,8 +16,17 @@ _SCORE = (
     " measured_on is logits"
 )
 _NAN = "NaN: not tested or not measured, never 0"
-_FAMILY = "one family: all tested cells, sets and metrics of the group's stage"
-_BOOTSTRAP = f"bootstrap over prompts; {_SCORE}"
+_FAMILY = (
+    "controls the false discovery rate within the test's family: the primary one (is_primary), or all"
+    " other tests of the group's stage that can reject, read-outs apart from text. NaN: not tested, or"
+    " so few differences other than 0 (n_nonzero) that no signs could bring p below the level"
+)
+_FLIPS = (
+    "two-sided sign-flip permutation test over prompts, of the two arms being exchangeable; all flips"
+    f" for up to 20 differences that are not 0; controls nothing for many tests; {_NAN}"
+)
+_INTERVAL = f"all values that the sign-flip test does not reject, each by itself; {_SCORE}"
+_COUNT = "only these count in the sign-flip test; its p is at least 2 / 2**n_nonzero"
 _TEXT = "the continuation alone; empty: not run"
 _WORDS = (
     "mean direct effect (see score) on the logits of the emotion's one-token words, less the mean over"
@@ -25,25 +34,28 @@ _WORDS = (
 )
 _LISTED = "NaN: no words of the emotion are listed in data/keywords.toml, or none is one token"
 _PAIRED = "paired by prompt, a prompt's samples averaged first"
+_PAIRS = f"{_COUNT}; of pairs of donor prompts where these are tested too and are fewer"
 
 #: name -> (long_name, units, comment), with places for the words of the donor and the control.
 VARIABLES: dict[str, tuple[str, str, str]] = {
     "delta": ("mean Δ, patched with the {donor} - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}"),
-    "ci_low": ("lower end of the 95 % interval of delta", "1", _BOOTSTRAP),
-    "ci_high": ("upper end of the 95 % interval of delta", "1", _BOOTSTRAP),
-    "p_value": ("p of delta", "1", f"two-sided sign-flip permutation test over prompts; {_NAN}"),
-    "q_value": ("q of delta", "1", f"Benjamini-Hochberg; {_FAMILY}; {_NAN}"),
+    "ci_low": ("lower end of the 95 % interval of delta", "1", _INTERVAL),
+    "ci_high": ("upper end of the 95 % interval of delta", "1", _INTERVAL),
+    "p_value": ("p of delta", "1", _FLIPS),
+    "n_nonzero": ("prompts whose delta is not 0", "1", _COUNT),
+    "q_value": ("q of delta", "1", f"Benjamini-Hochberg; {_FAMILY}"),
     "effect_size": ("Cohen's d_z of delta", "1", f"mean over standard deviation over prompts; {_NAN}"),
     "control_delta": (
         "mean Δ, patched with the {control} - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}",
     ),
-    "control_ci_low": ("lower end of the 95 % interval of control_delta", "1", _BOOTSTRAP),
-    "control_ci_high": ("upper end of the 95 % interval of control_delta", "1", _BOOTSTRAP),
+    "control_ci_low": ("lower end of the 95 % interval of control_delta", "1", _INTERVAL),
+    "control_ci_high": ("upper end of the 95 % interval of control_delta", "1", _INTERVAL),
     "net_delta": ("mean net Δ, delta - control_delta", "1", f"{_SCORE}; {_PAIRED}; {_NAN}"),
-    "net_ci_low": ("lower end of the 95 % interval of net_delta", "1", _BOOTSTRAP),
-    "net_ci_high": ("upper end of the 95 % interval of net_delta", "1", _BOOTSTRAP),
-    "net_p_value": ("p of net_delta", "1", f"two-sided sign-flip permutation test over prompts; {_NAN}"),
-    "net_q_value": ("q of net_delta", "1", f"Benjamini-Hochberg; {_FAMILY}; {_NAN}"),
+    "net_ci_low": ("lower end of the 95 % interval of net_delta", "1", _INTERVAL),
+    "net_ci_high": ("upper end of the 95 % interval of net_delta", "1", _INTERVAL),
+    "net_p_value": ("p of net_delta", "1", _FLIPS),
+    "net_n_nonzero": ("prompts whose net_delta is not 0", "1", _PAIRS),
+    "net_q_value": ("q of net_delta", "1", f"Benjamini-Hochberg; {_FAMILY}"),
     "net_effect_size": (
         "Cohen's d_z of net_delta", "1", f"mean over standard deviation over prompts; {_NAN}",
     ),
@@ -76,8 +88,8 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
         "mean specific Δ, patched with the {donor} - patched with that of another emotion", "1",
         f"{_SCORE}; {_PAIRED}; {_NAN}",
     ),
-    "specific_ci_low": ("lower end of the 95 % interval of specific_delta", "1", _BOOTSTRAP),
-    "specific_ci_high": ("upper end of the 95 % interval of specific_delta", "1", _BOOTSTRAP),
+    "specific_ci_low": ("lower end of the 95 % interval of specific_delta", "1", _INTERVAL),
+    "specific_ci_high": ("upper end of the 95 % interval of specific_delta", "1", _INTERVAL),
     "specific_p_value": ("p of specific_delta", "1", f"as net_p_value; {_NAN}"),
     "specific_q_value": (
         "q of specific_delta", "1",
@@ -115,23 +127,44 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "control_changed_share": (
         "share of control texts that differ from the baseline's", "1", f"{{control}}; {_NAN}",
     ),
-    "primary_q_value": (
-        "q of the tested effect in the primary family", "1",
-        "Benjamini-Hochberg over the emotion's log-odds, its GoEmotions label, positive sentiment and"
-        f" politeness x the declared sets, in the primary mode; {_NAN}",
+    "is_primary": (
+        "whether the test is of the primary family", "1",
+        "declared before the run: the primary metrics x the declared sets x the primary modes; the"
+        " others are exploratory",
+    ),
+    "p_adjusted": (
+        "adjusted p of the tested effect in the primary family", "1",
+        "step-down minP with the same sign flips for all tests of a prompt: controls the family-wise"
+        f" error, the probability of one or more false rejections; of net Δ where a control ran; {_NAN}",
     ),
     "synergy": (
         "mean of joint Δ - sum of single Δ", "1",
         f"of net Δ where a control ran; {_PAIRED}; {_SCORE}; {_NAN}",
     ),
-    "synergy_ci_low": ("lower end of the 95 % interval of synergy", "1", "bootstrap over prompts"),
-    "synergy_ci_high": ("upper end of the 95 % interval of synergy", "1", "bootstrap over prompts"),
-    "synergy_p_value": ("p of synergy", "1", "two-sided sign-flip permutation test over prompts"),
-    "synergy_q_value": ("q of synergy", "1", "Benjamini-Hochberg over the group's sets and metrics"),
+    "synergy_ci_low": ("lower end of the 95 % interval of synergy", "1", _INTERVAL),
+    "synergy_ci_high": ("upper end of the 95 % interval of synergy", "1", _INTERVAL),
+    "synergy_p_value": ("p of synergy", "1", _FLIPS),
+    "synergy_n_nonzero": ("prompts whose synergy is not 0", "1", _COUNT),
+    "synergy_q_value": (
+        "q of synergy", "1",
+        "Benjamini-Hochberg over the group's sets, modes and metrics, read-outs apart from text:"
+        " controls the false discovery rate; NaN as in q_value",
+    ),
     "synergy_equivalence_p": (
         "p of the equivalence test of synergy", "1", "small: supports that there is no synergy",
     ),
-    "synergy_verdict": ("verdict on synergy", "1", "Yes, No or undetermined"),
+    "synergy_equivalence_q": (
+        "q of the equivalence test of synergy", "1", "Benjamini-Hochberg over the same tests",
+    ),
+    "synergy_detectable": (
+        "synergy that this many prompts find with 80 % power", "1",
+        f"in one test at the level of q, by the spread that was measured; {_SCORE}",
+    ),
+    "synergy_verdict": (
+        "verdict on synergy", "1",
+        "Yes (q below the level), No (the q of the equivalence test is), no effect (neither the set nor"
+        " a head of it has a significant effect), or undetermined",
+    ),
     "baseline_text": ("text of the unpatched run", "1", _TEXT),
     "patched_text": ("text patched with the {donor}", "1", _TEXT),
     "control_text": ("text patched with the {control}", "1", _TEXT),

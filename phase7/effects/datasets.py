@@ -8,6 +8,7 @@ defend), ``sweep``, ``head_sets``, ``positive_controls``, ``attribution``, ``len
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,16 +17,41 @@ import xarray as xr
 
 from phase7.effects.attributes import label
 from phase7.effects.attribution import StageAttribution, attribution_dataset
-from phase7.effects.inference import CellStatistics, cell_statistics, primary_q_values, q_values
+from phase7.effects.families import primary_tests, q_values
+from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
-from phase7.effects.scores import Floats, Scores, StageScores, StageTexts
+from phase7.effects.scores import Floats, StageScores, StageTexts
 from phase7.effects.specificity import Against, specificity, verdicts
 from phase7.effects.strengths import strengths_dataset
-from phase7.experiment.profile import Statistics
+from phase7.effects.synergies import synergies, tested_effect
 from phase7.experiment.stages import Cell, Stage
-from phase7.statistics import synergy
+from phase7.experiment.statistics import Statistics
 from phase7.vocabulary.modes import MODES, mode_place
 from phase7.vocabulary.readouts import measured_on
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Beside:
+    """What was measured beside a confirmation, as far as it was.
+
+    Attributes
+    ----------
+    controls : PositiveControls or None
+    attributed : mapping of str to StageAttribution
+        By the split of the prompts.
+    checked : StageScores or None
+        Of heads that were patched to check what the sweep predicted.
+    against : Against or None
+        What the donors of other emotions did through the confirmation's cells.
+    doses : StageScores or None
+        Of the declared sets at the profile's strengths.
+    """
+
+    controls: PositiveControls | None = None
+    attributed: Mapping[str, StageAttribution] = field(default_factory=dict)
+    checked: StageScores | None = None
+    against: Against | None = None
+    doses: StageScores | None = None
 
 
 class GroupBuilder:
@@ -39,16 +65,7 @@ class GroupBuilder:
     stats : Statistics
     swept : CellStatistics, optional
         Of the sweep, where that is known already.
-    controls : PositiveControls, optional
-        Of the confirmation.
-    attributed : mapping of str to StageAttribution, optional
-        By the split of the prompts.
-    checked : StageScores, optional
-        Of heads that were patched to check what the sweep predicted.
-    against : Against, optional
-        What the donors of other emotions did through the confirmation's cells.
-    doses : StageScores, optional
-        Of the declared sets at the profile's strengths.
+    beside : Beside, optional
     """
 
     def __init__(
@@ -57,21 +74,17 @@ class GroupBuilder:
         sweep: StageScores | None,
         stats: Statistics,
         swept: CellStatistics | None = None,
-        controls: PositiveControls | None = None,
-        attributed: Mapping[str, StageAttribution] | None = None,
-        checked: StageScores | None = None,
-        against: Against | None = None,
-        doses: StageScores | None = None,
+        beside: Beside | None = None,
     ) -> None:
-        self._checked, self._against, self._doses = checked, against, doses
-        self._confirm, self._sweep, self._stats = confirm, sweep, stats
-        self._swept, self._controls, self._attributed = swept, controls, attributed
+        self._confirm, self._sweep, self._stats, self._swept = confirm, sweep, stats, swept
+        self._beside = beside or Beside()
         self._seed = confirm.stage.profile.sampling.seed
         stage = confirm.stage
         used = set(stage.recipients) | set(sweep.stage.recipients if sweep else ())
         self._prompts = sorted(used)
         self._size = (stage.files.n_layers, stage.files.n_heads)
         self._metrics = confirm.full.metrics
+        self._primary = primary_tests(stage, self._metrics)
 
     def datasets(self, texts: StageTexts, ov: xr.Dataset | None) -> dict[str, xr.Dataset]:
         """All Datasets by their name below ``/<model>/<emotion>``; ``""`` is the main one."""
@@ -85,17 +98,19 @@ class GroupBuilder:
             datasets["sweep"] = self._grid(self._sweep, swept, range(len(self._sweep.stage.cells)))
         if sets:
             datasets["head_sets"] = self._head_sets(result, sets)
-        if self._controls is not None:
-            tested = self._controls.statistics(self._stats, self._seed)
+        if self._beside.controls is not None:
+            tested = self._beside.controls.statistics(self._stats, self._seed)
             datasets["positive_controls"] = controls_dataset(
-                self._controls, self._prompts, stage.recipients, tested
+                self._beside.controls, self._prompts, stage.recipients, tested
             )
-        if self._attributed:
-            datasets["attribution"] = attribution_dataset(self._attributed, self._metrics, self._checked)
-        if self._doses is not None:
-            places = [self._prompts.index(p) for p in self._doses.stage.recipients]
+        if self._beside.attributed:
+            datasets["attribution"] = attribution_dataset(
+                self._beside.attributed, self._metrics, self._beside.checked
+            )
+        if self._beside.doses is not None:
+            places = [self._prompts.index(p) for p in self._beside.doses.stage.recipients]
             datasets["strengths"] = strengths_dataset(
-                self._doses, self._stats, self._seed, places, len(self._prompts)
+                self._beside.doses, self._stats, self._seed, places, len(self._prompts)
             )
         datasets["lengths"] = self._lengths()
         datasets["texts"] = self._texts(texts)
@@ -126,7 +141,7 @@ class GroupBuilder:
             "prompt": self._prompts,
             "prompt_text": ("prompt", [neutral[p] for p in self._prompts]),
             "split": ("prompt", halves),
-            "against": list(self._against.names) if self._against else [],
+            "against": list(self._beside.against.names) if self._beside.against else [],
         }
 
     def _grid(self, scores: StageScores, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
@@ -142,61 +157,25 @@ class GroupBuilder:
         index = _index([_set_place(stage.cells[c], labels) for c in cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
         dataset = self._variables(self._confirm, result, cells, index, shape, dims)
-        columns = self._synergy(cells) | {"primary_q_value": self._primary_q(result, cells)}
-        for name, values in columns.items():
+        found = synergies(stage.cells, self._confirm.full, result, cells, self._stats, self._seed)
+        for name, values in found.items():
             missing: Any = "undetermined" if values.dtype.kind in "UT" else np.nan
             whole = np.full((*shape, len(self._metrics)), missing, dtype=values.dtype)
             whole[index] = values
             dataset[name] = ((*dims, "metric"), whole)
         return dataset.assign_coords(head_set=labels)
 
-    def _primary_q(self, result: CellStatistics, cells: Sequence[int]) -> Floats:
-        """q in the primary family, the declared sets in the primary mode: [cell, metric]."""
-        stage, full = self._confirm.stage, self._confirm.full
-        p = result.column("net_p_value" if "control" in full.patched else "p_value")[list(cells)]
-        primary = stage.profile.patching.primary_mode
-        is_primary = np.array([stage.cells[c].mode == primary for c in cells])
-        q = np.full_like(p, np.nan)
-        q[is_primary] = primary_q_values(p[is_primary], full.metrics, stage.emotion.name)
-        return q
-
-    def _synergy(self, cells: Sequence[int]) -> dict[str, Any]:
-        """Joint effect minus the sum of the single ones, each statistic [cell, metric].
-
-        The effect is net Δ, or Δ where no control ran. NaN where a set's heads were not tested alone.
-        """
-        stage, full = self._confirm.stage, self._confirm.full
-        effect = self._tested(full)
-        place = {cell: c for c, cell in enumerate(stage.cells)}
-        rows: list[Any] = []
-        for c in cells:
-            cell = stage.cells[c]
-            alone = [place.get(Cell((head,), cell.mode)) for head in cell.heads]
-            nothing = np.full_like(effect[c], np.nan)
-            parts = [nothing if at is None else effect[at] for at in alone]
-            rows.append(synergy(effect[c], np.stack(parts), seed=self._seed, alpha=self._stats.alpha))
-        p = np.stack([row.p_value for row in rows])
-        return {
-            "synergy": np.stack([row.mean for row in rows]),
-            "synergy_ci_low": np.stack([row.ci_low for row in rows]),
-            "synergy_ci_high": np.stack([row.ci_high for row in rows]),
-            "synergy_p_value": p,
-            "synergy_q_value": q_values(p, full.metrics),
-            "synergy_equivalence_p": np.stack([row.equivalence_p for row in rows]),
-            "synergy_verdict": np.stack([row.verdict for row in rows]).astype("<U12"),
-        }
-
     @cached_property
     def _result(self) -> CellStatistics:
-        return cell_statistics(self._confirm.full, self._stats, self._seed)
+        return cell_statistics(self._confirm.full, self._stats, self._seed, self._primary)
 
     @cached_property
     def _specific(self) -> tuple[dict[str, Floats], Any] | None:
         """Statistics by other emotion, each [against, cell, metric], and verdicts [cell, metric]."""
-        if self._against is None:
+        if self._beside.against is None:
             return None
         full, stats = self._confirm.full, self._stats
-        found = specificity(full, self._against, stats, self._seed)
+        found = specificity(full, self._beside.against, stats, self._seed)
         has_control = "control" in full.patched
         return found, verdicts(self._result, found, has_control=has_control, alpha=stats.alpha)
 
@@ -204,7 +183,7 @@ class GroupBuilder:
         self, cells: Sequence[int], index: tuple[Any, ...], shape: tuple[int, ...], dims: tuple[str, ...]
     ) -> dict[str, Any]:
         """Variables of some confirmed cells along `against`; none without other emotions."""
-        if self._against is None or self._specific is None:
+        if self._beside.against is None or self._specific is None:
             return {}
         (found, words), chosen, variables = self._specific, list(cells), {}
         for name, values in found.items():
@@ -214,7 +193,7 @@ class GroupBuilder:
             (len(found["other_delta"]), *shape, len(self._metrics), len(self._prompts)), np.nan
         )
         place = [self._prompts.index(p) for p in self._confirm.stage.recipients]
-        for a, values in enumerate(self._against.patched):
+        for a, values in enumerate(self._beside.against.patched):
             by_prompt = np.full((*values.shape[:-1], len(self._prompts)), np.nan)
             by_prompt[..., place] = values
             wide[a] = _scatter(shape, index, by_prompt[chosen])
@@ -227,13 +206,8 @@ class GroupBuilder:
     @cached_property
     def _shares(self) -> dict[str, Floats]:
         """The confirmed effects as shares of prompting's, each [cell, metric]."""
-        effects = self._tested(self._confirm.full)
-        return prompting_shares(self._controls, effects, self._stats, self._seed)
-
-    def _tested(self, scores: Scores) -> Floats:
-        """The tested effect, net Δ or Δ where no control ran: [cell, metric, prompt]."""
-        effect: Floats = scores.patched["emotion"] - scores.patched.get("control", scores.baseline)
-        return effect
+        effects = tested_effect(self._confirm.full)
+        return prompting_shares(self._beside.controls, effects, self._stats, self._seed)
 
     def _variables(
         self,
@@ -248,12 +222,10 @@ class GroupBuilder:
         chosen, full = list(cells), scores.full
         variables: dict[str, Any] = {}
         for name, column in result.values.items():
-            variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
-        if scores is self._confirm and self._controls is not None:
-            for name, column in self._shares.items():
+            if name != "p_adjusted" or scores is self._confirm:
                 variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
         if scores is self._confirm:
-            variables |= self._specificity(chosen, index, shape, dims)
+            variables |= self._of_confirmed(chosen, index, shape, dims)
         place = [self._prompts.index(p) for p in scores.stage.recipients]
         n_prompts = len(self._prompts)
         for name, by_role, with_metric in (
@@ -282,6 +254,19 @@ class GroupBuilder:
         variables["n_prompts"] = (dims, counts)
         return xr.Dataset(variables)
 
+    def _of_confirmed(
+        self, cells: Sequence[int], index: tuple[Any, ...], shape: tuple[int, ...], dims: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Variables of confirmed cells alone: families, shares of prompting, other emotions."""
+        chosen = list(cells)
+        is_primary = np.zeros((*shape, len(self._metrics)), dtype=bool)
+        is_primary[index] = self._primary[chosen]
+        variables: dict[str, Any] = {"is_primary": ((*dims, "metric"), is_primary)}
+        if self._beside.controls is not None:
+            for name, column in self._shares.items():
+                variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
+        return variables | self._specificity(cells, index, shape, dims)
+
     def _lengths(self) -> xr.Dataset:
         """The tests at each length; lengths, cells and metrics are one family."""
         stage, lengths = self._confirm.stage, sorted(self._confirm.by_length)
@@ -289,13 +274,17 @@ class GroupBuilder:
         index = _index([_set_place(cell, labels) for cell in stage.cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
         by_length = [
-            cell_statistics(self._confirm.by_length[n], self._stats, self._seed) for n in lengths
+            cell_statistics(self._confirm.by_length[n], self._stats, self._seed, confidence=None)
+            for n in lengths
         ]
-        names = ["delta", "p_value", "effect_size", "net_delta", "net_p_value", "net_effect_size"]
+        names = ["delta", "p_value", "n_nonzero", "effect_size"]
+        names += [f"net_{name}" for name in names]
         variables: dict[str, Any] = {}
         columns = {name: np.stack([one.column(name) for one in by_length]) for name in names}
         for prefix in ("", "net_"):
-            columns[f"{prefix}q_value"] = q_values(columns[f"{prefix}p_value"], self._metrics)
+            columns[f"{prefix}q_value"] = q_values(
+                columns[f"{prefix}p_value"], columns[f"{prefix}n_nonzero"], self._metrics, self._stats
+            )
         for name, column in columns.items():
             spread = np.stack([_scatter(shape, index, one) for one in column])
             variables[name] = (("length", *dims, "metric"), spread)

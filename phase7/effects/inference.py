@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from phase7.effects.families import Bools, adjusted_p, q_values
 from phase7.effects.scores import Floats, Scores
-from phase7.experiment.profile import Statistics
-from phase7.statistics import benjamini_hochberg, paired_summary
-from phase7.statistics.paired import bootstrap_interval, by_prompt_count
-from phase7.vocabulary.emotions import goemotions_metric
-from phase7.vocabulary.readouts import FIRST, has_direction, is_readout, log_odds_metric
+from phase7.experiment.statistics import Statistics
+from phase7.statistics import PairedSummary, paired_summary
+from phase7.statistics.exact_sums import difference
+from phase7.vocabulary.readouts import has_direction
 
 #: Level of every interval.
 CONFIDENCE = 0.95
@@ -29,115 +30,112 @@ class CellStatistics:
         return self.values[name]
 
 
-def cell_statistics(scores: Scores, stats: Statistics, seed: int) -> CellStatistics:
+def cell_statistics(
+    scores: Scores,
+    stats: Statistics,
+    seed: int,
+    primary: Bools | None = None,
+    *,
+    confidence: float | None = CONFIDENCE,
+) -> CellStatistics:
     """Test what every cell does to every metric.
 
-    Δ and net Δ come with interval, p, q and d_z; control Δ, which nobody tests, with its interval.
-    Columns of a control that did not run are NaN. A metric without a direction is not tested: its p is
-    NaN, since any patch moves it away from 0.
+    Δ and net Δ come with interval, p, q and d_z, and with the number of prompts whose difference is not
+    0; control Δ, which nobody tests, with its interval. Columns of a control that did not run are NaN.
+    A metric without a direction is not tested: its p is NaN, since any patch moves it away from 0.
 
     Where the shares of donor pairs are known, the p of net Δ is the larger one of two: over recipients,
     and over donor pairs (`net_donor_p_value`).
+
+    Parameters
+    ----------
+    primary : bool array [cell, metric], optional
+        The primary family of the tested effect (net Δ, or Δ where no control ran): `p_adjusted` is its
+        step-down minP. None: there is none.
+    confidence : float or None
+        Of the intervals; None: their ends are NaN.
     """
-    delta = scores.patched["emotion"] - scores.baseline
-    control = (
-        scores.patched["control"] - scores.baseline
-        if "control" in scores.patched
-        else np.full_like(delta, np.nan)
-    )
-    values: dict[str, Floats] = {"control_delta": _mean(control)} | _control_interval(
-        control, stats, seed
-    )
-    for prefix, difference in (("", delta), ("net_", delta - control)):
-        summary = paired_summary(
-            difference, seed=seed, n_resamples=stats.resamples, confidence=CONFIDENCE
-        )
-        values |= {
-            f"{prefix}delta": _mean(difference),
-            f"{prefix}ci_low": summary.ci_low,
-            f"{prefix}ci_high": summary.ci_high,
-            f"{prefix}p_value": summary.p_value,
-            f"{prefix}effect_size": summary.effect_size,
-        }
-    values |= _over_donors(values, scores.donor_shares, stats, seed)
+    delta, control, net = _effects(scores)
+    has_control = "control" in scores.patched
+    first = np.zeros(delta.shape[:-1], dtype=bool) if primary is None else primary
+    values: dict[str, Floats] = {"control_delta": _mean(control)}
+    summarise = partial(paired_summary, seed=seed, n_resamples=stats.resamples, confidence=confidence)
+    summary = summarise(control)
+    values |= {"control_ci_low": summary.ci_low, "control_ci_high": summary.ci_high}
+    for prefix, effect in (("", delta), ("net_", net)):
+        values |= _named(prefix, effect, summarise(effect))
+    values |= _over_donors(values, scores.donor_shares, summarise)
     undirected = [m for m, name in enumerate(scores.metrics) if not has_direction(name)]
     for prefix in ("", "net_"):
         values[f"{prefix}p_value"][..., undirected] = np.nan
-        values[f"{prefix}q_value"] = q_values(values[f"{prefix}p_value"], scores.metrics)
+        values[f"{prefix}q_value"] = q_values(
+            values[f"{prefix}p_value"], values[f"{prefix}n_nonzero"], scores.metrics, stats, first
+        )
+    values["p_adjusted"] = adjusted_p(
+        net if has_control else delta,
+        values["net_p_value" if has_control else "p_value"],
+        first,
+        shares=scores.donor_shares if has_control else None,
+        donor_p=values["net_donor_p_value"],
+        seed=seed,
+    )
     return CellStatistics(values=values)
 
 
+def _effects(scores: Scores) -> tuple[Floats, Floats, Floats]:
+    """Δ, control Δ and net Δ by prompt; NaN for those of a control that did not run."""
+    emotion = scores.patched["emotion"]
+    delta = difference(emotion, scores.baseline)
+    if "control" not in scores.patched:
+        missing = np.full_like(delta, np.nan)
+        return delta, missing, missing
+    control = scores.patched["control"]
+    return delta, difference(control, scores.baseline), difference(emotion, control)
+
+
+def _named(prefix: str, effect: Floats, found: PairedSummary) -> dict[str, Floats]:
+    return {
+        f"{prefix}delta": _mean(effect),
+        f"{prefix}ci_low": found.ci_low,
+        f"{prefix}ci_high": found.ci_high,
+        f"{prefix}p_value": found.p_value,
+        f"{prefix}n_nonzero": found.n_nonzero,
+        f"{prefix}effect_size": found.effect_size,
+    }
+
+
 def _over_donors(
-    values: Mapping[str, Floats], shares: Floats | None, stats: Statistics, seed: int
+    values: Mapping[str, Floats],
+    shares: Floats | None,
+    summarise: Callable[[Floats], PairedSummary],
 ) -> dict[str, Floats]:
     """Let the p and interval of net Δ hold over donor pairs as well as over recipients.
 
     The null: of each pair of an emotion prompt and its neutral prompt, either could have been the
     emotion's. So the signs of the pairs' shares are flipped as those of prompts are. The p of both tests
     together is the larger one, and the interval, by inverting them, the union of theirs. A prediction
-    that disagrees with the measured effect about its sign gives p = 1.
+    that disagrees with the measured effect about its sign gives p = 1. What counts as `net_n_nonzero` is
+    the smaller number of both, which decides how small that p can get.
     """
     measured = values["net_delta"]
     if shares is None:
         return {"net_donor_p_value": np.full_like(measured, np.nan)}
-    found = paired_summary(shares, seed=seed, n_resamples=stats.resamples, confidence=CONFIDENCE)
+    found = summarise(shares)
     predicted, known = found.mean, np.isfinite(found.p_value)
     agree = measured * predicted > 0
     p = np.where(known, np.where(agree, found.p_value, 1.0), np.nan)
     # To the measured size: what flips of the pairs test does not depend on it.
     scale = np.divide(measured, predicted, out=np.ones_like(measured), where=agree)
     low, high = (np.where(agree, scale * end, 0.0) for end in (found.ci_low, found.ci_high))
-    return {
-        "net_donor_p_value": p,
-        "net_p_value": np.where(known, np.maximum(values["net_p_value"], p), values["net_p_value"]),
-        "net_ci_low": np.where(known, np.minimum(values["net_ci_low"], low), values["net_ci_low"]),
-        "net_ci_high": np.where(known, np.maximum(values["net_ci_high"], high), values["net_ci_high"]),
+    both = {
+        "net_p_value": np.maximum(values["net_p_value"], p),
+        "net_ci_low": np.minimum(values["net_ci_low"], low),
+        "net_ci_high": np.maximum(values["net_ci_high"], high),
+        "net_n_nonzero": np.minimum(values["net_n_nonzero"], found.n_nonzero),
     }
-
-
-def q_values(p_values: Floats, metrics: Sequence[str]) -> Floats:
-    """Benjamini-Hochberg q of p [..., metric], in two families: metrics of text, and read-outs.
-
-    Read-outs see far smaller effects than text does; in one family they would let texts pass at a p
-    that alone would not do.
-    """
-    on_logits = np.array([is_readout(metric) for metric in metrics])
-    q: Floats = np.full_like(p_values, np.nan)
-    for family in (on_logits, ~on_logits):
-        if family.any():
-            q[..., family] = benjamini_hochberg(p_values[..., family])
-    return q
-
-
-def primary_metrics(metrics: Sequence[str], emotion: str) -> list[int]:
-    """Places of the metrics of the primary family.
-
-    The log-odds of the emotion's words over the path and at its first step, the emotion's GoEmotions
-    label, positive sentiment and politeness, as far as they are there.
-    """
-    log_odds = log_odds_metric(emotion)
-    wanted = {log_odds, log_odds + FIRST, goemotions_metric(emotion), "sentiment_positive", "politeness"}
-    return [m for m, name in enumerate(metrics) if name in wanted]
-
-
-def primary_q_values(p_values: Floats, metrics: Sequence[str], emotion: str) -> Floats:
-    """Benjamini-Hochberg q of the primary metrics of p [set, metric], as one family; NaN elsewhere."""
-    q: Floats = np.full_like(p_values, np.nan)
-    chosen = primary_metrics(metrics, emotion)
-    q[:, chosen] = benjamini_hochberg(p_values[:, chosen])
-    return q
-
-
-def _control_interval(control: Floats, stats: Statistics, seed: int) -> dict[str, Floats]:
-    """Both ends of the interval of control Δ, by the bootstrap of the other intervals."""
-
-    def summarise(rows: Floats) -> dict[str, Floats]:
-        low, high = bootstrap_interval(
-            rows, seed=seed, n_resamples=stats.resamples, confidence=CONFIDENCE
-        )
-        return {"control_ci_low": low, "control_ci_high": high}
-
-    return by_prompt_count(control, ("control_ci_low", "control_ci_high"), summarise)[1]
+    return {"net_donor_p_value": p} | {
+        name: np.where(known, column, values[name]) for name, column in both.items()
+    }
 
 
 def _mean(values: Floats) -> Floats:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from phase7.effects.inference import CONFIDENCE, CellStatistics, cell_statistics
 from phase7.effects.scores import Floats, Scores, StageScores
-from phase7.experiment.profile import Statistics
+from phase7.experiment.statistics import Statistics
 from phase7.statistics.ratio import ratio_of_means
 from phase7.vocabulary.readouts import has_direction
 
@@ -85,7 +85,7 @@ def controls_dataset(
         The confirmation's.
     """
     dims = ("positive_control", "metric")
-    names = ("delta", "ci_low", "ci_high", "p_value", "q_value", "effect_size")
+    names = ("delta", "ci_low", "ci_high", "p_value", "n_nonzero", "q_value", "effect_size")
     variables = {name: (dims, result.column(name)) for name in names}
     patched = controls.scores.patched["emotion"]
     wide = np.full((*patched.shape[:-1], len(prompts)), np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 
 from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.scores import Floats, Scores, StageScores
-from phase7.experiment.profile import Statistics
+from phase7.experiment.statistics import Statistics
 from phase7.vocabulary.verdicts import ANY_EMOTION, NO_EFFECT, SPECIFIC, UNDETERMINED
 
 #: Statistics of Δ(emotion) - Δ(other), by what they are called among those of net Δ.

@@ -10,7 +10,7 @@ import xarray as xr
 
 from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores, StageScores
-from phase7.experiment.profile import Statistics
+from phase7.experiment.statistics import Statistics
 from phase7.vocabulary.heads import HeadSet
 
 

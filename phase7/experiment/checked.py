@@ -90,6 +90,7 @@ def check_range(record: Any, name: str, low: float, high: float, *, open_low: bo
         raise bad_value(name, f"a number {bound} {low:g} to {high:g}", value)
 
 
-def check_modes(modes: tuple[str, ...]) -> None:
+def check_modes(modes: tuple[str, ...], name: str = "modes") -> None:
+    """Refuse no modes, a mode twice, and an unknown one."""
     if not modes or len(set(modes)) != len(modes) or not set(modes) <= set(MODES):
-        raise bad_value("modes", f"some of {', '.join(MODES)}, each once", modes)
+        raise bad_value(name, f"some of {', '.join(MODES)}, each once", modes)

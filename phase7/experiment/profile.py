@@ -15,6 +15,7 @@ from typing import Any, Literal
 from phase7.experiment.checked import bad_value, build_record, check_modes, check_range
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
 from phase7.experiment.declared import Readouts
+from phase7.experiment.statistics import Statistics
 from phase7.store.reading import read_whole
 from phase7.vocabulary.donors import DONOR_RECORDS, ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
@@ -26,9 +27,6 @@ PromptFormat = Literal["auto", "raw", "chat"]
 
 #: A strength beyond this only overflows.
 _STRONGEST = 1000.0
-
-#: In paths and names of metrics, the place of an emotion's name.
-_EMOTION = "{emotion}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,30 +173,6 @@ class Confirm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Statistics:
-    """Level, resampling, and what ranks the sweep's heads.
-
-    ``{emotion}`` in the name of a selection metric stands for the emotion of each group, as in
-    ``logodds_{emotion}``.
-    """
-
-    alpha: float = 0.05
-    resamples: int = 10_000
-    selection_metrics: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_range(self, "alpha", 0.0, 0.5, open_low=True)
-        check_range(self, "resamples", 100, 1_000_000)
-        for metric in self.selection_metrics:
-            if metric not in METRICS and not is_readout(metric) and _EMOTION not in metric:
-                raise bad_value("selection_metrics", "names of metrics", metric)
-
-    def selection_of(self, emotion: str) -> tuple[str, ...]:
-        """The selection metrics of one emotion."""
-        return tuple(metric.replace(_EMOTION, emotion) for metric in self.selection_metrics)
-
-
-@dataclass(frozen=True, kw_only=True)
 class PromptFiles:
     """Two paths; ``{emotion}`` in the second is replaced by the emotion's name."""
 
@@ -246,9 +220,19 @@ class Profile:
             raise bad_value("models, emotions", "at least one of each", (self.models, self.emotions))
         for emotion in self.emotions:
             known = (*METRICS, *self.readouts.metrics(emotion))
-            for metric in self.statistics.selection_of(emotion):
-                if metric not in known:
-                    raise bad_value("selection_metrics", "read-outs that [readouts] declares", metric)
+            chosen = {
+                "selection_metrics": self.statistics.selection_of(emotion),
+                "primary_metrics": self.statistics.primary_of(emotion),
+            }
+            for key, metrics in chosen.items():
+                for metric in metrics:
+                    if metric not in known:
+                        raise bad_value(key, "read-outs that [readouts] declares", metric)
+        for mode in self.statistics.primary_modes:
+            if mode not in self.confirm.modes:
+                raise bad_value(
+                    "primary_modes", f"modes of [confirm] ({', '.join(self.confirm.modes)})", mode
+                )
         if self.readouts.continuations and self.sweep is None:
             raise bad_value(
                 "readouts.continuations", "a [sweep], whose prompts are continued", "no [sweep]"

@@ -14,7 +14,6 @@ import numpy as np
 
 from phase7.findings.cells import DUST, Cell, Effect, Floats
 from phase7.findings.group import Group
-from phase7.statistics import minimum_p, prompts_needed
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODE_RECORDS
 
@@ -58,54 +57,23 @@ def nearest(cells: Iterable[Cell]) -> Hit | None:
 
 
 def count_tests(cells: Iterable[Cell]) -> int:
-    """Tests of some cells: finite p-values."""
-    return sum(int(np.isfinite(cell.tested("p_value")).sum()) for cell in cells)
+    """Tests of some cells that are in a family: finite q-values."""
+    return sum(int(np.isfinite(cell.tested("q_value")).sum()) for cell in cells)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Floor:
-    """What the number of prompts allows at best.
-
-    Attributes
-    ----------
-    n_prompts, n_tests : int
-    lowest_p : float
-        Smallest p that a sign-flip test of so many prompts can return; NaN below 2 prompts.
-    n_together : int
-        Tests that must reach it together for any to have q < alpha; 0 where no p is that small.
-    """
-
-    n_prompts: int
-    n_tests: int
-    lowest_p: float
-    n_together: int
-
-
-def floor(group: Group, cells: Sequence[Cell]) -> Floor:
-    """Resolution of the tests of some cells."""
-    n = max((cell.n_prompts for cell in cells), default=0)
-    n_tests, lowest = count_tests(cells), float(minimum_p(n))
-    reachable = lowest < group.alpha
-    together = int(np.floor(lowest * n_tests / group.alpha)) + 1 if reachable else 0
-    return Floor(n_prompts=n, n_tests=n_tests, lowest_p=lowest, n_together=together)
+def primary_tests(group: Group) -> tuple[int, int]:
+    """How many tests the primary family has, and how many have an adjusted p below alpha."""
+    adjusted = [
+        cell.column("p_adjusted") for cell in (*group.confirmed.values(), *group.readouts.values())
+    ]
+    tests = [int(np.isfinite(one).sum()) for one in adjusted]
+    return sum(tests), sum(int((one < group.alpha).sum()) for one in adjusted)
 
 
 def nonzero_prompts(cell: Cell, metric: str) -> int:
     """Prompts whose effect is not 0: only they count, for a sign flip of 0 changes nothing."""
     differences = cell.differences(metric)
     return int((np.abs(differences) > DUST).sum())
-
-
-def reachable_tests(cells: Iterable[Cell], alpha: float) -> int:
-    """Tests with so many prompts of a non-zero effect that their p can be below alpha at all.
-
-    With k of them the smallest p of a sign flip is 2 / 2**k, however many prompts there are.
-    """
-    needed, n = prompts_needed(alpha), 0
-    for cell in cells:
-        counts = (np.abs(cell.differences_by_metric()) > DUST).sum(axis=-1)
-        n += int((np.isfinite(cell.tested("p_value")) & (counts >= needed)).sum())
-    return n
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +198,9 @@ class AtLength:
     changed : float
         Mean share of texts that differ from the baseline's.
     n_significant, n_tests : int
+        Of the tests in a family: those that could have p below the level.
+    n_left_out : int
+        Tests in no family.
     smallest_q : float
     median_size : float
         Median |d_z|.
@@ -241,6 +212,7 @@ class AtLength:
     changed: float
     n_significant: int
     n_tests: int
+    n_left_out: int
     smallest_q: float
     median_size: float
     zero_share: float
@@ -257,13 +229,15 @@ def by_length(group: Group) -> list[AtLength]:
     rows = []
     for i, length in enumerate(data["length"].values):
         tests = np.isfinite(p[i])
+        in_family = np.isfinite(q[i])
         rows.append(
             AtLength(
                 length=int(length),
                 changed=_mean(data["changed_share"].values[i].ravel()),
                 n_significant=int((q[i] < group.alpha).sum()),
-                n_tests=int(tests.sum()),
-                smallest_q=float(q[i][tests].min()) if tests.any() else float("nan"),
+                n_tests=int(in_family.sum()),
+                n_left_out=int((tests & ~in_family).sum()),
+                smallest_q=float(q[i][in_family].min()) if in_family.any() else float("nan"),
                 median_size=_median(np.abs(size[i])),
                 zero_share=float((np.abs(delta[i][tests]) <= DUST).mean())
                 if tests.any()
@@ -284,7 +258,7 @@ def length_reason(rows: Sequence[AtLength]) -> Reason:
     ``no_gain``: the full length detects no more. ``nothing``: neither detects anything.
     """
     first, last = rows[0], rows[-1]
-    if not last.n_tests:
+    if not last.n_tests + last.n_left_out:
         return "untested"
     if not any(row.n_significant for row in rows):
         return "nothing"
@@ -298,14 +272,15 @@ def length_reason(rows: Sequence[AtLength]) -> Reason:
 Silence = Literal["blocked", "few_texts", "unseen", "inconsistent"]
 
 
-def silence(row: AtLength, limit: Floor, apart: float) -> Silence:
+def silence(row: AtLength, apart: float) -> Silence:
     """Why the full length detects nothing.
 
-    ``blocked``: too few prompts for any p below alpha. ``few_texts``: less than half of the texts
-    differ from those they are compared with (`apart`, :func:`phase7.findings.donors.apart_share`).
+    ``blocked``: no test has differences enough for a p below alpha. ``few_texts``: less than half of
+    the texts differ from those they are compared with (`apart`,
+    :func:`phase7.findings.donors.apart_share`).
     ``unseen``: they do, but most effects are 0. ``inconsistent``: effects have no common direction.
     """
-    if not limit.n_together:
+    if not row.n_tests:
         return "blocked"
     if apart < MOSTLY:
         return "few_texts"

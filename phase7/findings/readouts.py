@@ -192,7 +192,7 @@ def smallest_detectable(group: Group, metric: str, *, power: float = 0.8) -> flo
             spreads.append(float(known.std(ddof=1)))
             n = max(n, known.size)
     typical = float(np.median(spreads)) if spreads else 0.0
-    return detectable_effect(typical, n, power=power) if typical > DUST else math.nan
+    return float(detectable_effect(typical, n, power=power)) if typical > DUST else math.nan
 
 
 def _labels(group: Group, key: str) -> list[str]:

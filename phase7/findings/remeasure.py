@@ -17,7 +17,7 @@ import xarray as xr
 from phase7.effects.attributes import label
 from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores
-from phase7.experiment.profile import Statistics
+from phase7.experiment.statistics import Statistics
 from phase7.findings.reader import control_ran, in_order, settings_of
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import HeadSet

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from phase7.effects.datasets import GroupBuilder
+from phase7.effects.datasets import Beside, GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
 from phase7.effects.inference import cell_statistics
 from phase7.effects.pickle_file import result_dict, write_result
@@ -224,11 +224,7 @@ class Run:
         first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
         confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
         confirmed = self._measure(confirm, executor)
-        controls = [self._measure(stage, executor, confirm) for stage in control_stages(confirm)]
-        others = others_of(profile, self.prompts, emotion)
-        dosed = strength_stage(confirm, first)
-        doses = None if dosed is None else self._measure(dosed, executor, confirm)
-        compared = [self._measure(s, executor, confirm) for s in against_stages(confirm, others)]
+        beside, others = self._beside(confirm, first, emotion, executor)
         texts, scores = confirmed.texts, confirmed.scores
         assert texts is not None  # a confirmation always has them
         self._say(f"statistics of {files.name}/{emotion.name}")
@@ -236,15 +232,16 @@ class Run:
         words = self.prompts.words.get(emotion.name, ())
         promoted = _promoted(confirm, executor, words)
         sweep_scores = None if swept is None else swept.scores
-        positive = gather_controls(scores, [one.scores for one in controls])
         halves = {"discovery": swept, "confirmation": confirmed} if swept else {"all": confirmed}
-        attributed = {name: one.attributed for name, one in halves.items() if one.attributed}
-        builder = GroupBuilder(
-            scores, sweep_scores, profile.statistics, result, positive, attributed,
-            None if checked is None else checked.scores,
-            gather_against([one.scores for one in compared]),
-            None if doses is None else doses.scores,
-        )  # fmt: skip
+        beside = replace(
+            beside,
+            controls=gather_controls(
+                scores, [one.scores for one in others if one.scores.stage.is_control]
+            ),
+            attributed={name: one.attributed for name, one in halves.items() if one.attributed},
+            checked=None if checked is None else checked.scores,
+        )
+        builder = GroupBuilder(scores, sweep_scores, profile.statistics, result, beside)
         datasets = builder.datasets(texts, promoted)
         settings = group_settings(
             files, confirm, sweep,
@@ -256,9 +253,29 @@ class Run:
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        measured = (swept, checked, confirmed, doses, *controls, *compared)
+        measured = (swept, checked, confirmed, *others)
         stages = [one for one in measured if one is not None]
         return _Group(datasets=datasets, result=result_record, stages=stages)
+
+    def _beside(
+        self,
+        confirm: Stage,
+        first: Sequence[tuple[Head, ...]],
+        emotion: PromptSet,
+        executor: Executor,
+    ) -> tuple[Beside, list[Measured]]:
+        """Measure what runs on a confirmation's prompts: strengths, other emotions, controls."""
+        measure = partial(self._measure, executor=executor, along=confirm)
+        dosed = strength_stage(confirm, first)
+        doses = [] if dosed is None else [measure(dosed)]
+        others = others_of(self.profile, self.prompts, emotion)
+        compared = [measure(stage) for stage in against_stages(confirm, others)]
+        controls = [measure(stage) for stage in control_stages(confirm)]
+        beside = Beside(
+            against=gather_against([one.scores for one in compared]),
+            doses=doses[0].scores if doses else None,
+        )
+        return beside, [*doses, *compared, *controls]
 
     def _measure(self, stage: Stage, executor: Executor, along: Stage | None = None) -> Measured:
         measuring = Measuring(

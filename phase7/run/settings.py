@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from phase7.effects.families import families_rule
 from phase7.effects.selection import selection_rule
 from phase7.experiment.chosen_heads import random_heads
 from phase7.experiment.stages import Stage
@@ -55,8 +56,7 @@ def group_settings(
             "dtype": profile.engine.dtype,
             "device": profile.engine.device,
             "scorers": [scorer.describe() for scorer in scorers],
-            "fdr_family": "all tested head sets, modes and metrics of one (model, emotion) and stage"
-            + ("; read-outs apart" if profile.readouts.metrics("") else ""),
+            "families": families_rule(confirm),
             "alpha": profile.statistics.alpha,
             "random_heads": [str(head) for head in random_heads(profile, files)],
             "strongest_heads": [str(head) for head in strongest],

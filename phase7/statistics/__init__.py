@@ -21,8 +21,9 @@ from phase7.statistics.agreement import (
 )
 from phase7.statistics.multiplicity import benjamini_hochberg
 from phase7.statistics.paired import PairedSummary, paired_summary
-from phase7.statistics.power import minimum_p, prompts_needed
+from phase7.statistics.power import detectable_effect, minimum_p, prompts_needed
 from phase7.statistics.ratings import overall_rating, size_of_effect
+from phase7.statistics.step_down import step_down_min_p
 
 __all__ = [
     "Agreement",
@@ -34,6 +35,7 @@ __all__ = [
     "benjamini_hochberg",
     "depth_bins",
     "depth_profile",
+    "detectable_effect",
     "minimum_p",
     "overall_rating",
     "paired_summary",
@@ -42,6 +44,7 @@ __all__ = [
     "scaled_ranks",
     "shared_heads",
     "size_of_effect",
+    "step_down_min_p",
     "synergy",
     "synergy_verdict",
 ]

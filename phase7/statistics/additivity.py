@@ -1,7 +1,8 @@
 """Does a set of heads do more, or less, than its heads do one by one?
 
-Synergy is joint - sum of singles, paired by prompt, with an equivalence test and a verdict. It is
-positive where the set raises the metric by more than its heads do together.
+Synergy is joint - sum of singles, paired by prompt, with an equivalence test. It is positive where the
+set raises the metric by more than its heads do together. A verdict takes q-values, which only a family
+of such tests has, and an effect that there could be synergy of.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from scipy.special import stdtr
 
 from phase7.statistics.exact_sums import ROUNDING_TOLERANCE, row_moments
 from phase7.statistics.paired import (
-    MAX_EXACT,
     N_RESAMPLES,
     N_TAIL,
     PairedSummary,
@@ -22,6 +22,7 @@ from phase7.statistics.paired import (
     paired_summary,
 )
 from phase7.statistics.power import minimum_p
+from phase7.statistics.sign_flips import MAX_EXACT
 
 FloatArray = npt.NDArray[np.float64]
 StrArray = npt.NDArray[np.str_]
@@ -36,6 +37,9 @@ A synergy inside it would move the joint effect's own d_z by less than 0.5. For 
 
 YES, NO, UNDETERMINED = "Yes", "No", "undetermined"
 
+NO_EFFECT = "no effect"
+"""Neither the set nor one of its heads has a significant effect: there is nothing to add up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynergySummary(PairedSummary):
@@ -47,13 +51,10 @@ class SynergySummary(PairedSummary):
         The margin in the metric's unit: `margin` times the sd of the joint Δ.
     equivalence_p : float64 array
         p of the two one-sided t tests: small says that the mean synergy lies within the margin.
-    verdict : str array
-        "Yes", "No" or "undetermined" (:func:`synergy_verdict`), from the p of each cell alone.
     """
 
     equivalence_margin: FloatArray
     equivalence_p: FloatArray
-    verdict: StrArray
 
 
 def synergy(
@@ -62,7 +63,6 @@ def synergy(
     *,
     seed: int,
     margin: float = EQUIVALENCE_MARGIN,
-    alpha: float = 0.05,
     n_resamples: int = N_RESAMPLES,
     n_tail: int = N_TAIL,
     confidence: float = 0.95,
@@ -80,8 +80,6 @@ def synergy(
         Of the equivalence test, in standard deviations of the joint Δ over the prompts used. It is
         estimated from the same prompts and then taken as given, as is usual for standardised margins
         (Lakens 2017, Social Psychological and Personality Science 8, 355-362).
-    alpha : float
-        Level of the verdict.
     seed, n_resamples, n_tail, confidence, max_exact
         As in :func:`phase7.statistics.paired.paired_summary`.
 
@@ -105,7 +103,8 @@ def synergy(
         confidence=confidence,
         max_exact=max_exact,
     )
-    return _with_verdict(summary, columns, alpha)
+    shared = {field.name: getattr(summary, field.name) for field in fields(PairedSummary)}
+    return SynergySummary(**shared, equivalence_margin=columns["raw_margin"], equivalence_p=columns["p"])
 
 
 def _equivalence(joint: FloatArray, difference: FloatArray, margin: float) -> dict[str, FloatArray]:
@@ -117,26 +116,6 @@ def _equivalence(joint: FloatArray, difference: FloatArray, margin: float) -> di
         both, ("raw_margin", "p"), lambda rows: _equivalence_columns(rows, margin)
     )
     return columns
-
-
-def _with_verdict(
-    summary: PairedSummary, columns: dict[str, FloatArray], alpha: float
-) -> SynergySummary:
-    verdict = synergy_verdict(
-        n=summary.n,
-        ci_low=summary.ci_low,
-        ci_high=summary.ci_high,
-        p_value=summary.p_value,
-        equivalence_p=columns["p"],
-        alpha=alpha,
-    )
-    shared = {field.name: getattr(summary, field.name) for field in fields(PairedSummary)}
-    return SynergySummary(
-        **shared,
-        equivalence_margin=columns["raw_margin"],
-        equivalence_p=columns["p"],
-        verdict=verdict,
-    )
 
 
 def _excess(joint_delta: npt.ArrayLike, single_deltas: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -196,24 +175,27 @@ def equivalence_p(rows: FloatArray, margin: FloatArray) -> FloatArray:
 def synergy_verdict(
     *,
     n: npt.ArrayLike,
-    ci_low: npt.ArrayLike,
-    ci_high: npt.ArrayLike,
     p_value: npt.ArrayLike,
-    equivalence_p: npt.ArrayLike,
+    q_value: npt.ArrayLike,
+    equivalence_q: npt.ArrayLike,
+    has_effect: npt.ArrayLike,
     alpha: float = 0.05,
 ) -> StrArray:
-    """Turn interval, p and equivalence p into "Yes", "No" or "undetermined".
+    """Turn the corrected tests of a synergy into words.
 
-    - "Yes": the interval excludes 0 and the sign-flip p is below `alpha`. The interval alone does
-      not do: with 2 prompts of equal sign it always excludes 0.
-    - "No": the interval includes 0, the equivalence p is below `alpha`, and there are prompts
-      enough that "Yes" was possible (6 at alpha 0.05).
+    - "Yes": q is below `alpha`.
+    - "No": p is not, the q of the equivalence test is, and there are prompts enough that "Yes" was
+      possible (6 at alpha 0.05).
+    - "no effect": neither the set nor one of its heads has a significant effect, so there is nothing
+      to judge.
     - "undetermined": all else, missing numbers included.
 
     Parameters
     ----------
-    n, ci_low, ci_high, p_value, equivalence_p : array_like, broadcastable together
-        Of the synergy. Hand q-values over instead of either p to correct for many sets.
+    n, p_value, q_value, equivalence_q : array_like, broadcastable together
+        Of the synergy, q among all synergies that were tested; NaN: in no family.
+    has_effect : array_like of bool
+        Whether the set, or a head of it alone, has a significant effect.
     alpha : float
         Level of both tests.
 
@@ -221,12 +203,10 @@ def synergy_verdict(
     -------
     str array
     """
-    low, high = np.asarray(ci_low), np.asarray(ci_high)
-    known = np.isfinite(low) & np.isfinite(high)
-    excludes = known & ((low > 0) | (high < 0))
-    yes = excludes & (np.asarray(p_value) < alpha)
+    p, effect = np.asarray(p_value, float), np.asarray(has_effect, bool)
+    yes = effect & (np.asarray(q_value) < alpha)
     # A test that could never say Yes is in no position to say No.
-    able = np.asarray(n) >= 2
-    able = able & (np.nan_to_num(minimum_p(n), nan=1.0) < alpha)
-    no = known & ~excludes & able & (np.asarray(equivalence_p) < alpha)
-    return np.where(yes, YES, np.where(no, NO, UNDETERMINED))
+    able = minimum_p(n) < alpha
+    no = effect & able & (p >= alpha) & (np.asarray(equivalence_q) < alpha)
+    nothing = ~effect & ~np.isnan(p)
+    return np.where(yes, YES, np.where(no, NO, np.where(nothing, NO_EFFECT, UNDETERMINED)))

@@ -23,6 +23,13 @@ Scores carry rounding: 0.7 - 0.3 and 0.9 - 0.5 are not the same double.
 """
 
 
+def difference(one: FloatArray, other: FloatArray) -> FloatArray:
+    """Subtract, with exactly 0 where no more than rounding is left; NaN stays NaN."""
+    left: FloatArray = one - other
+    left[np.abs(left) <= ROUNDING_TOLERANCE * (np.abs(one) + np.abs(other))] = 0.0
+    return left
+
+
 class GridRows(NamedTuple):
     """Rows as whole numbers: row = units * 2**exponent, up to half a unit.
 

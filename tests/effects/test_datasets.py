@@ -17,7 +17,7 @@ from phase7.experiment.profile import Confirm, Patching, Profile, Sampling
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import confirm_stage
 from phase7.models.files import ModelFiles
-from phase7.statistics import paired_summary
+from phase7.statistics import paired_summary, step_down_min_p
 from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS, donor_words
 from phase7.vocabulary.heads import Head
 from tests import stages
@@ -71,7 +71,7 @@ def plain() -> dict[str, xr.Dataset]:
 @pytest.mark.parametrize(
     ("name", "place"), [("", {"layer": 0, "head": 1}), ("head_sets", {"head_set": "0:1,2:0"})]
 )
-def test_the_interval_of_the_control_is_the_bootstrap_of_the_others(plain, name, place):
+def test_the_interval_of_the_control_is_by_the_same_test(plain, name, place):
     cell = plain[name].sel(place | {"mode": "v_only"})
     difference = (cell["control_patched"] - cell["baseline"]).transpose("metric", "prompt").values
     summary = paired_summary(difference, seed=PROFILE.sampling.seed)
@@ -102,7 +102,7 @@ def test_a_set_whose_heads_were_not_tested_alone_has_no_synergy(plain):
     numbers = [
         str(name) for name in made if str(name).startswith("synergy") and "verdict" not in str(name)
     ]
-    assert len(numbers) == 6
+    assert len(numbers) == 9
     for label in ("1:0,1:1", "0:1,1:0"):
         one = tested.sel(head_set=label)
         for name in numbers:
@@ -114,7 +114,9 @@ def test_a_set_whose_heads_were_not_tested_alone_has_no_synergy(plain):
     for name in [*numbers, "synergy_verdict"]:
         before = plain["head_sets"][name].sel(head_set="0:1,2:0", mode=["result", "v_only"])
         np.testing.assert_array_equal(known[name], before)
-    assert known.synergy_q_value.notnull().all()
+    differs = known.synergy_n_nonzero >= 6
+    np.testing.assert_array_equal(known.synergy_q_value.notnull(), differs)
+    assert differs.any()
 
 
 def words(made: dict[str, xr.Dataset]) -> dict[str, str]:
@@ -150,12 +152,38 @@ def test_the_labels_name_the_donor_that_ran(kind):
     assert ("emotion donor" in said["delta"]) == (kind != "zero")
 
 
-def test_the_primary_family_is_of_the_sets_in_the_primary_mode():
-    sets = datasets(Patching(), [(Head(1, 0), Head(1, 1)), (Head(0, 1), Head(1, 0))])["head_sets"]
+def test_the_primary_family_is_in_the_datasets():
+    """Of the sets in the primary mode: q in a family of their own, and the adjusted p beside it."""
+    made = datasets(Patching(), [(Head(1, 0), Head(1, 1)), (Head(0, 1), Head(1, 0))])
+    sets = made["head_sets"]
     names = ["sentiment_positive", "politeness", "goemotions_gratitude"]
+    expected = sets.metric.isin(names) & (sets["mode"] == "result")
+    np.testing.assert_array_equal(sets.is_primary, expected.broadcast_like(sets.is_primary))
     here = sets.sel(mode="result", metric=names)
-    expected = false_discovery_control(here["net_p_value"].values.ravel())
-    np.testing.assert_allclose(here["primary_q_value"].values.ravel(), expected)
-    others = sets["primary_q_value"].where(~sets.metric.isin(names) | (sets["mode"] != "result"))
-    assert np.isnan(others).all()
-    assert here.sizes["head_set"] == 3 and (sets["net_q_value"].sel(mode="v_only").notnull()).any()
+    q = false_discovery_control(here["net_p_value"].values.ravel())
+    np.testing.assert_allclose(here["net_q_value"].values.ravel(), q)
+    net = (here.patched - here.control_patched).transpose(..., "prompt").values.reshape(9, -1)
+    (adjusted,) = step_down_min_p([net], seed=PROFILE.sampling.seed)
+    order = here["p_adjusted"].transpose(*here.patched.transpose(..., "prompt").dims[:-1])
+    np.testing.assert_allclose(order.values.ravel(), adjusted)
+    assert sets["p_adjusted"].where(~sets.is_primary).isnull().all()
+    assert not made[""].is_primary.any() and made[""].p_adjusted.isnull().all()
+    others = np.concatenate(
+        [d["net_p_value"].where(~d.is_primary).values.ravel() for d in (made[""], sets)]
+    )
+    rest = np.concatenate(
+        [d["net_q_value"].where(~d.is_primary).values.ravel() for d in (made[""], sets)]
+    )
+    tested = np.isfinite(others)
+    np.testing.assert_allclose(rest[tested], false_discovery_control(others[tested]))
+
+
+def test_the_number_of_prompts_that_differ_is_beside_every_test(plain):
+    for name in ("", "head_sets"):
+        one = plain[name]
+        net = (one.patched - one.control_patched).transpose(*one.net_p_value.dims, "prompt")
+        expected = (net != 0).where(net.notnull()).sum("prompt")
+        tested = one.net_p_value.notnull()
+        assert tested.any()
+        np.testing.assert_array_equal(one.net_n_nonzero.where(tested), expected.where(tested))
+    assert {"n_nonzero", "net_n_nonzero"} <= set(plain["lengths"])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from phase7.effects.inference import cell_statistics, q_values
+from phase7.effects.families import q_values
+from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores
-from phase7.experiment.profile import Statistics
+from phase7.experiment.statistics import Statistics
 from phase7.statistics import paired_summary
 
 METRICS = ("politeness", "logodds_words", "kl_path", "logodds_words_first", "kl_path_first")
@@ -77,12 +78,24 @@ def test_net_p_is_the_larger_of_both():
 
 def test_q_is_made_of_that_p():
     found = cell_statistics(scores(shares_of()), STATS, 3)
-    expected = q_values(found.column("net_p_value"), METRICS)
+    expected = q_values(found.column("net_p_value"), found.column("net_n_nonzero"), METRICS, STATS)
     np.testing.assert_array_equal(found.column("net_q_value"), expected)
 
 
+def test_the_smaller_number_of_prompts_or_pairs_that_differ_counts():
+    """It decides how small the larger p can get."""
+    shares = shares_of()
+    shares[0, DIRECTED[0], :2] = 0.0
+    found = cell_statistics(scores(shares), STATS, 3)
+    assert found.column("net_n_nonzero")[0, DIRECTED[0]] == N_PAIRS - 2
+    assert (found.column("net_n_nonzero")[1:, DIRECTED] == N_PAIRS).all()
+    assert (found.column("net_n_nonzero")[:, TEXT] == N_PROMPTS).all()
+    assert np.isnan(found.column("net_q_value")[0, DIRECTED[0]])  # of 4 no signs reach p below 0.05
+    assert np.isfinite(found.column("net_q_value")[1:, DIRECTED]).all()
+
+
 def test_the_interval_is_the_union_of_both():
-    """That of the pairs is their bootstrap, to the size of the measured effect."""
+    """That of the pairs is by their own flips, to the size of the measured effect."""
     shares = shares_of(shift=0.6)
     plain, both = (cell_statistics(scores(given), STATS, 3) for given in (None, shares))
     net, wider = plain.column("net_delta"), 0

@@ -18,8 +18,9 @@ import xarray as xr
 from phase7.effects.datasets import GroupBuilder
 from phase7.effects.pickle_file import result_dict, write_result
 from phase7.effects.scores import StageScores, StageTexts, score_stage
-from phase7.experiment.profile import Profile, Statistics
+from phase7.experiment.profile import Profile
 from phase7.experiment.stages import Cell, Stage
+from phase7.experiment.statistics import Statistics
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.metrics import METRICS
 from tests import stages
@@ -141,7 +142,11 @@ def test_statistics_are_those_of_their_own_cell(one):
             close(found["control_delta"], difference(one.stage, cell, "control").mean(axis=1))
             close(found["net_delta"], net.mean(axis=1))
             close(found["net_effect_size"], d_z(net))
-            assert ((found["net_p_value"] > 0) & (found["net_q_value"] >= found["net_p_value"])).all()
+            assert (found["net_p_value"] > 0).all()
+            # So few prompts can reject nothing, which leaves the exploratory tests out.
+            assert not (found["net_q_value"] < found["net_p_value"]).any()
+            counted = (found["is_primary"] == 1) | (found["net_n_nonzero"] >= 6)
+            np.testing.assert_array_equal(np.isfinite(found["net_q_value"]), counted)
         else:
             assert np.isnan(found["net_delta"]).all() and np.isnan(found["control_delta"]).all()
         assert ("synergy" in found) == (len(cell.heads) > 1)

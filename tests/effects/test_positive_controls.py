@@ -15,8 +15,8 @@ from phase7.effects.positive_controls import (
 )
 from phase7.effects.scores import Scores, StageScores
 from phase7.experiment.positive_controls import prompting_stage, shift_stage
-from phase7.experiment.profile import Statistics
 from phase7.experiment.stages import Stage
+from phase7.experiment.statistics import Statistics
 from phase7.statistics import paired_summary
 from phase7.statistics.ratio import ratio_of_means
 from tests import stages
@@ -143,15 +143,15 @@ def of_prompting(*by_metric: list[float]) -> PositiveControls:
     return PositiveControls(names=("prompting",), scores=scores)
 
 
-MOVED = [2.0, 3.0, 2.5, 2.0, np.nan]
-EFFECT = [0.5, 1.0, 0.25, 0.3, 7.0]  # the last has no match
+MOVED = [2.0, 3.0, 2.5, 2.0, 2.0, 1.5, np.nan]
+EFFECT = [0.5, 1.0, 0.25, 0.3, 0.5, 0.75, 7.0]  # the last has no match
 
 
 def test_a_share_is_the_ratio_of_the_means_over_matched_prompts():
     prompting = of_prompting(MOVED, [-one for one in MOVED])
     effects = np.array([[EFFECT, EFFECT], [[-e for e in EFFECT], EFFECT]])
     got = prompting_shares(prompting, effects, STATS, 5)
-    share = (0.5 + 1.0 + 0.25 + 0.3) / (2.0 + 3.0 + 2.5 + 2.0)
+    share = (0.5 + 1.0 + 0.25 + 0.3 + 0.5 + 0.75) / (2.0 + 3.0 + 2.5 + 2.0 + 2.0 + 1.5)
     np.testing.assert_allclose(got["prompting_share"], [[share, -share], [-share, -share]], rtol=1e-12)
     ratio = ratio_of_means(np.array(EFFECT), np.array(MOVED), seed=5, n_resamples=300)
     assert got["prompting_share_low"][0, 0] == ratio.low < share
@@ -159,7 +159,7 @@ def test_a_share_is_the_ratio_of_the_means_over_matched_prompts():
 
 
 def test_there_is_no_share_of_what_prompting_may_not_move():
-    unsure = [2.0, -3.0, 2.5, 2.0, np.nan]
+    unsure = [2.0, -3.0, 2.5, 2.0, 2.0, 1.5, np.nan]
     prompting = of_prompting(MOVED, unsure)
     found = prompting.statistics(STATS, 5)
     assert found.column("ci_low")[0, 1] < 0 < found.column("delta")[0, 1] < found.column("ci_high")[0, 1]
@@ -168,7 +168,14 @@ def test_there_is_no_share_of_what_prompting_may_not_move():
         assert np.isfinite(values[0, 0]) and np.isnan(values[0, 1])
 
 
+def test_five_prompts_are_too_few_to_say_that_prompting_moves_anything():
+    """The interval of a sign-flip test holds every value then."""
+    few = [[*values[:5], np.nan] for values in (MOVED, EFFECT)]
+    got = prompting_shares(of_prompting(few[0]), np.array([[few[1]]]), STATS, 5)
+    assert all(np.isnan(values).all() for values in got.values())
+
+
 def test_an_effect_that_was_not_measured_has_no_share():
-    effects = np.array([[EFFECT], [[np.nan] * 5]])
+    effects = np.array([[EFFECT], [[np.nan] * len(EFFECT)]])
     got = prompting_shares(of_prompting(MOVED), effects, STATS, 5)["prompting_share"]
     assert np.isfinite(got[0, 0]) and np.isnan(got[1, 0])

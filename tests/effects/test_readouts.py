@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from phase7.effects.inference import q_values
+from phase7.effects.families import q_values
 from phase7.effects.readouts import gather_readouts
 from phase7.experiment.declared import Readouts
 from phase7.experiment.profile import Engine
 from phase7.experiment.readouts import ReadoutPlan, WordSet
+from phase7.experiment.statistics import Statistics
 from phase7.statistics import benjamini_hochberg
 from tests import stages
 
@@ -49,7 +50,7 @@ def test_text_and_readouts_are_two_families():
     names = ("politeness", "logodds_words", "sentiment_positive", "kl_path_first")
     p = np.concatenate([rng.uniform(0.01, 1.0, (6, 4))])
     p[:, [1, 3]] /= 1000  # read-outs see what text does not
-    found = q_values(p, names)
+    found = q_values(p, np.full(p.shape, 12.0), names, Statistics())
     np.testing.assert_array_equal(found[:, [0, 2]], benjamini_hochberg(p[:, [0, 2]]))
     np.testing.assert_array_equal(found[:, [1, 3]], benjamini_hochberg(p[:, [1, 3]]))
     together = benjamini_hochberg(p)

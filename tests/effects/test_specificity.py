@@ -9,7 +9,7 @@ from scipy.stats import false_discovery_control, permutation_test
 from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.scores import Scores
 from phase7.effects.specificity import Against, specificity, verdicts
-from phase7.experiment.profile import Statistics
+from phase7.experiment.statistics import Statistics
 from phase7.vocabulary.verdicts import ANY_EMOTION, NO_EFFECT, SPECIFIC, UNDETERMINED
 
 METRICS = ("logodds_gratitude", "kl_path", "politeness")

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phase7.experiment.profile import Confirm, Engine, Profile, Sampling, Statistics, Sweep, load_profile
+from phase7.experiment.profile import Confirm, Engine, Profile, Sampling, Sweep, load_profile
+from phase7.experiment.statistics import Statistics
 from phase7.models.registry import REGISTRY
 from phase7.scoring.choose import NAMES
 from phase7.vocabulary.errors import UserError

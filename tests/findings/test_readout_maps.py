@@ -51,13 +51,13 @@ def test_the_heatmap_is_the_sweeps_with_its_unit(swept):
     assert bar.get_ylabel() == "net Δ logodds_gratitude (nats)"
     assert largest_value([group], LOGODDS) == pytest.approx(np.abs(grid).max())
     title = canvas.get_suptitle()
-    assert "4 discovery prompts" in title and "predicted" not in title
+    assert "8 discovery prompts" in title and "predicted" not in title
     by_attribution = replace(SPEC, settings={"sweep_readouts": "attribution"})
     predicted = groups(made(by_attribution))[0]
     title_of_it = draw(predicted, figure, [predicted]).get_suptitle()
-    assert f"{LOGODDS} predicted to first order, 4 discovery prompts" in title_of_it
+    assert f"{LOGODDS} predicted to first order, 8 discovery prompts" in title_of_it
     q = swept.net_q_value.sel(mode="result", metric=LOGODDS)
-    assert f"{int((q < 0.05).sum())} of 12 cells with q < 0.05" in title
+    assert f"{int((q < 0.05).sum())} of {int(q.notnull().sum())} cells with q < 0.05" in title
 
 
 def test_a_text_heatmap_of_confirmed_heads_does_not_claim_the_discovery():
@@ -124,8 +124,8 @@ def test_tables_take_a_read_outs_name(swept):
     assert set(frame["metric"]) == set(SPEC.readouts) and len(frame) == 12 * 4
     sets = made()["tiny/gratitude/head_sets"].to_dataset().phase7.to_dataframe()
     mine = sets[(sets["head_set"] == "0:1,1:2") & (sets["mode"] == "result")].set_index("metric")
-    assert mine.loc[LOGODDS, "primary_q_value"] < 0.05
-    assert np.isnan(mine.loc["kl_path", "primary_q_value"])
+    assert mine.loc[LOGODDS, "p_adjusted"] < 0.05
+    assert np.isnan(mine.loc["kl_path", "p_adjusted"])
 
 
 def test_groups_are_compared_on_a_read_out_by_their_sweeps_and_on_text_by_what_was_confirmed():

@@ -10,7 +10,8 @@ import xarray as xr
 
 from phase7.effects.file import open_effects
 from phase7.experiment.declared import Readouts
-from phase7.experiment.profile import Confirm, Patching, Profile, Sampling, Statistics, Sweep
+from phase7.experiment.profile import Confirm, Patching, Profile, Sampling, Sweep
+from phase7.experiment.statistics import Statistics
 from phase7.run.paths import Paths
 from phase7.run.pipeline import Run
 from phase7.vocabulary.heads import format_heads

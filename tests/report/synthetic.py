@@ -16,15 +16,20 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects import attributes
-from phase7.effects.inference import primary_q_values, q_values
+from phase7.effects.families import primary_metrics
+from phase7.effects.inference import cell_statistics
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
 from phase7.effects.scores import Scores
-from phase7.experiment.profile import Statistics
-from phase7.statistics import benjamini_hochberg, paired_summary, synergy
+from phase7.effects.synergies import synergies
+from phase7.experiment.stages import Cell
+from phase7.experiment.statistics import Statistics
+from phase7.statistics import benjamini_hochberg
+from phase7.vocabulary.heads import HeadSet
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES
 from phase7.vocabulary.readouts import has_direction, is_readout, measured_on
 
+STATISTICS = Statistics(resamples=500)
 COUNTS = tuple(METRICS.index(f"{e}_keywords") for e in ("gratitude", "anger", "apology"))
 LENGTHS = (1, 5, 10, 30)
 WORDS = [
@@ -74,7 +79,7 @@ class Spec:
     seed: int = 1
     n_layers: int = 4
     n_heads: int = 3
-    n_discovery: int = 4
+    n_discovery: int = 8
     n_confirmation: int = 12
     n_samples: int = 2
     target: str = "1:2,3:0"
@@ -166,6 +171,8 @@ class _Builder:
         # One family over heads and sets, as in the pipeline.
         stats = self._statistics(scores, self.confirmation)
         made = {"": self._grid(main, scores, stats, self.confirmation)}
+        if sets:
+            made["head_sets"] = self._sets(sets, scores, stats)
         made[""].attrs.update(
             model=spec.model, emotion=spec.emotion, settings=json.dumps(self._settings())
         )
@@ -177,13 +184,12 @@ class _Builder:
                     for values in one.values():
                         values[: len(METRICS)] = np.nan
             swept_stats = self._statistics(swept_scores, self.discovery)
+            del swept_stats["p_adjusted"], swept_stats["is_primary"]
             made["sweep"] = self._grid(swept, swept_scores, swept_stats, self.discovery)
             if not spec.swept_text:
                 for name in ("kl_first_token", "changed_share"):
                     for prefix in ("", "control_"):
                         made["sweep"][prefix + name] = made["sweep"][prefix + name] * np.nan
-        if sets:
-            made["head_sets"] = self._sets(sets, scores, stats)
         if spec.controls:
             made["positive_controls"] = self._controls(
                 [made[""], *([made["head_sets"]] if sets else [])]
@@ -231,30 +237,19 @@ class _Builder:
         self, scores: Mapping[Any, Mapping[str, np.ndarray]], prompts: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Each statistic [cell, metric] in the order of `scores`."""
-        emotion = np.stack([one["emotion"] for one in scores.values()])[..., prompts]
-        baseline = self.baseline[:, prompts]
-        if self.spec.control:
-            control = np.stack([one["control"] for one in scores.values()])[..., prompts]
-        else:
-            control = np.full_like(emotion, np.nan)
-        interval = paired_summary(control - baseline, seed=7, n_tail=0)
-        found = {
-            "control_delta": (control - baseline).mean(axis=-1),
-            "control_ci_low": interval.ci_low,
-            "control_ci_high": interval.ci_high,
+        patched = {
+            role: np.stack([one[role] for one in scores.values()])[..., prompts]
+            for role in next(iter(scores.values()))
         }
-        for prefix, difference in (("", emotion - baseline), ("net_", emotion - control)):
-            summary = paired_summary(difference, seed=7, n_resamples=500, n_tail=0)
-            p = summary.p_value.copy()
-            p[:, [not has_direction(metric) for metric in self.metrics]] = np.nan
-            found |= {
-                f"{prefix}delta": difference.mean(axis=-1),
-                f"{prefix}ci_low": summary.ci_low,
-                f"{prefix}ci_high": summary.ci_high,
-                f"{prefix}p_value": p,
-                f"{prefix}effect_size": summary.effect_size,
-                f"{prefix}q_value": q_values(p, self.metrics),
-            }
+        made = Scores(
+            baseline=self.baseline[:, prompts], patched=patched, changed={}, metrics=self.metrics
+        )  # fmt: skip
+        names = primary_metrics(self.metrics, self.spec.emotion, STATISTICS)
+        declared = ["," in label and mode == self.spec.modes[0] for label, mode in scores]
+        primary = np.outer(declared, [metric in names for metric in self.metrics])
+        self._tested = made, cell_statistics(made, STATISTICS, 7, primary)
+        found = dict(self._tested[1].values)
+        found["is_primary"] = primary
         if self.spec.attributed:
             logits = [is_readout(metric) for metric in self.metrics]
             found["net_donor_p_value"] = np.where(logits, found["net_p_value"] / 2, np.nan)
@@ -338,7 +333,7 @@ class _Builder:
     ) -> xr.Dataset:
         variables = {}
         for name, (extra, values) in found.items():
-            empty: Any = 0 if name == "n_prompts" else np.nan
+            empty: Any = 0 if name in ("n_prompts", "is_primary") else np.nan
             whole = np.full((*shape, *values.shape[1:]), empty, dtype=values.dtype)
             whole[index] = values
             variables[name] = ((*dims, *extra), whole)
@@ -359,27 +354,11 @@ class _Builder:
     def _sets(self, cells: Sequence[tuple[str, str]], scores: Any, stats: Any) -> xr.Dataset:
         labels = list(dict.fromkeys(label for label, _ in cells))
         found = self._cellwise(cells, scores, stats, self.confirmation)
-        other = "control" if self.spec.control else None
-        rows = []
-        for label, mode in cells:
-            nothing = {role: np.full_like(self.baseline, np.nan) for role in ("emotion", "control")}
-            effects = [
-                (one["emotion"] - (one[other] if other else self.baseline))[:, self.confirmation]
-                for one in (scores.get((name, mode), nothing) for name in (label, *label.split(",")))
-            ]
-            rows.append(synergy(effects[0], np.stack(effects[1:]), seed=7, n_tail=0))
-        names = {"synergy": "mean", "synergy_ci_low": "ci_low", "synergy_ci_high": "ci_high",
-                 "synergy_p_value": "p_value", "synergy_equivalence_p": "equivalence_p"}  # fmt: skip
-        for name, attribute in names.items():
-            found[name] = (("metric",), np.stack([getattr(row, attribute) for row in rows]))
-        q = benjamini_hochberg(found["synergy_p_value"][1])
-        found["synergy_q_value"] = (("metric",), q)
-        if self.spec.readouts:
-            p = found["net_p_value" if self.spec.control else "p_value"][1]
-            primary = np.array([mode == self.spec.modes[0] for _, mode in cells])
-            q = np.full_like(p, np.nan)
-            q[primary] = primary_q_values(p[primary], self.metrics, self.spec.emotion)
-            found["primary_q_value"] = (("metric",), q)
+        tested = [Cell(HeadSet.parse(label).heads, mode) for label, mode in scores]
+        places = [list(scores).index(cell) for cell in cells]
+        joint = synergies(tested, *self._tested, places, STATISTICS, 7)
+        verdicts = joint.pop("synergy_verdict")
+        found |= {name: (("metric",), values) for name, values in joint.items()}
         index = (
             np.array([labels.index(label) for label, _ in cells]),
             np.array([MODES.index(mode) for _, mode in cells]),
@@ -387,7 +366,7 @@ class _Builder:
         shape = (len(labels), len(MODES))
         made = self._scatter(shape, ("head_set", "mode"), index, found, self.confirmation)
         verdict = np.full((*shape, len(self.metrics)), "undetermined", dtype="<U12")
-        verdict[index] = np.stack([row.verdict for row in rows])
+        verdict[index] = verdicts
         made["synergy_verdict"] = (("head_set", "mode", "metric"), verdict)
         return made.assign_coords(head_set=labels)
 
@@ -517,7 +496,7 @@ class _Builder:
                     "quality": {"macro F1": 0.61234},
                 }
             ],
-            "fdr_family": "all cells and metrics of a stage",
+            "families": "all cells and metrics of a stage",
             "alpha": 0.05,
             "strongest_heads": list(spec.strongest) if spec.sweep else [],
             "random_heads": [],

@@ -96,11 +96,15 @@ def test_heads_that_read_out_significantly_are_named_with_their_share(lang):
 def test_sets_are_told_on_the_text_beside_random_ones(lang):
     one, drawn, text = at(FIRST, LABEL), at(RANDOM, LABEL), result(lang=lang)
     words = {
-        "en": ("q = {} in the primary family", "The first 2 heads", "drawn at random (random 2)"),
-        "ja": ("主要な族のq = {}", "first 2個のHead", "無作為なHead（random 2）"),
+        "en": (
+            "adjusted p = {} in the primary family",
+            "The first 2 heads",
+            "drawn at random (random 2)",
+        ),
+        "ja": ("主要な族での調整したp = {}", "first 2個のHead", "無作為なHead（random 2）"),
     }[lang]
     for found in (one, drawn):
-        assert words[0].format(probability(float(found.primary_q_value))) in text
+        assert words[0].format(probability(float(found.p_adjusted))).replace("= <", "< ") in text
         assert signed(float(found.net_delta)) in text
     assert words[1] in text and words[2] in text
     assert f"[{signed(float(one.net_ci_low))}, {signed(float(one.net_ci_high))}]" in text
@@ -159,15 +163,16 @@ def test_the_table_of_sets_and_heads_equals_the_tree():
     shown = [(re.sub(r"</?code>|`", "", row[0]), row[1].strip("`")) for row in found.rows]
     assert shown == [(name, metric) for name in names for metric in metrics]
     for (name, metric), row in zip(shown, found.rows, strict=True):
-        one, is_set = at(names[name], metric), "," in names[name]
+        one = at(names[name], metric)
         star = "*" if one.net_q_value < 0.05 else ""
         assert row[2:5] == [signed(float(one[v])) for v in ("delta", "control_delta", "net_delta")]
         assert row[6:8] == [
             probability(float(one.net_p_value)), probability(float(one.net_q_value)) + star
         ]  # fmt: skip
-        primary = float(one.primary_q_value) if is_set else math.nan
-        star = "*" if primary < 0.05 else ""
-        assert row[8] == ("–" if math.isnan(primary) else probability(primary) + star)
+        adjusted = float(one.p_adjusted)
+        star = "*" if adjusted < 0.05 else ""
+        assert row[8] == ("–" if math.isnan(adjusted) else probability(adjusted) + star)
+        assert math.isnan(adjusted) == ("," not in names[name] or "keywords" in metric)
         share = [float(one[f"prompting_share{end}"]) for end in ("", "_low", "_high")]
         value, low, high = map(percent, np.nan_to_num(share))
         assert row[9] == ("–" if math.isnan(share[0]) else f"{value} [{low}, {high}]")
@@ -250,7 +255,7 @@ def test_partial_trees_with_read_outs_make_a_whole_report(changed, lang):
 def test_a_tree_without_read_outs_has_none_of_it(lang):
     """But for the section that says that no positive control ran."""
     found = page(Spec(planted=("1:2",), seed=3), lang)
-    words = ("logodds", "first 2", "prompting", "80 %", "読み出し", "Read-out", "nat ")
+    words = ("logodds", "first 2", "prompting", "A single head would have", "nat ")
     rest = found.replace(section(found, 1), "")
     assert not any(word in rest for word in words)
 

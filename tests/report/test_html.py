@@ -131,7 +131,7 @@ def test_cells_tell_the_trees_numbers(plain_page):
     ends = [f"{float(v):+.3f}".replace("-", "−") for v in (one.net_ci_low, one.net_ci_high)]
     mine = [tip for tip in found if f"net Δ {signed} [{ends[0]}, {ends[1]}]" in tip]
     assert len(found) == 4 and len(mine) == 1  # three metrics and KL
-    assert f"q {float(one.net_q_value):.3f}" in mine[0] and "n = 4" in mine[0]
+    assert f"q {float(one.net_q_value):.3f}" in mine[0] and "n = 8" in mine[0]
 
 
 def test_changed_words_are_marked():

@@ -101,7 +101,8 @@ def test_heatmap_is_centred_and_leaves_untested_cells_blank():
 def test_heatmap_marks_what_is_significant():
     made = tree(SPEC)
     sweep = made["tiny/gratitude/sweep"]
-    q = sweep.to_dataset().net_q_value.copy()
+    data = sweep.to_dataset()
+    q = data.net_q_value.where(data.net_q_value.notnull() | data.net_p_value.isnull(), 0.5)
     for layer, head in ((0, 2), (3, 1)):
         q.loc[{"layer": layer, "head": head, "mode": "result", "metric": "politeness"}] = 0.01
     made["tiny/gratitude/sweep"] = sweep.assign(net_q_value=q)

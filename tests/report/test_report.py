@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 from phase7.findings.chance import chance_size
-from phase7.findings.facts import AtLength, Floor, circuit, length_reason, silence
+from phase7.findings.facts import AtLength, circuit, length_reason, silence
 from phase7.findings.group import groups
 from phase7.report import render_report
 from phase7.report.differences import first_difference
@@ -95,7 +95,7 @@ def signed(value: float) -> str:
 
 
 def probability(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return "no test" if np.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def main(made: xr.DataTree, name: str = "tiny/gratitude") -> xr.Dataset:
@@ -197,7 +197,7 @@ def test_discovery_numbers_are_labelled_and_from_the_sweep(planted_tree):
         place = {"layer": layer, "head": head, "metric": "sentiment_positive"}
         assert row["sentiment discovery"] == signed(float(swept.net_delta.sel(place)))
         assert row["sentiment confirmation"] == signed(float(confirmed.net_delta.sel(place)))
-    assert "n = 4" in parsed.caption and "n = 12" in parsed.caption
+    assert "n = 8" in parsed.caption and "n = 12" in parsed.caption
 
 
 def test_the_lengths_equal_the_tree(planted_tree):
@@ -238,7 +238,7 @@ def test_nothing_significant_is_said_plainly(null_tree, lang):
     q = main(null_tree).net_q_value
     assert not (q < 0.05).any()  # the tree is what the test needs
     page = render(null_tree, lang)
-    sentence = {"ja": "有意（q < 0.05）なものは一つもなかった", "en": "None of the 420 tests"}[lang]
+    sentence = {"ja": "有意（q < 0.05）なものは一つもなかった", "en": "None of the "}[lang]
     assert page.count(sentence) == 2  # purpose and discussion
     assert {"ja": "因果的証拠は得られない", "en": "no causal evidence"}[lang] in section(page, 8)
     floor = f"{float(minimum_p(12)):.2g}"
@@ -256,7 +256,9 @@ def test_a_planted_head_is_named_and_no_other(planted_tree):
     discussion = section(page, 8)
     assert "Single heads with a significant net Δ on at least one metric: `1:2`." in discussion
     assert "significantly raise `sentiment_positive`" in discussion
-    assert "on `politeness` is not significant" in discussion
+    sets = planted_tree["tiny/gratitude/head_sets"].to_dataset()
+    q = sets.net_q_value.sel(head_set=PLANTED.target, mode="result", metric="politeness")
+    assert ("on `politeness` is not significant" in discussion) == (float(q) >= 0.05)
     assert "`1:2`: significant with `v_only` alone" in discussion
     heads = {row[0] for row in tables(page)["5.2"].rows}
     assert heads == {"`1:2`", f"`{PLANTED.target}`"}
@@ -338,7 +340,7 @@ def test_a_single_prompt_cannot_be_tested():
 
 def test_too_few_prompts_are_named_as_the_reason():
     page = render(tree(Spec(n_confirmation=4)))
-    assert "With n = 4 prompts no sign-flip p below 0.12 is possible" in page
+    assert "No test has the 6 prompts of a non-zero difference, of 4, that a p below 0.05 takes" in page
 
 
 def test_tests_whose_differences_are_mostly_zero_are_counted():
@@ -349,7 +351,9 @@ def test_tests_whose_differences_are_mostly_zero_are_counted():
         change = cell.arrays["patched"] - cell.arrays["control_patched"]
         expected += int(((np.abs(change) > 1e-12).sum(axis=1) >= 6).sum())
     assert 0 < expected < 420
-    assert f"{expected} of 420 tests have the 6 or more prompts" in render(made)
+    page = render(made)
+    assert f"Of {expected} tests " in page
+    assert f"Another {420 - expected} tests have fewer than 6 differences that are not 0" in page
 
 
 def test_modes_that_were_not_run_say_so():
@@ -380,7 +384,7 @@ def test_hostile_texts_cannot_break_the_page(lang):
         settings={
             "model_source": "a|b\n# c <script>",
             "selection_rule": "|x|\n\n## no",
-            "fdr_family": "<b>|",
+            "families": "<b>|",
             "scorers": [{"name": "|", "version": "\n", "metrics": ["a|b"], "description": "<i>",
                          "quality": {"|": "<x>\n"}}],
         },
@@ -544,7 +548,7 @@ def test_numbers():
 
 
 def at(length: int, **values: float) -> AtLength:
-    usual = {"changed": 0.8, "n_significant": 5, "n_tests": 9, "smallest_q": 0.01,
+    usual = {"changed": 0.8, "n_significant": 5, "n_tests": 9, "n_left_out": 0, "smallest_q": 0.01,
              "median_size": 0.3, "zero_share": 0.1}  # fmt: skip
     return AtLength(length=length, **(usual | values))  # type: ignore[arg-type]
 
@@ -565,11 +569,10 @@ def test_the_reason_for_long_texts_follows_the_numbers(first, last, reason):
 
 
 def test_the_reason_for_silence_follows_the_numbers():
-    limit = Floor(n_prompts=20, n_tests=9, lowest_p=1e-6, n_together=1)
-    assert silence(at(30), replace(limit, n_together=0), 0.9) == "blocked"
-    assert silence(at(30, zero_share=0.8), limit, 0.45) == "few_texts"  # although 80 % have changed
-    assert silence(at(30, zero_share=0.8), limit, 0.55) == "unseen"
-    assert silence(at(30), limit, 0.55) == "inconsistent"
+    assert silence(at(30, n_tests=0, n_left_out=9), 0.9) == "blocked"
+    assert silence(at(30, zero_share=0.8), 0.45) == "few_texts"  # although 80 % have changed
+    assert silence(at(30, zero_share=0.8), 0.55) == "unseen"
+    assert silence(at(30), 0.55) == "inconsistent"
 
 
 def with_texts_apart(made: xr.DataTree, share: float) -> xr.DataTree:
@@ -633,7 +636,7 @@ def test_medians_stand_beside_those_of_random_signs(null_tree):
     whole = f"{found.median:.2f} [{found.low:.2f}, {found.high:.2f}]"
     assert tables(page)["7.2"].row("30 (all)")["Median \\|d_z\\| with random signs"] == whole
     assert f"with random signs of whole prompts it is {whole}" in section(page, 7)
-    assert "0.674" not in page and "normal approximation" not in page
+    assert "normal approximation" not in page
 
 
 def test_the_head_that_is_quoted_promotes_the_emotions_words_most(null_tree):

@@ -95,6 +95,8 @@ NOT_IN_A_GENERATION = {
     "statistics.alpha": "read after generating",
     "statistics.resamples": "read after generating",
     "statistics.selection_metrics": "read after generating",
+    "statistics.primary_metrics": "read after generating",
+    "statistics.primary_modes": "read after generating",
 }
 #: Settings that change who is patched where: batches come, go and are cut in another way.
 OTHER_BATCHES = {

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import phase7
-from phase7.experiment.declared import Readouts
-from phase7.experiment.profile import Confirm, Profile, Statistics, Sweep
+from phase7.experiment.declared import Pair, Readouts
+from phase7.experiment.profile import Confirm, Profile, Sweep
 from phase7.experiment.prompts import PromptSet
+from phase7.experiment.statistics import Statistics
 from phase7.models.facts import ModelFacts
 from phase7.run import record
 from phase7.run.inputs import Prompts
@@ -22,9 +23,9 @@ PROFILE = Profile(
     models=("m",),
     emotions=("anger",),
     sweep=Sweep(),
-    confirm=Confirm(strongest_sets=(2,)),
+    confirm=Confirm(strongest_sets=(2,), strengths=(0.5,)),
     readouts=Readouts(words=("the",)),
-    statistics=Statistics(selection_metrics=("logodds_words",)),
+    statistics=Statistics(selection_metrics=("logodds_words",), primary_modes=("result",)),
 )
 NEUTRAL = PromptSet(name="neutral", path="n.json", prompts=("a", "b"))
 ANGER = PromptSet(name="anger", path="a.json", prompts=("c",))
@@ -65,13 +66,24 @@ def other(value: Any) -> Any:
     raise AssertionError(f"no other value for {value!r}")
 
 
+#: Fields whose values are not what their defaults tell.
+OF_ANOTHER_KIND: dict[str, Any] = {
+    "confirm.strengths": (0.5, 1.0, 2.0),
+    "confirm.write": "add",
+    "readouts.pairs": (Pair(target=" a", foil=" b"),),
+    "statistics.primary_modes": ("v_only",),
+}
+
+
 def changed(part: Any, path: str = "") -> list[tuple[str, Any]]:
     """The record with each field changed in turn, those of records within it too."""
     found = []
     for field in dataclasses.fields(part):
         value, name = getattr(part, field.name), f"{path}{field.name}"
         nested = dataclasses.is_dataclass(value)
-        inner = changed(value, f"{name}.") if nested else [(name, other(value))]
+        inner = (
+            changed(value, f"{name}.") if nested else [(name, OF_ANOTHER_KIND.get(name) or other(value))]
+        )
         found += [(n, dataclasses.replace(part, **{field.name: new})) for n, new in inner]
     return found
 

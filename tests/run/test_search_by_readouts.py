@@ -26,7 +26,8 @@ from phase7.engine.patch.donors import single
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.declared import Readouts
 from phase7.experiment.predictions import check_stage
-from phase7.experiment.profile import Sampling, Statistics, Sweep, load_profile
+from phase7.experiment.profile import Sampling, Sweep, load_profile
+from phase7.experiment.statistics import Statistics
 from phase7.run.backend import Backend
 from phase7.run.executor import one_thread
 from phase7.run.paths import Paths
@@ -79,8 +80,7 @@ selection_metrics = ["logodds_words"]
 [engine]
 max_rows = 16
 """
-#: One for each neutral prompt but the last, so that one recipient has no match. Those at places 1 and 3,
-#: which prompting runs, move the words' log-odds the same way.
+#: One for each neutral prompt but the last, so that one recipient has no match.
 EMOTION = [
     "Thank you so much, I am grateful",
     "Thank you for the",
@@ -387,22 +387,17 @@ def test_the_shift_is_that_of_plain_transformers(tree, name, strength):
         np.testing.assert_allclose(found, by_transformers(index, strength), atol=1e-4)
 
 
-def test_shares_are_of_promptings_mean_effect(tree):
-    """Where prompting's interval does not hold 0, over the prompts that have a match."""
+def test_two_prompts_with_a_match_are_too_few_for_shares_of_prompting(tree):
+    """No sign-flip interval of two prompts excludes 0, so nothing says that prompting moves anything."""
     whole, controls = tree.to_dataset(), tree["positive_controls"].to_dataset()
-    n_shares = 0
-    for metric in (*LOG_ODDS, "politeness", *DIVERGENCES):
-        prompting = controls.sel(positive_control="prompting", metric=metric)
-        cell = whole.sel(layer=2, head=3, mode="result", metric=metric)
-        if not prompting.ci_low * prompting.ci_high > 0:
-            assert np.isnan(cell.prompting_share)
-            continue
-        matched = {"prompt": list(MATCHED)}
-        moved = (prompting.patched - cell.baseline).sel(matched).mean()
-        effect = (cell.patched - cell.control_patched).sel(matched).mean()
-        np.testing.assert_allclose(cell.prompting_share, effect / moved, rtol=1e-9)
-        n_shares += 1
-    assert n_shares
+    prompting = controls.sel(positive_control="prompting", metric=[*LOG_ODDS, "politeness"])
+    assert np.isneginf(prompting.ci_low).all() and np.isposinf(prompting.ci_high).all()
+    cell = whole.sel(layer=2, head=3, mode="result", metric=[*LOG_ODDS, "politeness"])
+    assert np.isfinite(cell.net_delta).all()
+    matched = {"prompt": list(MATCHED)}
+    moved = (prompting.patched - cell.baseline).sel(matched).mean("prompt")
+    np.testing.assert_allclose(prompting.delta, moved, rtol=1e-9)
+    assert np.isnan(cell.prompting_share).all()
 
 
 # --- again ---------------------------------------------------------------------------------------

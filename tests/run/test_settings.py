@@ -68,7 +68,7 @@ def test_they_say_what_the_profile_says():
     assert told["random_heads"] == [str(head) for head in random_heads(PROFILE, FILES)]
     assert len(told["random_heads"]) == 2
     assert "root mean square over politeness, anger_keywords of" in told["selection_rule"]
-    assert told.keys() - wanted.keys() == {"random_heads", "selection_rule", "fdr_family"}
+    assert told.keys() - wanted.keys() == {"random_heads", "selection_rule", "families"}
     assert json.loads(json.dumps(told)) == told
 
 

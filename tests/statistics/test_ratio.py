@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from phase7.statistics import draws
-from phase7.statistics.paired import expanded_confidence
-from phase7.statistics.ratio import Ratio, ratio_of_means
+from phase7.statistics.ratio import Ratio, expanded_confidence, ratio_of_means
 
 N_RESAMPLES = 400
 
@@ -122,3 +121,18 @@ def test_the_interval_covers_the_ratio_as_often_as_it_says():
     top = 0.3 * bottom + rng.normal(0.0, 0.5, bottom.shape)
     got = ratio(top, bottom)
     assert 0.925 < np.mean((got.low <= 0.3) & (got.high >= 0.3)) < 0.975
+
+
+@pytest.mark.parametrize("n", [4, 5, 10, 70])
+def test_expanded_confidence_matches_the_t_interval(n: int) -> None:
+    tail = (1 - expanded_confidence(n, 0.95)) / 2
+    # A normal interval with the sd that resampling sees has the half-width of the t interval.
+    half_width = stats.norm.isf(tail) * np.sqrt((n - 1) / n)
+    expected = stats.t.isf(0.025, n - 1)
+    np.testing.assert_allclose(half_width, expected, rtol=1e-6)
+
+
+def test_documented_expanded_levels() -> None:
+    levels = [round(expanded_confidence(n, 0.95), 4) for n in (5, 70)]
+    assert levels == [0.9981, 0.9555]
+    assert expanded_confidence(2, 0.95) == 1

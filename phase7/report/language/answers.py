@@ -49,7 +49,7 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "The {label} heads patched together move {readout} by {nats} nats and {metric} by {value} (95 % "
         "interval {interval}, {q}{share}).",
     ),
-    "answer.q": ("主要な族の{q}", "{q} in the primary family"),
+    "answer.q": ("主要な族での調整した{p}", "adjusted {p} in the primary family"),
     "answer.share": ("、promptingの{share}", ", {share} of prompting"),
     "answer.random": (
         "同じ数の無作為なHead（{label}）では{value}（{q}）である。",
@@ -66,7 +66,7 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "Heads and sets: effects on the read-out and on the text (mode {mode}, {stage})",
     ),
     "answer.share.name": ("promptingに対する割合", "Share of prompting"),
-    "answer.primary": ("主要な族のq", "q, primary family"),
+    "answer.primary": ("主要な族の調整したp", "Adjusted p, primary family"),
     "note.answer": (
         "「first k」は探索用プロンプトで順位づけた上位k個のHead、「random k」は乱数で選んだ同数のHead。主要な族: 感情の読み出し、"
         "GoEmotionsの同名ラベル、sentiment_positive、politeness × 集合 × 主要mode。割合は平均の比で、区間は"

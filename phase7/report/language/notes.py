@@ -41,11 +41,19 @@ NOTES: dict[str, tuple[str, str]] = {
         " `*_keywords` are counts of words; all others lie in [0, 1].",
     ),
     "read.statistics": (
-        "単位はプロンプト。区間は95 %ブートストラップ区間、**p**は符号反転による両側並べ替え検定、**q**は"
-        "Benjamini–Hochberg補正後の値、**d_z**は平均差÷標準偏差。**\\*** は q < 有意水準（丸める前の値で判定）。",
-        "The unit is the prompt. Intervals are 95 % bootstrap intervals, **p** is a two-sided sign-flip "
-        "permutation test, **q** is Benjamini–Hochberg adjusted, **d_z** is the mean difference over its "
-        "standard deviation. **\\*** marks q below the level, judged before rounding.",
+        "単位はプロンプト。**p**は符号反転による両側並べ替え検定（帰無仮説は両条件の交換可能性。差が0のプロンプトは除き、残りが"
+        "20件までは全ての反転を数える）、95 %区間はその検定が棄却しない値の全体で、pと食い違うことはない。**q**は族ごとの"
+        "Benjamini–Hochberg補正で、有意としたもののうちの誤りの割合の期待値を抑える。実行前に宣言した**主要な族**には、一つでも"
+        "誤る確率を抑える**調整したp**（step-down minP、Westfall & Young 1993）も示す。それ以外は探索的な族で、テキストと"
+        "読み出しは別の族。**d_z**は平均差÷標準偏差。**\\*** は q（または調整したp）< 有意水準（丸める前の値で判定）。",
+        "The unit is the prompt. **p** is a two-sided sign-flip permutation test (its null: the two arms are "
+        "exchangeable; prompts with a difference of 0 drop out, and with up to 20 others all flips count); a "
+        "95 % interval holds all values which that test does not reject, so the two never disagree. **q** is "
+        "Benjamini–Hochberg adjusted within a family and controls the expected share of false ones among what "
+        "is called significant. Tests of the **primary family**, declared before the run, also have an "
+        "**adjusted p** (step-down minP, Westfall & Young 1993), which controls the probability of any false "
+        "one. All others are exploratory, texts and read-outs apart. **d_z** is the mean difference over its "
+        "standard deviation. **\\*** marks q (or adjusted p) below the level, judged before rounding.",
     ),
     "read.rounding": (
         "`+0.000`と`−0.000`は丸めると0になる非零の値、`0.000`は0である。",
@@ -57,10 +65,12 @@ NOTES: dict[str, tuple[str, str]] = {
         "{metric} for {emotion} (its GoEmotions label was not measured)",
     ),
     "read.missing": (
-        "「未測定」はスコアラーがない指標、「検定不可」はプロンプトが2件未満で検定できないもの、「未実施」は"
+        "「未測定」はスコアラーがない指標、「検定不可」はプロンプトが2件未満、または差が0でないものが少なすぎて、符号がどうで"
+        "あっても有意になり得ないもの（どの族にも入らない）、「未実施」は"
         "実行していないセルで、いずれも0を意味しない。",
-        "“not measured”: no scorer for the metric. “no test”: fewer than two prompts. “not run”: a cell "
-        "that was not tested. None of them means 0.",
+        "“not measured”: no scorer for the metric. “no test”: fewer than two prompts, or so few whose difference "
+        "is not 0 that no signs could make the test significant (it is in no family). “not run”: a cell that "
+        "was not tested. None of them means 0.",
     ),
     "read.heads": (
         "Headは`layer:head`と書き、どちらも0から数える。「セル」は（Headの組, mode）の1通り。",
@@ -162,13 +172,27 @@ NOTES: dict[str, tuple[str, str]] = {
     ),
     "sets.none": ("Headの組み合わせは検証していない。", "No head combination was tested."),
     "note.sets": (
-        "相乗効果 = 組の{effect} − 単独の{effect}の和（プロンプトごとに対応あり）。正なら和より大きい。"
-        "「Yes」は区間が0を含まず p < {alpha}、「No」は同等性検定が「無視できるほど小さい」ことを支持する場合のみ、"
-        "それ以外は「判定不能」。YesとNoの判定は各行のpによる。多重性を補正した値はqの列を見よ。",
+        "相乗効果 = 組の{effect} − 単独の{effect}の和（プロンプトごとに対応あり）。正なら和より大きい。判定はqによる（qは表に"
+        "ない指標も含む全ての行で補正し、テキストと読み出しは別の族）: 「Yes」は q < {alpha}、「No」は相乗効果のpが{alpha}"
+        "以上で、同等性検定のqが「無視できるほど小さい」ことを支持する場合のみ。組にも単独のHeadにも有意な効果がなければ"
+        "「効果なし」とし、それ以外は「判定不能」。テキストは一つのトークンの変化で大きく変わるため、まず読み出しの行を見よ。",
         "Synergy = {effect} of the set − sum of the {effect} of its heads, paired by prompt; positive: more "
-        "than the sum. Yes: the interval excludes 0 and p < {alpha}; No: only where the equivalence "
-        "test supports that it is negligible; else undetermined. Verdicts use each row's own p; q "
-        "corrects for the number of rows and metrics tested.",
+        "than the sum. Verdicts go by q, which corrects over all rows, those of metrics that are not in the "
+        "table included, texts and read-outs apart: Yes where q < {alpha}; No only where the p of synergy is "
+        "not below {alpha} and the q of the equivalence test supports that it is negligible; “no effect” where "
+        "neither the set nor a head of it has a significant effect; else undetermined. A text jumps with a "
+        "single token, so read the rows of read-outs first.",
+    ),
+    "note.power": (
+        "「単独で有意になり得る」: その検定の最小のp × 族の検定数 < {alpha}。「すべてが最小のpなら」: 族の全検定が最小のpに"
+        "達したときにq < {alpha}となるもの。検出できる大きさは80 %の検定力で、そのセルで測ったばらつきから（n = {n}）: 1検定の"
+        "水準{alpha}と、それを族の検定数で割った水準。|d_z|の中央値の右は、プロンプトの符号を無作為に反転したとき（{flips}回"
+        "の中央値と95 %の範囲）。",
+        "“Could survive alone”: the smallest p of the test, times the number of tests in its family, is below "
+        "{alpha}. “If all were at their floor”: q < {alpha} if every test of the family reached its smallest p. "
+        "What would have been found has a power of 80 %, by the spread measured in that cell (n = {n}): in one "
+        "test at the level {alpha}, and at that level over the number of tests in the family. Beside the median "
+        "|d_z| stands what random signs of whole prompts give (median of {flips} flips, and the range of 95 %).",
     ),
     "sweep.none": (
         "探索（全Headのsweep）は行っていない。",
@@ -272,8 +296,9 @@ NOTES: dict[str, tuple[str, str]] = {
         "Every sentence below is computed from the tables above; the brackets say where.",
     ),
     "note.family": (
-        "qの族（プロファイルの宣言）: {family}。確認の検定数は{tests}（{group}）。",
-        "Family of q as the profile declares it: {family}. Tests in the confirmation: {tests} ({group}).",
+        "検定の族（プロファイルの宣言）: {family}。族に入る確認の検定数は{tests}（{group}）。",
+        "Families of tests as the profile declares them: {family}. Tests of the confirmation in a family: "
+        "{tests} ({group}).",
     ),
     "no_provenance": ("実行の記録がない。", "There is no record of the run."),
 }

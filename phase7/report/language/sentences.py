@@ -13,6 +13,12 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "読み出し{metric}では、{n}個の単独Headのセルのいずれにも有意な効果（q < {alpha}）がない。",
         "On the read-out {metric} none of {n} cells of single heads has a significant effect (q < {alpha}).",
     ),
+    "sig.primary": (
+        "実行前に宣言した主要な族（{n}検定）では、調整したpが{alpha}を下回る{effect}は{k}検定である（族全体で一つでも誤る"
+        "確率を{alpha}以下に抑える）。",
+        "Of the {n} tests of the primary family, declared before the run, {k} have an adjusted p of the {effect} "
+        "below {alpha} (the probability of any false one among them is at most {alpha}).",
+    ),
     "sig.untested": (
         "検定できるセルがないため、Headの重要性については何も言えない。",
         "No cell could be tested, so nothing can be said about the heads.",
@@ -40,28 +46,23 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Of the heads drawn at random ({heads}), {n} have a significant effect.",
     ),
     "floor.blocked": (
-        "n = {n}プロンプトの符号反転検定で到達できる最小のpは{p}で{alpha}以上のため、この件数ではどの検定も有意に"
-        "なり得ない。",
-        "With n = {n} prompts no sign-flip p below {p} is possible, which is not below {alpha}: no test "
+        "n = {n}プロンプトのうち差が0でないものが{needed}件以上ある検定がなく、どの検定もp < {alpha}になり得ない。",
+        "No test has the {needed} prompts of a non-zero difference, of {n}, that a p below {alpha} takes: none "
         "could have been significant.",
     ),
-    "floor.single": (
-        "n = {n}プロンプトで到達できる最小のpは{p}であり、{tests}検定を補正しても単独の検定がq < {alpha}に達し得る"
-        "件数である。",
-        "With n = {n} prompts the smallest reachable p is {p}, so that a single one of {tests} tests could "
-        "reach q < {alpha}.",
+    "floor.reach": (
+        "{tests}検定のうち、他の検定の結果によらず単独でq < {alpha}に達し得るのは{alone}検定、すべての検定が同時にその"
+        "最小のpに達すれば有意になり得るのは{together}検定である（到達できる最小のpは{p}。差が0のプロンプトは符号反転で情報を"
+        "持たず、0でない差がk件なら2/2^kが下限となる）。",
+        "Of {tests} tests {alone} could reach q < {alpha} whatever the others say, and {together} if all of them "
+        "reached their smallest p together (the smallest of these is {p}: a prompt whose difference is 0 tells a "
+        "sign flip nothing, and with k others p is at least 2/2^k).",
     ),
-    "floor.together": (
-        "n = {n}プロンプトで到達できる最小のpは{p}であり、{tests}検定の補正のもとでq < {alpha}となるには、少なくとも"
-        "{k}検定が同時にこの値に達する必要がある。",
-        "With n = {n} prompts the smallest reachable p is {p}; among {tests} tests at least {k} must reach it "
-        "together for any to have q < {alpha}.",
-    ),
-    "floor.zeros": (
-        "ただし差が0のプロンプトは符号反転で情報を持たない。差が0でないプロンプトが{needed}件以上あり、補正前のpが{alpha}を"
-        "下回り得るのは{tests}検定中{k}検定である。",
-        "A prompt whose difference is 0 tells a sign flip nothing, though: {k} of {tests} tests have the "
-        "{needed} or more prompts of a non-zero difference that an uncorrected p below {alpha} takes.",
+    "floor.left": (
+        "このほか{left}検定は、0でない差が{needed}件に満たず、符号がどうであってもp < {alpha}になり得ないため、どの族にも"
+        "入れていない。",
+        "Another {left} tests have fewer than {needed} differences that are not 0, so that no signs could bring p "
+        "below {alpha}; they are in no family.",
     ),
     "floor.untestable": (
         "n = {n}プロンプトでは検定できない（2件以上が必要）。",
@@ -146,16 +147,20 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "No combination was tested, so nothing can be said about synergy.",
     ),
     "sets.verdicts": (
-        "組み合わせの判定は、測定した{n}行のうちYesが{yes}、Noが{no}、判定不能が{open}である。",
-        "Of {n} measured rows on combinations, {yes} say Yes, {no} No and {open} undetermined.",
+        "組み合わせの検定は全部で{n}行あり（表にない指標も含む）、判定はqで行う: Yesが{yes}、Noが{no}、判定不能が{open}、"
+        "組にも単独のHeadにも有意な効果（q < {alpha}）がなく判定しないものが{nothing}である。",
+        "Synergy was tested in {n} rows, those not in the table included, and is judged by q: {yes} say Yes, "
+        "{no} No, {open} undetermined; in {nothing} neither the set nor a head of it has a significant effect "
+        "(q < {alpha}), so there is nothing to judge.",
+    ),
+    "sets.power": (
+        "{metric}では、{size}以上の相乗効果であれば80 %の確率で検出できた（n = {n}、1検定、組についての中央値）。",
+        "On {metric} a synergy of {size} would have been found with a power of 80 % (n = {n}, one test, median "
+        "over sets).",
     ),
     "sets.yes": (
         "{where}では、{kind}の相乗効果が認められる: {value}（95 %区間{interval}、{p}、{q}）。",
         "There is {kind} synergy in {where}: {value} (95 % interval {interval}, {p}, {q}).",
-    ),
-    "sets.uncorrected": (
-        "ただしqは{alpha}以上で、多重性を補正すると有意でない。",
-        "Its q is not below {alpha}, so it does not survive correction.",
     ),
     "sets.positive": ("正", "positive"),
     "sets.negative": ("負", "negative"),
@@ -199,8 +204,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "No length detects anything.",
     ),
     "silence.blocked": (
-        "プロンプトが{prompts}件では、p < {alpha}となる検定があり得ないためである。",
-        "The reason: with {prompts} prompts no test can have p < {alpha}.",
+        "プロンプト{prompts}件のうち差が0でないものが少なく、p < {alpha}となり得る検定がないためである。",
+        "The reason: of {prompts} prompts so few have a difference that no test could have p < {alpha}.",
     ),
     "silence.few_texts.net": (
         "全長では{changed2}のテキストがbaselineから変わるが、感情donorのテキストがcontrol donorのテキストと異なるのは"

@@ -21,7 +21,6 @@ from phase7.report.numbers import MINUS
 from phase7.report.sections import specificity
 from phase7.report.sections.controls import metrics_of
 from phase7.report.tables import Row
-from phase7.vocabulary.heads import HeadSet
 
 #: Heads that the headline names.
 MOST_NAMED = 6
@@ -153,11 +152,11 @@ def _set(chapter: Chapter, label: str, readout: str) -> list[str]:
 
 
 def _q(chapter: Chapter, cell: Cell, metric: str) -> str:
-    """q in the primary family, or that of all tests where the cell is not in it."""
-    primary = cell.value("primary_q_value", metric)
-    if math.isnan(primary):
+    """The adjusted p of a primary test, or the q of an exploratory one."""
+    adjusted = cell.value("p_adjusted", metric)
+    if math.isnan(adjusted):
         return chapter.numbers.equals("q", cell.effect(metric).q)
-    return chapter.say("answer.q", q=chapter.numbers.equals("q", primary))
+    return chapter.say("answer.q", p=chapter.numbers.equals("p", adjusted))
 
 
 def _detectable(chapter: Chapter) -> list[str]:
@@ -179,8 +178,7 @@ def _row(chapter: Chapter, label: str, metric: str) -> Row | None:
         return None
     effect, part = cell.effect(metric), share(cell, metric)
     both = (effect.control_delta, effect.net_delta) if group.has_control else ()
-    is_set = not HeadSet.parse(label).is_single
-    primary = cell.value("primary_q_value", metric) if is_set else math.nan
+    adjusted = cell.value("p_adjusted", metric)
     return Row(
         name=chapter.row_name(cell, metric),
         cells=(
@@ -191,7 +189,7 @@ def _row(chapter: Chapter, label: str, metric: str) -> Row | None:
             numbers.interval(effect.low, effect.high),
             numbers.p(effect.p),
             chapter.q(effect.q),
-            "–" if math.isnan(primary) else chapter.q(primary),
+            "–" if math.isnan(adjusted) else chapter.q(adjusted),
             "–" if math.isnan(part.value) else _with_interval(part),
         ),
     )

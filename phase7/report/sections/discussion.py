@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 from phase7.findings.cells import Cell
 from phase7.findings.facts import (
@@ -13,8 +14,10 @@ from phase7.findings.facts import (
     mode_strengths,
     nearest,
     nonzero_prompts,
+    primary_tests,
     replication,
 )
+from phase7.findings.synergies import SynergyRow, synergy_rows
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code, escape
 from phase7.report.sections.circuits import circuits
@@ -69,9 +72,11 @@ def _significance(chapter: Chapter) -> list[str]:
     if not found:
         where = chapter.row_name(best.cell, best.metric)
         p = numbers.equals("p", best.effect.p)
-        return [say("sig.none", **values, q=numbers.p(best.effect.q), p=p, where=where)]
+        nothing = say("sig.none", **values, q=numbers.p(best.effect.q), p=p, where=where)
+        return [*_primary(chapter), nothing]
     top = found[0]
     return [
+        *_primary(chapter),
         say(
             "sig.some",
             **values,
@@ -81,8 +86,17 @@ def _significance(chapter: Chapter) -> list[str]:
             interval=numbers.interval(top.effect.low, top.effect.high),
             q=numbers.equals("q", top.effect.q),
             d_z=numbers.d_z(top.effect.d_z),
-        )
+        ),
     ]
+
+
+def _primary(chapter: Chapter) -> list[str]:
+    """How many tests of the primary family are significant; nothing where no family was declared."""
+    say, group = chapter.say, chapter.group
+    n, k = primary_tests(group)
+    if not n:
+        return []
+    return [say("sig.primary", n=n, k=k, effect=chapter.effect_name, alpha=f"{group.alpha:g}")]
 
 
 def _evidence(chapter: Chapter) -> tuple[list[str], list[str]]:
@@ -244,44 +258,49 @@ def _modes(chapter: Chapter) -> list[str]:
 
 def _combinations(chapter: Chapter) -> list[str]:
     say, group, numbers = chapter.say, chapter.group, chapter.numbers
-    rows = [
-        (cell, metric)
-        for cell in group.confirmed.values()
-        if not cell.heads.is_single
-        for metric in group.key_metrics
-        if not math.isnan(cell.value("synergy", metric))
-    ]
+    rows = synergy_rows(group)
     if not rows:
         return [chapter.claim([say("sets.none.sentence")])]
-    verdicts = [cell.word("synergy_verdict", metric) for cell, metric in rows]
-    n = {word: verdicts.count(word) for word in ("Yes", "No", "undetermined")}
-    sentences = [say("sets.verdicts", n=len(rows), yes=n["Yes"], no=n["No"], open=n["undetermined"])]
+    words = [one.verdict for one in rows]
+    n = {word: words.count(word) for word in ("Yes", "No", "undetermined", "no effect")}
+    sentences = [
+        say(
+            "sets.verdicts", n=len(rows), yes=n["Yes"], no=n["No"], open=n["undetermined"],
+            nothing=n["no effect"], alpha=f"{group.alpha:g}",
+        )
+    ]  # fmt: skip
     if n["undetermined"]:
         sentences.append(say("sets.open"))
+    sentences += _synergy_power(chapter, rows)
     lines = [chapter.claim(sentences, chapter.cite("sets"))]
-    for (cell, metric), verdict in zip(rows, verdicts, strict=True):
-        if verdict != "Yes":
+    shown = chapter.table_of("sets")
+    for one in rows:
+        if one.verdict != "Yes":
             continue
-        value, low, high, p, q = (
-            cell.value(f"synergy{name}", metric)
-            for name in ("", "_ci_low", "_ci_high", "_p_value", "_q_value")
+        name = chapter.row_name(one.cell, one.metric)
+        text = say(
+            "sets.yes",
+            where=name,
+            kind=say("sets.positive" if one.value > 0 else "sets.negative"),
+            value=numbers.signed(one.value),
+            interval=numbers.interval(one.low, one.high),
+            p=numbers.equals("p", one.p),
+            q=numbers.equals("q", one.q),
         )
-        name = chapter.row_name(cell, metric)
-        text = [
-            say(
-                "sets.yes",
-                where=name,
-                kind=say("sets.positive" if value > 0 else "sets.negative"),
-                value=numbers.signed(value),
-                interval=numbers.interval(low, high),
-                p=numbers.equals("p", p),
-                q=numbers.equals("q", q),
-            )
-        ]
-        if not q < group.alpha:
-            text.append(say("sets.uncorrected", alpha=f"{group.alpha:g}"))
-        lines.append(chapter.claim(text, chapter.cite("sets", name)))
+        lines.append(chapter.claim([text], chapter.cite("sets", name if shown.has(name) else None)))
     return lines
+
+
+def _synergy_power(chapter: Chapter, rows: list[SynergyRow]) -> list[str]:
+    """The synergy that would have been found, on the emotion's metrics, in the median over sets."""
+    say, group, sentences = chapter.say, chapter.group, []
+    for metric in (group.emotion_readout, group.emotion_metric):
+        sizes = [one.detectable for one in rows if one.metric == metric]
+        known = [size for size in sizes if size > 0]
+        if metric is not None and known:
+            size = chapter.numbers.score(statistics.median(known), 3)
+            sentences.append(say("sets.power", metric=code(metric), size=size, n=group.n_confirmation))
+    return sentences
 
 
 def _limits(chapter: Chapter) -> list[str]:

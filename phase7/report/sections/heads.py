@@ -9,9 +9,10 @@ import numpy as np
 from phase7.findings.cells import Cell
 from phase7.findings.facts import hits
 from phase7.findings.ratings import THRESHOLDS, overall_word
+from phase7.findings.synergies import synergy_row
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code, escape
-from phase7.report.sections import readouts
+from phase7.report.sections import power, readouts
 from phase7.report.sections.wording import hit_header, hit_row, resolution
 from phase7.report.tables import Row
 from phase7.vocabulary.heads import HeadSet
@@ -29,6 +30,7 @@ def render(chapter: Chapter) -> list[str]:
         *_significant(chapter),
         *_sets(chapter),
         *_sweep(chapter),
+        *power.part(chapter),
         *chapter.figures_of("heatmap", "kl"),
     ]
 
@@ -121,21 +123,21 @@ def _sets(chapter: Chapter) -> list[str]:
     cells.sort(key=lambda cell: (group.labels.index(cell.label), group.modes.index(cell.mode)))
     header = [say("heads"), say("mode"), say("metric"), say("delta")]
     header += [say("net_delta")] if group.has_control else []
-    header += [
-        say(key) for key in ("synergy", "synergy.ci", "synergy.p", "synergy.q", "equivalence", "verdict")
+    header += [say(key) for key in ("synergy", "synergy.ci", "synergy.p", "synergy.q")]
+    header += [say(key) for key in ("equivalence", "synergy.power", "verdict")]
+    first = () if group.emotion_readout is None else (group.emotion_readout,)
+    rows = [
+        _synergy(chapter, group.measured_cells(metric)[1][cell.label, cell.mode], metric)
+        for cell in cells
+        for metric in (*first, *group.key_metrics)
     ]
-    rows = [_synergy(chapter, cell, metric) for cell in cells for metric in group.key_metrics]
     note = say("note.sets", effect=chapter.effect_name, alpha=f"{group.alpha:g}")
     return [*blocks, chapter.table("sets", say("c.sets"), header, rows, n_left=3), note]
 
 
 def _synergy(chapter: Chapter, cell: Cell, metric: str) -> Row:
-    numbers, effect = chapter.numbers, cell.effect(metric)
-    synergy, low, high, p, q, equivalence = (
-        cell.value(f"synergy{name}", metric)
-        for name in ("", "_ci_low", "_ci_high", "_p_value", "_q_value", "_equivalence_p")
-    )
-    measured = not math.isnan(synergy)
+    numbers, effect, one = chapter.numbers, cell.effect(metric), synergy_row(cell, metric)
+    measured = not math.isnan(one.value)
     both = (chapter.starred(effect.net_delta, effect.q),) if chapter.group.has_control else ()
     return Row(
         name=chapter.row_name(cell, metric),
@@ -147,14 +149,13 @@ def _synergy(chapter: Chapter, cell: Cell, metric: str) -> Row:
             if chapter.group.has_control
             else chapter.starred(effect.delta, effect.q),
             *both,
-            numbers.signed(synergy),
-            numbers.interval(low, high, measured=measured),
-            numbers.p(p, measured=measured),
-            chapter.q(q, measured=measured),
-            numbers.p(equivalence, measured=measured),
-            chapter.say(f"verdict.{cell.word('synergy_verdict', metric)}")
-            if measured
-            else numbers.not_measured,
+            numbers.signed(one.value),
+            numbers.interval(one.low, one.high, measured=measured),
+            numbers.p(one.p, measured=measured),
+            chapter.q(one.q, measured=measured),
+            numbers.p(one.equivalence_q, measured=measured),
+            numbers.score(one.detectable),
+            chapter.say(f"verdict.{one.verdict}") if measured else numbers.not_measured,
         ),
     )
 

@@ -7,7 +7,7 @@ import math
 import xarray as xr
 
 from phase7.findings.donors import apart_share
-from phase7.findings.facts import AtLength, by_length, floor, length_reason, silence, strength
+from phase7.findings.facts import AtLength, by_length, length_reason, silence, strength
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.sections.modes import chance
@@ -70,13 +70,13 @@ def _silence(chapter: Chapter, last: AtLength, values: dict[str, object]) -> lis
     """Why the full length detects nothing, and how large effects look by chance."""
     say, group = chapter.say, chapter.group
     cells = list(group.confirmed.values())
-    limit, apart = floor(group, cells), apart_share(group, cells)
+    apart = apart_share(group, cells)
     values = values | {
-        "prompts": limit.n_prompts,
+        "prompts": group.n_confirmation,
         "alpha": f"{group.alpha:g}",
         "apart": chapter.numbers.share(apart),
     }
-    kind = silence(last, limit, apart)
+    kind = silence(last, apart)
     if kind == "blocked":
         return [say("silence.blocked", **values)]
     compared = "net" if group.has_control else "plain"

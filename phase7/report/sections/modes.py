@@ -13,6 +13,7 @@ from phase7.findings.ratings import THRESHOLDS, size_word
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.sections.comparison import introduction
+from phase7.report.sections.power import chance as by_chance
 from phase7.report.tables import Row
 from phase7.vocabulary.modes import MODES
 
@@ -159,8 +160,4 @@ def _overall(chapter: Chapter, one: Strength) -> Row:
 
 def chance(chapter: Chapter, cells: Sequence[Cell]) -> str:
     """The median |d_z| of some cells under random signs, and where 95 % of the flips lie."""
-    found, numbers = chance_size(chapter.group, cells), chapter.numbers
-    if math.isnan(found.median):
-        return numbers.no_test
-    middle, low, high = (numbers.score(x, 2) for x in (found.median, found.low, found.high))
-    return f"{middle} [{low}, {high}]"
+    return by_chance(chapter, chance_size(chapter.group, cells))

@@ -35,7 +35,7 @@ def render(report: Report) -> list[str]:
     families = [
         say(
             "note.family",
-            family=escape(str(chapter.group.settings.get("fdr_family", ""))),
+            family=escape(str(chapter.group.settings.get("families", ""))),
             tests=f"{count_tests(chapter.group.confirmed.values()):,}",
             group=chapter.name,
         )

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import kstest
 
-from phase7.effects.inference import cell_statistics, q_values
+from phase7.effects.families import q_values
+from phase7.effects.inference import cell_statistics
 from phase7.experiment.profile import Profile, load_profile
 from phase7.experiment.prompts import PromptSet, load_prompts
 from phase7.experiment.stages import sweep_stage
@@ -51,13 +52,13 @@ def tested(measured: Measured, profile: Profile) -> dict[str, np.ndarray]:
     result = cell_statistics(scores, profile.statistics, seed)
     net = (scores.patched["emotion"] - scores.patched["control"])[:, columns]
     names = [scores.metrics[m] for m in columns]
-    alone = paired_summary(net, seed=seed).p_value
+    alone = paired_summary(net, seed=seed, confidence=None)
     return {
         "both": result.column("net_p_value")[:, columns],
         "donors": result.column("net_donor_p_value")[:, columns],
-        "recipients": alone,
+        "recipients": alone.p_value,
         "q": result.column("net_q_value")[:, columns],
-        "q_recipients": q_values(alone, names),
+        "q_recipients": q_values(alone.p_value, alone.n_nonzero, names, profile.statistics),
     }
 
 
