@@ -17,6 +17,7 @@ from typing import Any
 
 from phase7.models import hub, wheel
 from phase7.models.facts import ModelFacts, ModelSizes
+from phase7.models.quiet import quiet
 from phase7.models.registry import REGISTRY, ModelSpec
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.names import plain_name
@@ -140,15 +141,15 @@ def is_here(spec: ModelSpec, store_root: Path) -> bool:
 
 def _model_files(name: str, folder: Path, source: str, revision: str | None) -> ModelFiles:
     _check_folder(name, folder)
-    config = read_config(folder)
+    n_layers, n_heads = _layers_and_heads(folder)
     return ModelFiles(
         name=plain_name(name),
         folder=folder,
         source=source,
         revision=revision,
         fingerprint=_fingerprint(folder),
-        n_layers=_first(config, "num_hidden_layers", "n_layer", "num_layers", default=0),
-        n_heads=_first(config, "num_attention_heads", "n_head", "num_heads", default=0),
+        n_layers=n_layers,
+        n_heads=n_heads,
         has_chat_template=_has_chat_template(folder),
     )
 
@@ -158,11 +159,8 @@ def read_sizes(files: ModelFiles) -> ModelSizes:
 
     What a configuration does not say is taken as the architectures of today have it.
     """
-    config = read_config(files.folder)
-    text = config.get("text_config")
-    if isinstance(text, dict):
-        config |= text
-    d_model = _first(config, "hidden_size", "n_embd", default=1024)
+    config = _text_config(files.folder)
+    d_model = _first(config, "hidden_size", "n_embd", "d_model", default=1024)
     return ModelSizes(
         n_layers=files.n_layers,
         n_heads=files.n_heads,
@@ -171,10 +169,42 @@ def read_sizes(files: ModelFiles) -> ModelSizes:
         d_model=d_model,
         d_mlp=_first(config, "intermediate_size", "n_inner", default=4 * d_model),
         n_vocab=_first(config, "vocab_size", default=50_000),
-        n_context=_first(config, "max_position_embeddings", "n_positions", default=1024),
+        n_context=_first(config, "max_position_embeddings", "n_positions", "max_seq_len", default=1024),
         weights_bytes=sum(path.stat().st_size for path in files.folder.glob("*.safetensors")),
         is_half=(config.get("dtype") or config.get("torch_dtype")) in ("float16", "bfloat16"),
     )
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    """The folder's configuration, with that of the text model in it where it is of several models."""
+    config = read_config(folder)
+    text = config.get("text_config")
+    return config | text if isinstance(text, dict) else config
+
+
+def _layers_and_heads(folder: Path) -> tuple[int, int]:
+    """Layers and query heads; 0 where there are none.
+
+    Where the file does not say, or under names of its own, transformers is asked, which takes a while.
+    """
+    config = _text_config(folder)
+    n_layers = _first(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers", default=0)
+    n_heads = _first(config, "num_attention_heads", "n_head", "num_heads", "n_heads", default=0)
+    return (n_layers, n_heads) if n_layers and n_heads else _known_to_transformers(folder)
+
+
+def _known_to_transformers(folder: Path) -> tuple[int, int]:
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            whole = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = whole.get_text_config(decoder=True)
+        sizes = (getattr(config, name, 0) for name in ("num_hidden_layers", "num_attention_heads"))
+        n_layers, n_heads = (size if isinstance(size, int) else 0 for size in sizes)
+    except Exception:  # whatever its validation raises: loading says what is wrong with the file
+        return 0, 0
+    return n_layers, n_heads
 
 
 def _first(config: dict[str, Any], *names: str, default: int) -> int:
@@ -195,6 +225,14 @@ def _has_chat_template(folder: Path) -> bool:
 
 
 def _check_folder(name: str, folder: Path) -> None:
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            expected="a whole model",
+            got="an adapter (adapter_config.json), which phase7 does not apply to the weights",
+            where=f"{name}: {folder}",
+            remedy="merge the two with peft's merge_and_unload and save_pretrained, or move the"
+            " adapter's files away to run the model without it",
+        )
     config = read_config(folder)
     if "auto_map" in config:
         raise UserError(
@@ -239,4 +277,21 @@ def _fingerprint(folder: Path) -> str:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{path.name}\0{content}\n".encode())
+    if _once_ran_otherwise(_text_config(folder)):
+        whole.update(b"\0as transformers runs it")
     return whole.hexdigest()
+
+
+def _once_ran_otherwise(config: dict[str, Any]) -> bool:
+    """Whether entries of the store may hold another model's numbers, made before this was found out.
+
+    Their keys hold the fingerprint, so another fingerprint leaves them unused.
+    """
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return bool(
+        config.get("clip_qkv") is not None
+        or config.get("scale_attn_weights") is False
+        or config.get("model_type") == "gpt_oss"
+        or config.get("residual_multiplier", 1) != 1
+        or "longrope" in (rope.get("rope_type"), rope.get("type"))
+    )

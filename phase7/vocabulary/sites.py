@@ -2,6 +2,7 @@
 
 A site is a hook of the bridge in every layer, with the axes of the tensor that passes there. What the
 engine captures and patches names a site; the hook's name and the meaning of its axes stand here only.
+Values are no site: what attention reads stands in the KV cache.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-SiteName = Literal["z", "value", "pattern", "result"]
+SiteName = Literal["z", "pattern", "result"]
 
-#: `head` counts query heads, `kv_head` key and value heads, which are fewer in grouped-query models.
-Axis = Literal["row", "query", "key", "head", "kv_head", "d_head", "d_model"]
+#: `head` counts query heads.
+Axis = Literal["row", "query", "key", "head", "d_head", "d_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,6 @@ class Site:
 SITES: Mapping[SiteName, Site] = MappingProxyType(
     {
         "z": Site(hook="attn.hook_z", axes=("row", "query", "head", "d_head")),
-        "value": Site(hook="attn.hook_v", axes=("row", "query", "kv_head", "d_head")),
         "pattern": Site(hook="attn.hook_pattern", axes=("row", "head", "query", "key")),
         "result": Site(hook="attn.hook_result", axes=("row", "query", "head", "d_model")),
     }

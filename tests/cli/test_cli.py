@@ -12,6 +12,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from safetensors.torch import load_file, save_file
 
 import phase7
 from phase7.cli import main
@@ -269,6 +270,23 @@ def test_a_mistake_leaves_no_output_and_no_result(phase7_command, project):
     assert phase7_command(*patch(output="data"))[0] == 2
     assert not list(project.rglob("*.pkl"))
     assert not list(project.rglob("*.nc"))
+
+
+def test_a_model_that_gives_no_numbers_is_one_line_and_nothing_is_stored(phase7_command, project):
+    path = project / "model" / "model.safetensors"
+    weights = load_file(path)
+    weights["transformer.h.1.mlp.c_proj.bias"][3] = float("nan")
+    save_file(weights, path, metadata={"format": "pt"})
+    code, out, err = phase7_command(*patch())
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "NaN or infinity in the weight transformer.h.1.mlp.c_proj.bias" in err
+    assert not list(project.rglob("store/memo/*/*/*.safetensors"))
+    assert not list(project.rglob("*.pkl")) + list(project.rglob("*.nc"))
+    tiny.save("gpt2", project / "model")  # liveness: a whole one leaves both
+    assert phase7_command(*patch())[0] == 0
+    assert list(project.rglob("store/memo/*/*/*.safetensors"))
+    assert list(project.rglob("*.pkl"))
 
 
 def test_a_mistake_in_a_subprocess_has_the_same_code_and_no_traceback(project):

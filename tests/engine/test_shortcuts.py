@@ -23,13 +23,14 @@ from phase7.engine.model.shortcuts import Shortcuts
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.profile import Sampling
+from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import parse_heads
 from tests import tiny
 
 pytestmark = pytest.mark.skipif(
     not can_pack(torch.device("cpu"), torch.float32), reason="this torch has no packed products"
 )
-EVERYTHING = Shortcuts(packed_products=True, lean_modules=True, shared_cache=True)
+EVERYTHING = Shortcuts(packed_products=True, lean_modules=True, shared_cache=True, shared_layers=True)
 HEADS = parse_heads("all", n_layers=tiny.N_LAYERS, n_heads=tiny.N_HEADS)
 PROMPT = "Buses leave at ten past the hour"
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
@@ -87,10 +88,18 @@ def test_another_version_is_noticed_and_another_build_is_not(monkeypatch):
     assert versions.untested() == {"transformers": "5.99.0"}
 
 
-def test_with_the_tested_versions_nothing_is_compared(tested_versions, monkeypatch):
-    for name in ("that_hold", "holds"):
-        monkeypatch.setattr(loading, name, lambda *args: pytest.fail("compared"))
-    assert load("gpt2").shortcuts == EVERYTHING
+def test_with_the_tested_versions_only_what_depends_on_the_architecture_is_compared(
+    tested_versions, monkeypatch
+):
+    files, compared_with, holds = tiny.load("gpt2").files, [], compared.holds
+    monkeypatch.setattr(loading, "that_hold", lambda *args: pytest.fail("compared"))
+    monkeypatch.setattr(
+        loading,
+        "holds",
+        lambda check, *args: compared_with.append(check.__name__) or holds(check, *args),
+    )
+    assert load_model(files).shortcuts == EVERYTHING
+    assert compared_with == ["shared_cache_agrees", "composes"]
 
 
 # --- what holds is kept --------------------------------------------------------------------------
@@ -214,17 +223,29 @@ def test_what_differs_or_is_missing_is_left_out(
     np.testing.assert_array_equal(tokens_of(model.for_another_thread()), expected)
 
 
-@pytest.mark.parametrize("break_it", [break_products, break_normalisations, break_shared_keys])
+@pytest.mark.parametrize("break_it", [break_products, break_normalisations])
 def test_without_the_comparison_it_would_be_used(tested_versions, monkeypatch, break_it):
-    """Liveness: it is the comparison that leaves it out."""
+    """Liveness: it is the comparison that leaves it out; else the whole model is found to differ."""
     break_it(monkeypatch)
+    with pytest.raises(UserError, match=r"expected a bridge that gives the logits of transformers"):
+        load("llama")
+    monkeypatch.setattr(loading, "check_logits", lambda model: None)
     assert load("llama").shortcuts == EVERYTHING
+
+
+def test_a_cache_that_differs_is_left_out_with_any_version(tested_versions, monkeypatch, caplog):
+    expected = plain_tokens("llama")
+    break_shared_keys(monkeypatch)
+    model = load("llama")
+    assert model.shortcuts == Shortcuts(packed_products=True, lean_modules=True)
+    assert caplog.records == []
+    np.testing.assert_array_equal(tokens_of(model), expected)
 
 
 def test_a_model_without_packing_has_nothing_to_compare_but_its_cache(other_torch, monkeypatch, caplog):
     break_products(monkeypatch)
     model = load("llama", pack=False)
-    assert model.shortcuts == Shortcuts(shared_cache=True)
+    assert model.shortcuts == Shortcuts(shared_cache=True, shared_layers=True)
     assert caplog.records == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from phase7.engine.model.bridge import output_weight, unembedding_weight
 from phase7.engine.model.loading import load_model
+from phase7.engine.model.tokens import encode
 from phase7.models import files as files_module
 from phase7.models import wheel
 from phase7.models.files import find_model, is_here
@@ -212,12 +214,64 @@ def test_a_file_is_no_model(tmp_path):
     assert "expected a known model" in refusal(tmp_path / "weights.safetensors", tmp_path)
 
 
-def test_a_tokenizer_larger_than_the_embedding_is_refused(folder):
+def test_a_token_that_the_embedding_has_no_row_for_is_refused_where_it_is_used(folder):
     larger = tiny.tokenizer()
-    larger.add_tokens([f"<extra {i}>" for i in range(5)])
+    larger.add_special_tokens({"pad_token": "<pad>"})
     larger.save_pretrained(folder)
-    with pytest.raises(UserError, match=r"got a tokenizer of 325 tokens for 320 embeddings;"):
+    model = load_model(find(folder))
+    assert len(model.tokenizer) == 321
+    assert max(encode(model, "The kettle is on", "raw")) < 320
+    with pytest.raises(UserError, match=r"expected token ids below 320, .* got 320 \('<pad>'\);"):
+        encode(model, "The kettle <pad> is on", "raw")
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 300}), encoding="utf-8")
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.wte.weight"] = weights["transformer.wte.weight"][:300].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"got a tokenizer of 320 tokens for 300 embeddings;"):
         load_model(find(folder))
+
+
+def test_an_adapter_beside_the_weights_is_refused(folder):
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
+    assert "got an adapter (adapter_config.json)" in refusal(folder, folder)
+
+
+def test_what_once_ran_otherwise_has_another_fingerprint_and_nothing_else_has(folder):
+    def by_hand():
+        whole = hashlib.sha256()
+        for path in sorted(folder.iterdir()):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            whole.update(f"{path.name}\0{digest}\n".encode())
+        return whole.hexdigest()
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    longrope = {"rope_parameters": {"rope_type": "longrope"}}
+    for setting, is_another in (
+        ({}, False),
+        ({"clip_qkv": None, "residual_multiplier": 1.0, "scale_attn_weights": True}, False),
+        ({"clip_qkv": 8.0}, True),
+        ({"scale_attn_weights": False}, True),
+        ({"model_type": "gpt_oss"}, True),
+        ({"residual_multiplier": 0.22}, True),
+        (longrope, True),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | setting), encoding="utf-8")
+        assert (find(folder).fingerprint != by_hand()) == is_another, setting
+
+
+def test_weights_that_have_no_place_are_told(folder, caplog):
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.h.0.attn.c_attn.lora_A.weight"] = torch.zeros(2, 32)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with caplog.at_level(logging.WARNING, logger="phase7"):
+        load_model(find(folder))
+    (record,) = caplog.records
+    assert "runs without 1 of the weights" in record.getMessage()
+    assert "transformer.h.0.attn.c_attn.lora_A.weight" in record.getMessage()
 
 
 def break_weights(folder: Path) -> None:

@@ -25,6 +25,7 @@ from phase7.engine.decode.forced import check_ids
 from phase7.engine.decode.readouts import Floats
 from phase7.engine.decode.traced import TracedRun, by_layers, patterns
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.faithful import check_lengths
 from phase7.engine.patch.donors import Array, Donor
 from phase7.engine.patch.patching import unreadable_pattern
 from phase7.engine.patch.recipes import recipe_of
@@ -229,8 +230,8 @@ def slopes(
 ) -> Slopes:
     """Run one recipient along its path, and differentiate its log-odds by every head's output.
 
-    Gradients are the plain model's (:attr:`phase7.engine.model.bridge.Model.differentiable`). Tokens
-    before the first patched query, which no patch reaches, only give their keys and values.
+    Gradients are the plain model's (:attr:`Model.differentiable`). Tokens before the first patched
+    query, which no patch reaches, only give their keys and values.
 
     Parameters
     ----------
@@ -247,6 +248,8 @@ def slopes(
     ------
     ValueError
         If there is no set, the path is empty, a set is empty or holds every token, or an id is no token.
+    UserError
+        As of :func:`phase7.engine.decode.forced.forced_pass`.
     """
     _check(model, path, token_sets)
     sets = [sorted({*ids}) for ids in token_sets.values()]
@@ -296,6 +299,7 @@ def _slopes(
     by_token: bool,
 ) -> Slopes:
     """Differentiate what is read of the logits [steps, n_vocab]: values [steps, R / 2]."""
+    check_lengths(model, len(tokens), len(path))
     record, followed = POSITION_RECORDS[positions], [*tokens, *path[:-1]]
     first = 0 if record.from_start else len(tokens) - 1
     with torch.inference_mode(False), torch.enable_grad():

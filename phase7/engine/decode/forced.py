@@ -24,6 +24,7 @@ from phase7.engine.decode.logits import Unembed, logits_of, pieces
 from phase7.engine.decode.readouts import Reading, Readouts
 from phase7.engine.decode.running import RunningBatch, attn_result, self_check_error
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.faithful import check_lengths
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import Patch
 
@@ -89,10 +90,13 @@ def forced_pass(
     ValueError
         If the path is empty or holds the id of no token (such as the -1 after the end of a generated
         text), or a set does, or a set is empty.
+    UserError
+        If the model runs otherwise than transformers at these lengths, or gives what is no number.
     """
     check_ids("path", path, model)
     for name, ids in token_sets.items():
         check_ids(f"token set {name!r}", ids, model)
+    check_lengths(model, len(tokens), len(path))
     batch = RunningBatch(model, tokens, patches, donors, n_samples=1, use_attn_result=use_attn_result)
     reading = Reading(batch.n_rows, path, {name: sorted({*ids}) for name, ids in token_sets.items()})
     with attn_result(model, use_attn_result), model.unembedding_apart() as unembed:

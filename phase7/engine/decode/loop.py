@@ -26,6 +26,7 @@ from phase7.engine.decode.rows import Copies, Ints
 from phase7.engine.decode.running import RunningBatch, attn_result, self_check_error
 from phase7.engine.model.blocks import ROW_BLOCK
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.faithful import check_lengths
 from phase7.engine.model.kv_cache import copy_slots
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import Patch
@@ -93,19 +94,16 @@ def generate(
     ------
     SelfCheckError
         If a self-donor row differs from its baseline in one token.
+    UserError
+        If the model runs otherwise than transformers at these lengths, or gives no numbers.
     """
+    check_lengths(model, len(tokens), sampling.max_new_tokens)
     n_samples, literally = sampling.samples, use_attn_result
     batch = RunningBatch(model, tokens, patches, donors, n_samples=n_samples, use_attn_result=literally)
+    rough, n_checks = model.rough if rough_logits else None, len(batch.checks) * n_samples
     with attn_result(model, literally), model.unembedding_apart() as unembed:
-        drawing = Drawing(
-            unembed,
-            model.rough if rough_logits else None,
-            prompt=prompt,
-            sampling=sampling,
-            n_rows=batch.n_rows,
-            n_checks=len(batch.checks) * n_samples,
-            row_block=model.row_block,
-        )
+        sizes = {"n_rows": batch.n_rows, "n_checks": n_checks, "row_block": model.row_block}
+        drawing = Drawing(unembed, rough, prompt=prompt, sampling=sampling, **sizes)
         generated = _DecodeLoop(model, batch, tokens, sampling).run(drawing, each_step, share_layers)
     return _continuations(generated, drawing, batch.checks, n_samples)
 

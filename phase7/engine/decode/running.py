@@ -17,8 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from phase7.engine.decode.rows import SharedLayers
+from phase7.engine.model.attention import writes_results
 from phase7.engine.model.blocks import whole_blocks
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.faithful import not_finite
 from phase7.engine.model.gates import Gate
 from phase7.engine.model.kv_cache import fan_out, shares_layers, values_of
 from phase7.engine.patch.donors import Donor
@@ -159,7 +161,7 @@ class RunningBatch:
         self.forward(self._ids(self._tokens[:-1]), 0)
         shared_cache = self._model.shortcuts.shared_cache
         self.holds_slots = shared_cache and shares_layers(self.cache)
-        if share_layers and self.holds_slots:
+        if share_layers and self.holds_slots and self._model.shortcuts.shared_layers:
             self.share_layers()
         fan_out(
             self.cache,
@@ -177,7 +179,8 @@ class RunningBatch:
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
         """Patch the enclosed forward passes, and let rows share layers in them."""
-        with self._model.hooked(self.patcher.hooks(lambda: self.running), rows=self._rows_at):
+        rows = self._rows_at if self._model.shortcuts.shared_layers else None
+        with self._model.hooked(self.patcher.hooks(lambda: self.running), rows=rows):
             yield
 
     def forward(
@@ -196,6 +199,8 @@ class RunningBatch:
         states: Tensor = self._model.bridge(
             ids, past_key_values=self.cache, use_cache=True, position_ids=positions
         )
+        if not bool(states.amax() < torch.inf):  # NaN is not
+            raise not_finite(self._model, f"the states of position {first + ids.shape[1] - 1}")
         return states
 
     def _ids(self, tokens: Sequence[int]) -> Int[Tensor, "one queries"]:
@@ -224,13 +229,21 @@ def attn_result(model: Model, wanted: bool) -> Iterator[None]:
     try:
         model.bridge.set_use_attn_result(True)
     except NotImplementedError as error:
-        raise UserError(
-            expected="an architecture with hook_result",
-            got=f"{model.name}, whose bridge has none",
-            where="--use-attn-result",
-            remedy="leave the flag out: mode result at hook_z is the same patch up to rounding",
-        ) from error
+        raise _without_results(model, "whose bridge has none") from error
     try:
+        if "results" not in model.compared:
+            if not writes_results(model):
+                raise _without_results(model, "where a write there is another patch")
+            model.compared.add("results")
         yield
     finally:
         model.bridge.set_use_attn_result(False)
+
+
+def _without_results(model: Model, got: str) -> UserError:
+    return UserError(
+        expected="an architecture with hook_result",
+        got=f"{model.name}, {got}",
+        where="--use-attn-result",
+        remedy="leave the flag out: mode result at hook_z is the same patch up to rounding",
+    )

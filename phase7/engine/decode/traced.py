@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.faithful import not_finite
 from phase7.engine.model.gates import Hook
-from phase7.vocabulary.sites import SITES, SiteName
+from phase7.vocabulary.sites import SiteName
 
 
 class TracedRun:
@@ -38,13 +39,15 @@ class TracedRun:
         if first:
             with torch.no_grad():
                 self._forward(self._model, tokens[:first], 0, n_steps=0)
-        return self._forward(self._model.differentiable, tokens[first:], first, n_steps)[0].float()
+        logits = self._forward(self._model.differentiable, tokens[first:], first, n_steps)[0].float()
+        if bool(logits.isnan().any()):
+            raise not_finite(self._model, "the logits along a path")
+        return logits
 
     def _forward(self, model: Model, tokens: Sequence[int], first: int, n_steps: int) -> Tensor:
         """Run some tokens behind those in the cache; logits of the last ones, [1, n_steps, n_vocab]."""
         keep: dict[SiteName, Callable[[int], Hook]] = {
             "z": self._keep_z,
-            "value": self._keep_value,
             "pattern": self._keep_pattern,
         }
         hooks = {site: {i: of(i) for i in range(model.n_layers)} for site, of in keep.items()}
@@ -53,6 +56,10 @@ class TracedRun:
         with model.hooked(hooks), model.unembedding_apart() as unembed:
             states = model.bridge(ids, past_key_values=self._cache, use_cache=True, position_ids=places)
             logits: Tensor = unembed(states[:, len(tokens) - n_steps :])
+        for layer in range(model.n_layers):  # what attention read, of these tokens
+            new = model.values_in(self._cache, layer).detach()[:, :, -len(tokens) :].transpose(1, 2)
+            before = [self.value[layer]] if layer in self.value else []
+            self.value[layer] = torch.cat([*before, new], dim=1)
         return logits
 
     def _keep_z(self, layer: int) -> Hook:
@@ -61,13 +68,6 @@ class TracedRun:
             kept = z if z.requires_grad or not torch.is_grad_enabled() else z.detach().requires_grad_()
             self.z[layer] = kept
             return kept
-
-        return hook
-
-    def _keep_value(self, layer: int) -> Hook:
-        def hook(value: Tensor, hook: Any) -> None:
-            before = [self.value[layer]] if layer in self.value else []
-            self.value[layer] = torch.cat([*before, value.detach()], dim=SITES["value"].axis("query"))
 
         return hook
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+from unittest import mock
 
 import torch
 from jaxtyping import Float
@@ -26,6 +28,7 @@ from phase7.engine.model.rough import RoughUnembedding
 from phase7.engine.model.shortcuts import Shortcuts
 from phase7.models.files import ModelFiles
 from phase7.models.quiet import quiet
+from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.sites import SiteName, hook_name
 
 
@@ -59,10 +62,15 @@ class Model:
         Whether logits are the unembedding's output, without scale or cap.
     rough : RoughUnembedding or None
         The unembedding in bfloat16, for differences; None where it would not be faster.
+    switch_lengths : tuple of int
+        Lengths in tokens beyond which it may compute otherwise, as with a sliding window.
     pristine : PreTrainedModel
         The transformers model, which no bridge has taken apart; its weights are the bridge's.
     buffers : Buffers
         Memory for the keys and values of one batch after the other.
+    compared : set
+        What has been compared with transformers since loading, so that it is compared once
+        (:mod:`phase7.engine.model.faithful`); copies for other threads hold the same set.
     """
 
     bridge: Any
@@ -82,8 +90,10 @@ class Model:
     is_parallel: bool
     has_plain_head: bool
     rough: RoughUnembedding | None
+    switch_lengths: tuple[int, ...]
     pristine: Any
     buffers: Buffers = field(default_factory=Buffers)
+    compared: set[object] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -133,6 +143,27 @@ class Model:
             if type(layer) is not DynamicLayer:
                 _remember_values(layer)
         return cache
+
+    def values_in(self, cache: Any, layer: int) -> Float[Tensor, "rows n_kv_heads keys d_head"]:
+        """The values that attention reads in one layer of a cache, as it last ran.
+
+        They are what a head sees, which is not always what its projection gives: some models clip it.
+
+        Raises
+        ------
+        UserError
+            If the layer keeps no keys and values.
+        """
+        held = cache.layers[layer] if layer < len(cache.layers) else None
+        values: Tensor | None = getattr(held, "seen_values", getattr(held, "values", None))
+        if values is None:
+            raise UserError(
+                expected="an attention that keeps keys and values in every layer",
+                got=f"none in layer {layer}",
+                where=f"model {self.name} ({self.files.folder})",
+                remedy="see docs/models.md for what is supported",
+            )
+        return values
 
     @contextlib.contextmanager
     def unembedding_apart(self) -> Iterator[Callable[[Tensor], Tensor]]:
@@ -248,11 +279,27 @@ def bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.devi
     """A transformers model behind a new bridge, which takes it apart."""
     from transformer_lens.model_bridge import TransformerBridge
 
-    bridge: Any = TransformerBridge.boot_transformers(
-        str(files.folder), hf_model=hf_model, tokenizer=tokenizer, device=device
-    )
+    with _nothing_installed():
+        bridge: Any = TransformerBridge.boot_transformers(
+            str(files.folder), hf_model=hf_model, tokenizer=tokenizer, device=device
+        )
     bridge.eval()
     return bridge
+
+
+@contextlib.contextmanager
+def _nothing_installed() -> Iterator[None]:
+    """Let no program be called for a while.
+
+    For models that read pictures transformer-lens calls pip to install torchvision, which can replace
+    torch itself. Without it, it goes on.
+    """
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError("loading a model installs nothing")
+
+    with mock.patch.object(subprocess, "check_call", refuse):
+        yield
 
 
 def same_weights(hf_model: Any) -> Any:

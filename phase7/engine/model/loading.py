@@ -1,8 +1,8 @@
 """A model's folder, loaded.
 
-A folder that cannot be used is refused in one line: an architecture that the bridge cannot run or
-that has no output of its own for each head, weights that are missing, a tokenizer that does not fit
-the embedding.
+A folder that cannot be used is refused in one line: an architecture that the bridge cannot run, runs
+otherwise than transformers (:mod:`phase7.engine.model.faithful`) or that has no output of its own for
+each head, weights that are missing or no numbers, a tokenizer that does not fit the embedding.
 """
 
 from __future__ import annotations
@@ -12,26 +12,28 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
 from phase7.engine.model import versions
+from phase7.engine.model.attention import composes, n_kv_heads
 from phase7.engine.model.blocks import ROW_BLOCK
 from phase7.engine.model.bridge import Model, bridged, same_weights, unembedding_weight
 from phase7.engine.model.compared import (
-    composes,
     holds,
     rough_logits_agree,
     shared_cache_agrees,
     that_hold,
 )
+from phase7.engine.model.faithful import check_logits
 from phase7.engine.model.packed import PACKED_ROWS, all_packed, suits_packing
 from phase7.engine.model.patterns import PatternSite, hook_order
-from phase7.engine.model.probes import has_plain_head, is_parallel
+from phase7.engine.model.probes import has_plain_head, is_parallel, switch_lengths
 from phase7.engine.model.rough import RoughUnembedding, multiplies_bfloat16
 from phase7.engine.model.shortcuts import Shortcuts
 from phase7.models.files import ModelFiles
 from phase7.models.quiet import quiet
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.sites import hook_name
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +43,9 @@ def load_model(
 ) -> Model:
     """Load a model folder.
 
-    With versions of torch, transformers or transformer-lens that the tests have not run with, the faster
-    ways of computing are compared with the plain ones; what differs is left out, and a warning says so.
+    Its logits on a few tokens are compared with those of the model as transformers loads it. With
+    versions of torch, transformers or transformer-lens that the tests have not run with, the faster ways
+    of computing are compared with the plain ones; what differs is left out, and a warning says so.
 
     Parameters
     ----------
@@ -55,32 +58,37 @@ def load_model(
     Raises
     ------
     UserError
-        If the device is not there, or the architecture, the weights or the tokenizer cannot be used.
+        If the device is not there, the architecture, the weights or the tokenizer cannot be used, or
+        the model computes otherwise than transformers does.
     """
     torch_device, torch_dtype = _device(device), getattr(torch, dtype)
     others = versions.untested()
     fast = pack and suits_packing(torch_device, torch_dtype)
-    wanted = Shortcuts(packed_products=fast, lean_modules=fast, shared_cache=True)
+    wanted = Shortcuts(packed_products=fast, lean_modules=fast, shared_cache=True, shared_layers=True)
     try:
         with quiet():
-            hf_model, tokenizer = _from_folder(files, torch_device, torch_dtype)
+            hf_model, tokenizer, unused = _from_folder(files, torch_device, torch_dtype)
             pristine = same_weights(hf_model)
             bridge = bridged(files, hf_model, tokenizer, torch_device)
             kept = that_hold(bridge, wanted) if others else wanted
             kept.apply(bridge)
+        if unused:
+            _log.warning(_unused_weights(files, unused))
+        _check_tokenizer(files, tokenizer, hf_model.get_input_embeddings().weight.shape[0])
+        model = _described(files, bridge, tokenizer, pristine, kept, torch_device, torch_dtype)
+        _check_sizes(files, model)
+        check_logits(model)
+        return _with_what_holds(model, others, wanted)
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the code of some architecture raises
         raise _unusable(files, f"{type(error).__name__}: {error}") from error
-    n_embeddings = hf_model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > n_embeddings:
-        raise _unusable(files, f"a tokenizer of {len(tokenizer)} tokens for {n_embeddings} embeddings")
-    model = _described(files, bridge, tokenizer, pristine, kept, torch_device, torch_dtype)
-    return _with_what_holds(model, others, wanted)
 
 
-def _from_folder(files: ModelFiles, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The model as transformers loads it, and its tokenizer."""
+def _from_folder(
+    files: ModelFiles, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, Any, list[str]]:
+    """The model as transformers loads it, its tokenizer, and the weights that it has no place for."""
     folder = str(files.folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -94,7 +102,31 @@ def _from_folder(files: ModelFiles, device: torch.device, dtype: torch.dtype) ->
     )
     hf_model, report = loaded
     _check_weights(files, report)
-    return hf_model.to(device).eval(), tokenizer
+    hf_model = _text_model(files, hf_model)
+    _check_numbers(files, hf_model)
+    return hf_model.to(device).eval(), tokenizer, sorted(report.get("unexpected_keys") or ())
+
+
+def _text_model(files: ModelFiles, hf_model: Any) -> Any:
+    """The text model in a model that also reads pictures or sound, with the same weights."""
+    config = hf_model.config.get_text_config(decoder=True)
+    if config is hf_model.config:
+        return hf_model
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    decoder = hf_model.get_decoder()
+    with torch.device("meta"):
+        empty = kind(config) if kind else None
+    if empty is None or type(decoder) is not type(empty.base_model):
+        raise _unusable(
+            files,
+            f"a {config.model_type} within a {hf_model.config.model_type}, which"
+            " transformers has no model for that reads text alone",
+        )
+    setattr(empty, empty.base_model_prefix, decoder)
+    empty.set_output_embeddings(hf_model.get_output_embeddings())
+    empty.generation_config = hf_model.generation_config
+    empty.config.architectures = [type(empty).__name__]
+    return empty
 
 
 def _described(
@@ -107,15 +139,14 @@ def _described(
     dtype: torch.dtype,
 ) -> Model:
     """A model with what its configuration says and what running it shows."""
-    heads = int(bridge.cfg.n_heads)
     is_packed = shortcuts.packed_products and all_packed(bridge)
-    return Model(
+    model = Model(
         bridge=bridge,
         tokenizer=tokenizer,
         files=files,
         n_layers=int(bridge.cfg.n_layers),
-        n_heads=heads,
-        n_kv_heads=int(getattr(bridge.cfg, "n_key_value_heads", None) or heads),
+        n_heads=int(bridge.cfg.n_heads),
+        n_kv_heads=int(bridge.cfg.n_heads),
         d_head=int(bridge.cfg.d_head),
         n_context=int(bridge.cfg.n_ctx),
         eos_ids=_eos_ids(bridge.original_model, tokenizer),
@@ -127,8 +158,11 @@ def _described(
         is_parallel=is_parallel(bridge),
         has_plain_head=has_plain_head(bridge),
         rough=None,
+        switch_lengths=switch_lengths(pristine.config),
         pristine=pristine,
     )
+    with quiet():
+        return replace(model, n_kv_heads=n_kv_heads(model))
 
 
 def _with_what_holds(model: Model, others: dict[str, str], wanted: Shortcuts) -> Model:
@@ -148,12 +182,22 @@ def _with_what_holds(model: Model, others: dict[str, str], wanted: Shortcuts) ->
             left_out.append("rough logits")
         else:
             model = replace(model, rough=rough)
-    if others and not holds(shared_cache_agrees, model):
-        left_out.append("the shared cache")
-        model = replace(model, shortcuts=replace(kept, shared_cache=False))
-    if left_out:
+    if not holds(shared_cache_agrees, model, True):
+        shared = holds(shared_cache_agrees, model, False)
+        model = replace(model, shortcuts=replace(kept, shared_cache=shared, shared_layers=False))
+        left_out += ["shared layers"] if shared else ["the shared cache"]
+    if left_out and others:
         _log.warning(_told(model.name, others, left_out))
-    return model if model.pattern_site and composes(model) else replace(model, pattern_site=None)
+    has_pattern = model.pattern_site is not None and holds(composes, model)
+    return model if has_pattern else replace(model, pattern_site=None)
+
+
+def _unused_weights(files: ModelFiles, names: list[str]) -> str:
+    """The line about weights that may be another model's, or an adapter's."""
+    return (
+        f"{files.name} runs without {len(names)} of the weights in its files, for which its architecture"
+        f" has no place: {', '.join(names)[:120]}"
+    )
 
 
 def _told(name: str, others: dict[str, str], left_out: list[str]) -> str:
@@ -177,6 +221,36 @@ def _check_weights(files: ModelFiles, report: dict[str, Any]) -> None:
         raise _unusable(files, "a folder without a tokenizer")
 
 
+def _check_numbers(files: ModelFiles, hf_model: Any) -> None:
+    """Refuse weights that are NaN or infinite: every text would be empty, or the same token."""
+    for name, weight in hf_model.named_parameters():
+        if weight.is_floating_point() and weight.numel() and not _is_finite(weight):
+            raise _unusable(files, f"NaN or infinity in the weight {name}")
+
+
+def _is_finite(weight: torch.Tensor) -> bool:
+    least, most = torch.aminmax(weight.detach())  # NaN where any is
+    return bool(torch.isfinite(least) & torch.isfinite(most))
+
+
+def _check_tokenizer(files: ModelFiles, tokenizer: Any, n_embeddings: int) -> None:
+    """Refuse a vocabulary that is larger than the embedding.
+
+    Added tokens, such as one for padding, may lie beyond it: no prompt need hold one.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    beyond = {token for token in tokenizer.get_vocab().values() if token >= n_embeddings} - {*added}
+    if beyond:
+        raise _unusable(files, f"a tokenizer of {len(tokenizer)} tokens for {n_embeddings} embeddings")
+
+
+def _check_sizes(files: ModelFiles, model: Model) -> None:
+    """Refuse a bridge that has other layers and heads than were planned for."""
+    planned, found = (files.n_layers, files.n_heads), (model.n_layers, model.n_heads)
+    if planned != found:
+        raise _unusable(files, f"{found} layers and heads, where the configuration has {planned}")
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -198,11 +272,11 @@ def _eos_ids(hf_model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def _pattern_site(bridge: Any, files: ModelFiles) -> PatternSite | None:
-    """Where the pattern can be read before z; refuses a model without z."""
-    try:
-        reached = hook_order(bridge)
-    except Exception as error:
-        raise _unusable(files, f"{type(error).__name__}: {error}") from error
+    """Where the pattern can be read before z; refuses a model without z in every layer."""
+    for layer in range(int(bridge.cfg.n_layers)):
+        if hook_name("z", layer) not in bridge.hook_dict:
+            raise _unusable(files, f"no attention with an output for each head in layer {layer}")
+    reached = hook_order(bridge)
     if "hook_z" not in reached:
         raise _unusable(files, "an attention without hook_z, the per-head output")
     before_z = reached[: reached.index("hook_z")]

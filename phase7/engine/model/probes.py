@@ -1,8 +1,9 @@
-"""What running a model shows about it that its configuration does not say."""
+"""What a model's configuration says of its lengths, and what only running it shows."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,25 @@ import torch
 from torch import Tensor
 
 from phase7.models.quiet import quiet
+
+#: Settings that hold a length beyond which something is computed otherwise.
+_SWITCH = re.compile(r".*window(_size)?|.*chunk_size|local_attention|original_max.*|floor_scale")
+
+
+def switch_lengths(config: Any) -> tuple[int, ...]:
+    """Lengths in tokens beyond which a model may compute otherwise, ascending."""
+    found = _switches(config.get_text_config().to_dict())
+    return tuple(sorted({length for length in found if length > 0}))
+
+
+def _switches(settings: dict[Any, Any]) -> Iterator[int]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _switches(value)
+        elif _SWITCH.fullmatch(str(name)) and isinstance(value, int | float):
+            yield int(value)
+            if name == "local_attention":  # to both sides together
+                yield int(value) // 2
 
 
 @torch.inference_mode()

@@ -25,12 +25,16 @@ class Shortcuts:
     lean_modules : bool
         Activations and normalisations take fewer passes (:mod:`phase7.engine.model.lean`).
     shared_cache : bool
-        Rows share the prompt's keys and values (:mod:`phase7.engine.model.kv_cache`), and layers.
+        Rows share the prompt's keys and values (:mod:`phase7.engine.model.kv_cache`).
+    shared_layers : bool
+        Rows share the layers that no patch can change (:mod:`phase7.engine.decode.rows`); only with a
+        shared cache.
     """
 
     packed_products: bool = False
     lean_modules: bool = False
     shared_cache: bool = False
+    shared_layers: bool = False
 
     def apply(self, bridge: Any) -> None:
         """Change a bridge's modules. (The cache is no module: it is made anew for every batch.)"""

@@ -20,7 +20,8 @@ def encode(
     Raises
     ------
     UserError
-        If there are no tokens, or prompt and `n_new_tokens` exceed the model's context.
+        If there are no tokens, prompt and `n_new_tokens` exceed the model's context, or the tokenizer
+        gives a token that the model has no embedding of.
     """
     if prompt_format == "chat":
         messages = [{"role": "user", "content": text}]
@@ -37,6 +38,14 @@ def encode(
             got=f"{len(ids)} tokens",
             where=f"prompt {text[:60]!r}",
             remedy="shorten or lengthen the prompt, or ask for fewer new tokens",
+        )
+    n_embeddings = model.bridge.original_model.get_input_embeddings().weight.shape[0]
+    if max(ids) >= n_embeddings:
+        raise UserError(
+            expected=f"token ids below {n_embeddings}, the rows of the model's embedding",
+            got=f"{max(ids)} ({model.tokenizer.convert_ids_to_tokens(max(ids))!r})",
+            where=f"prompt {text[:60]!r}",
+            remedy="leave that token out of prompt and chat template",
         )
     return ids
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.faithful import check_lengths, not_finite
 from phase7.engine.model.gates import Hook
-from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.sites import SITES, SiteName
 
 
@@ -26,7 +26,7 @@ class Capture:
     Attributes
     ----------
     value : float32 array [n_layers, S, n_kv_heads, d_head]
-        Values v of all tokens.
+        Values v of all tokens, as attention reads them.
     z : float32 array [n_layers, Q, n_heads, d_head]
         Head outputs before W_O at the last Q positions; Q is 1 or S.
     pattern : float32 array [n_layers, n_heads, Q, S] or None
@@ -47,35 +47,37 @@ def capture(model: Model, tokens: Sequence[int], *, all_queries: bool) -> Captur
         The prompt, at least one token.
     all_queries : bool
         Record z and pattern at every query, not only at the last: needed to patch all positions.
+
+    Raises
+    ------
+    UserError
+        If the model runs otherwise than transformers at this length, or gives what is no number.
     """
+    check_lengths(model, len(tokens) + 1, 0)  # the last one is read in the first pass, too
     n_queries = len(tokens) if all_queries else 1
-    seen: dict[SiteName, dict[int, Tensor]] = {site: {} for site in ("value", "z", "pattern")}
+    seen: dict[SiteName, dict[int, Tensor]] = {"z": {}, "pattern": {}}
 
     def keep(site: SiteName, layer: int) -> Hook:
         def hook(tensor: Tensor, hook: Any) -> None:
-            if site != "value":  # the values of all tokens are attended to, whatever the query
-                axis = SITES[site].axis("query")
-                tensor = tensor.narrow(axis, tensor.shape[axis] - n_queries, n_queries)
+            axis = SITES[site].axis("query")
+            tensor = tensor.narrow(axis, tensor.shape[axis] - n_queries, n_queries)
             seen[site][layer] = tensor[0].float().cpu().clone()
 
         return hook
 
-    layers = range(model.n_layers)
+    layers, cache = range(model.n_layers), model.new_cache()
     hooks = {site: {i: keep(site, i) for i in layers} for site in seen}
     with torch.inference_mode(), model.hooked(hooks):
-        model.bridge(torch.tensor([list(tokens)], device=model.device))
-    values, outputs, patterns = seen["value"], seen["z"], seen["pattern"]
-    missing = [i for i in layers if i not in values or i not in outputs]
-    if missing:
-        raise UserError(
-            expected="hook_v and hook_z in every layer",
-            got=f"none in layer {missing[0]}",
-            where=f"model {model.name}",
-            remedy="choose a model whose layers all have attention heads",
-        )
+        ids = torch.tensor([list(tokens)], device=model.device)
+        model.bridge(ids, past_key_values=cache, use_cache=True)
+        # What attention reads, which need not be what the projection gives.
+        values = {i: model.values_in(cache, i)[0].transpose(0, 1).float().cpu() for i in layers}
+    outputs, patterns = _stack(seen["z"], layers), seen["pattern"]
+    if not np.isfinite(outputs).all():
+        raise not_finite(model, "the heads' outputs")
     return Capture(
         value=_stack(values, layers),
-        z=_stack(outputs, layers),
+        z=outputs,
         pattern=_stack(patterns, layers) if len(patterns) == len(layers) else None,
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 from phase7.engine.patch.capture import Capture
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +31,8 @@ class Donor:
     value : float32 array [n_layers, K, n_kv_heads, d_head]
         Values; K offsets are reached.
     pattern : float32 array [n_layers, n_heads, J, K] or None
-        Attention of the query at offset j over the keys at offset k; rows sum to 1.
+        Attention of the query at offset j over the keys at offset k. A row sums to the mean of the
+        captures' rows: to 1, but in models whose attention may go nowhere (sinks).
     """
 
     z: Array
@@ -63,6 +65,7 @@ class DonorSum:
         self._z = _AlignedSum(axes=(1,))
         self._value = _AlignedSum(axes=(1,))
         self._pattern = _AlignedSum(axes=(2, 3))
+        self._attended = _AlignedSum(axes=(2,))
         self._has_pattern = True
         self.n_captures = 0
         for one in captures:
@@ -75,8 +78,11 @@ class DonorSum:
             raise ValueError("a mean over no captures")
         pattern = None
         if self._has_pattern:
-            pattern = self._pattern.mean(without.pattern if without is not None else None)
-            pattern = _renormalised(pattern)
+            left = without.pattern if without is not None else None
+            pattern = self._pattern.mean(left)
+            pattern = _renormalised(
+                pattern, self._attended.mean(None if left is None else _attended(left))
+            )
         z = self._z.mean(without.z if without is not None else None)
         value = self._value.mean(without.value if without is not None else None)
         return Donor(
@@ -92,6 +98,7 @@ class DonorSum:
             self._has_pattern = False
         else:
             self._pattern.add(one.pattern)
+            self._attended.add(_attended(one.pattern))
         self.n_captures += 1
 
 
@@ -108,7 +115,7 @@ class _AlignedSum:
         self._sum: np.ndarray[Any, np.dtype[np.float64]] | None = None
         self._count: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
-    def add(self, array: Array) -> None:
+    def add(self, array: Array | Doubles) -> None:
         flipped = np.flip(array, self._axes).astype(np.float64)
         sizes = [flipped.shape[axis] for axis in self._axes]
         if self._sum is None or self._count is None:
@@ -119,7 +126,7 @@ class _AlignedSum:
         self._sum[_corner(self._sum.ndim, self._axes, sizes)] += flipped
         self._count[tuple(slice(size) for size in sizes)] += 1
 
-    def mean(self, without: Array | None) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def mean(self, without: Array | Doubles | None) -> Doubles:
         assert self._sum is not None and self._count is not None
         total, count = self._sum, self._count
         if without is not None:
@@ -156,6 +163,17 @@ def _grown(array: Any, axes: tuple[int, ...], sizes: list[int]) -> Any:
     return np.pad(array, pad) if any(after for _, after in pad) else array
 
 
-def _renormalised(pattern: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+def _attended(pattern: Array) -> Doubles:
+    """How much of each query's attention goes to tokens: exactly 1 but for a model with sinks."""
+    total = pattern.sum(axis=-1, dtype=np.float64)
+    # Numbers of 16 bits leave the last 13 bits of float32 empty.
+    is_half = not (np.ascontiguousarray(pattern).view(np.uint32) & 0x1FFF).any()
+    return np.where(np.abs(total - 1) < (1e-2 if is_half else 1e-5), 1.0, total)
+
+
+def _renormalised(pattern: Doubles, attended: Doubles) -> Doubles:
+    """Give back what averaging over prompts of different lengths took away from the rows."""
     total = pattern.sum(axis=-1, keepdims=True)
-    return np.divide(pattern, total, out=np.zeros_like(pattern), where=total > 0)
+    whole = np.divide(pattern, total, out=np.zeros_like(pattern), where=total > 0)
+    given_back: Doubles = whole * attended[..., None]
+    return given_back
