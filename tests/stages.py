@@ -118,6 +118,10 @@ def entry(stage: Stage, batch: Batch) -> dict[str, Any]:
             }
             for length in (*stage.lengths, stage.sampling.max_new_tokens)
         },
+        "baseline_tokens": np.zeros((len(samples), stage.sampling.max_new_tokens), dtype=np.int32),
+        "patched_tokens": np.ones(
+            (len(batch.patches), len(samples), stage.sampling.max_new_tokens), dtype=np.int32
+        ),
         "kl_first_token_nats": [kl_nats(role, cell, index) for role, cell in batch.patches],
         "n_self_rows": len({cell.mode for _, cell in batch.patches}) * len(samples),
         "max_self_logit_gap": 0.0,
@@ -187,6 +191,9 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "neutral": ("data/other_prompts.json",),
         "emotion": ("data/more_{emotion}_prompts.json",),
         "format": ("raw", "chat"),
+        "system": ("Be brief.",),
+        "template": ((("enable_thinking", False),),),
+        "date": ("2025-01-31",),
     },
     "engine": {"device": ("cuda", "mps"), "dtype": ("bfloat16",), "max_rows": (32, 500)},
 }

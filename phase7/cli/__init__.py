@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from phase7.cli.interrupts import Terminated, handled_signals, ignore_signals
-from phase7.cli.terminal import complain
+from phase7.cli.terminal import complain, escape_unwritable
 from phase7.vocabulary.errors import Phase7Error, UserError
 
 __all__ = ["command", "main"]
@@ -25,6 +25,7 @@ __all__ = ["command", "main"]
 
 def command() -> NoReturn:
     """Run the process's own command line and end the process."""
+    escape_unwritable()
     code = main()
     ignore_signals()
     raise SystemExit(code)
@@ -74,7 +75,8 @@ def _require_texts(args: Namespace) -> None:
             raise UserError(
                 expected="a value", got="'--'", where=name.replace("_", "-"), remedy="give another value"
             )
-        for part in parts:
+        texts = [text for one in parts for text in (one if isinstance(one, tuple) else [one])]
+        for part in texts:
             if isinstance(part, str | Path) and not _is_utf8_text(str(part)):
                 raise UserError(
                     expected="text in UTF-8",

@@ -7,6 +7,7 @@ error and exit code 2.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -130,11 +131,11 @@ def _add_patch(subparsers: Any) -> None:
     parser.add_argument("--neutral-prompts", required=True, metavar="FILE")
     parser.add_argument("--emotion-prompts", required=True, metavar="FILE")
     parser.add_argument("--n-prompts", type=int, default=0, help="patch only the first N prompts")
-    parser.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="result pickle")
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
     parser.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
     parser.add_argument("--force", action="store_true", help="write all outputs again")
+    _prompt_options(parser)
     _intervention_options(parser)
     _measuring_options(parser)
     _backend_options(parser)
@@ -204,6 +205,34 @@ def _measuring_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
     )
+
+
+def _prompt_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how prompts are put to the model")
+    group.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
+    group.add_argument("--system", default="", metavar="TEXT", help="system message of the chat")
+    group.add_argument(
+        "--template-argument",
+        type=_argument,
+        action="append",
+        metavar="NAME=VALUE",
+        help="argument for the chat template, e.g. enable_thinking=false (may be repeated)",
+    )
+    group.add_argument(
+        "--date", default="", metavar="DAY", help="what a chat template takes for today (YYYY-MM-DD)"
+    )
+
+
+def _argument(text: str) -> tuple[str, bool | int | float | str]:
+    """A name and its value: true, false and numbers as such, anything else as text."""
+    name, equals, value = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    if value in ("true", "false"):
+        return name, value == "true"
+    if re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
+        return name, int(value)
+    return name, float(value) if re.fullmatch(r"-?\d+\.\d+", value, re.ASCII) else value
 
 
 def _add_report(subparsers: Any) -> None:

@@ -6,8 +6,9 @@ Heavy libraries are imported only by the commands that need them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,12 @@ def build(args: argparse.Namespace) -> int:
 
 def patch(args: argparse.Namespace) -> int:
     """Patch heads of one model for one emotion, or print the plan of that."""
-    from phase7.run.paths import Paths
+    with _flags_named():
+        return _patch(args)
+
+
+def _patch(args: argparse.Namespace) -> int:
+    from phase7.run.paths import Paths, require_own
 
     profile = _patch_profile(args)
     output: Path = args.output
@@ -50,13 +56,15 @@ def patch(args: argparse.Namespace) -> int:
     paths = Paths(
         root=Path(),
         store=args.store,
-        effects=args.store / "effects" / f"{output.stem}.nc",
+        effects=output.with_suffix(".nc"),
         plots=output.parent / f"{output.stem}_plots",
         report=args.report,
         report_format=args.format,
         run_record=output.with_suffix(".run.json"),
         patching=lambda model, emotion: output,
     )
+    if not args.force:
+        require_own(paths.effects, paths.run_record)
     return _run(args, profile, paths)
 
 
@@ -67,7 +75,6 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         Engine,
         Patching,
         Profile,
-        PromptFiles,
         Sampling,
     )
     from phase7.experiment.prompts import load_prompts
@@ -80,9 +87,7 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         name=args.output.stem or "patch",
         models=(args.model,),
         emotions=(emotion,),
-        prompts=PromptFiles(
-            neutral=args.neutral_prompts, emotion=args.emotion_prompts, format=args.prompt_format
-        ),
+        prompts=_prompt_files(args),
         sampling=Sampling(
             max_new_tokens=args.max_tokens,
             temperature=args.temperature,
@@ -103,6 +108,62 @@ def _patch_profile(args: argparse.Namespace) -> Any:
         engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
         **options,
     )
+
+
+def _prompt_files(args: argparse.Namespace) -> Any:
+    """Where the prompts of `patch` are, and how they are put to the model."""
+    from phase7.experiment.prompts import PromptFiles
+
+    return PromptFiles(
+        neutral=args.neutral_prompts,
+        emotion=args.emotion_prompts,
+        format=args.prompt_format,
+        system=args.system,
+        template=tuple(dict(args.template_argument or ()).items()),
+        date=args.date,
+    )
+
+
+#: What `patch` calls the settings of a profile that it makes of its flags.
+_FLAGS = {
+    "confirm.target_heads": "--head-spec",
+    "target_heads": "--head-spec",
+    "max_new_tokens": "--max-tokens",
+    "temperature": "--temperature",
+    "top_p": "--top-p",
+    "samples": "--samples",
+    "seed": "--seed",
+    "n_prompts": "--n-prompts",
+    "random_heads": "--random-heads",
+    "max_rows": "--max-rows",
+    "date": "--date",
+    "readouts.words": "--readout",
+    "readouts.pairs": "--readout",
+    "pairs": "--readout",
+    "strengths": "--strength",
+    "write": "--write",
+    "confirm.write": "--write",
+    "scorers": "--scorers",
+    "prompt format chat": "--prompt-format chat",
+    "template arguments": "--template-argument",
+    "template argument": "--template-argument",
+}
+
+
+@contextlib.contextmanager
+def _flags_named() -> Iterator[None]:
+    """Name the flag in an error about the setting that it stands for."""
+    try:
+        yield
+    except UserError as error:
+        flag = _FLAGS.get(error.where)
+        if flag is None:
+            raise
+        remedy = error.remedy.replace("max_rows", "--max-rows")
+        expected, got = error.expected, error.got
+        if error.where == "target_heads":  # of a profile it says that a sweep may choose instead
+            expected, got = "a head spec", "an empty one"
+        raise UserError(expected=expected, got=got, where=flag, remedy=remedy) from error
 
 
 def _confirm(args: argparse.Namespace, modes: Any) -> Any:

@@ -6,6 +6,7 @@ Text from a user, a file or a model may hold control characters; they are escape
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import sys
 
@@ -13,6 +14,13 @@ import sys
 def printable(text: str) -> str:
     """The text with its control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def escape_unwritable() -> None:
+    """Write what the terminal's encoding lacks as an escape, instead of failing over a file's name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def tell(line: str) -> None:

@@ -123,9 +123,11 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
         f"as kl_first_token, with the {{control}}; {_NAN}",
     ),
     "n_prompts": ("prompts the cell was tested on", "1", "0: not tested"),
-    "changed_share": ("share of texts that differ from the baseline's", "1", f"{{donor}}; {_NAN}"),
+    "changed_share": (
+        "share of texts whose tokens differ from the baseline's", "1", f"{{donor}}; {_NAN}",
+    ),
     "control_changed_share": (
-        "share of control texts that differ from the baseline's", "1", f"{{control}}; {_NAN}",
+        "share of control texts whose tokens differ from the baseline's", "1", f"{{control}}; {_NAN}",
     ),
     "is_primary": (
         "whether the test is of the primary family", "1",

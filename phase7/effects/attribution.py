@@ -11,7 +11,7 @@ import xarray as xr
 
 from phase7.effects.readouts import StageReadouts
 from phase7.effects.scores import Floats, StageScores
-from phase7.experiment.attribution import AttributionPlan
+from phase7.experiment.attribution import AttributionPlan, is_apart
 from phase7.experiment.stages import Cell, Stage
 from phase7.vocabulary.donors import Role
 from phase7.vocabulary.modes import MODES, Mode, mode_place
@@ -77,7 +77,7 @@ def gather_attribution(
         for role in stage.roles:
             heads[role][..., at] = entry["effects"][role]
         if plan.pairs:
-            others = np.array(plan.pairs) != index
+            others = np.array([is_apart(stage, pair, index) for pair in plan.pairs])
             total[..., others] += np.asarray(entry["pairs"])[..., others]
             count += others
     with np.errstate(invalid="ignore"):  # a pair whose only recipient is its own has no share: NaN

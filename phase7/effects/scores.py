@@ -32,6 +32,9 @@ class StageTexts:
         length -> prompt index -> list of texts, one a sample.
     patched : dict
         (role, length) -> (cell, prompt index) -> list of texts, one a sample.
+    changed : dict
+        (role, length) -> (cell, prompt index) -> for each sample, whether its tokens differ from the
+        baseline's.
     kl_first_token_nats : dict
         role -> (cell, prompt index) -> KL(baseline || patched).
     n_self_rows : int
@@ -43,6 +46,7 @@ class StageTexts:
     stage: Stage
     baseline: dict[int, dict[int, list[str]]] = field(default_factory=dict)
     patched: dict[tuple[Role, int], dict[tuple[Cell, int], list[str]]] = field(default_factory=dict)
+    changed: dict[tuple[Role, int], dict[tuple[Cell, int], list[bool]]] = field(default_factory=dict)
     kl_first_token_nats: dict[Role, dict[tuple[Cell, int], float]] = field(default_factory=dict)
     n_batches: int = 0
     n_self_rows: int = 0
@@ -61,9 +65,10 @@ class StageTexts:
         UserError
             If its baseline differs from that of another batch of the same prompt.
         """
+        tokens, unpatched = entry["patched_tokens"], entry["baseline_tokens"]
         for length, texts in entry["texts"].items():
-            known = self.baseline.setdefault(length, {})
-            if known.setdefault(batch.prompt_index, texts["baseline"]) != texts["baseline"]:
+            known, baseline = self.baseline.setdefault(length, {}), without_nul(texts["baseline"])
+            if known.setdefault(batch.prompt_index, baseline) != baseline:
                 raise UserError(
                     expected="one baseline text for a prompt in all its batches",
                     got="two different ones",
@@ -71,9 +76,12 @@ class StageTexts:
                     remedy="they were computed on machines or with libraries that round differently;"
                     " remove them with `phase7 store prune --stage generation` and build again",
                 )
-            for (role, cell), samples in zip(batch.patches, texts["patched"], strict=True):
-                patched = self.patched.setdefault((role, length), {})
-                patched[cell, batch.prompt_index] = samples
+            differs = (tokens[..., :length] != unpatched[:, :length]).any(axis=-1)  # [patch, sample]
+            of_patches = zip(batch.patches, texts["patched"], differs, strict=True)
+            for (role, cell), samples, changed in of_patches:
+                place = (cell, batch.prompt_index)
+                self.patched.setdefault((role, length), {})[place] = without_nul(samples)
+                self.changed.setdefault((role, length), {})[place] = changed.tolist()
         for (role, cell), nats in zip(batch.patches, entry["kl_first_token_nats"], strict=True):
             kl = self.kl_first_token_nats.setdefault(role, {})
             kl[cell, batch.prompt_index] = float(nats)
@@ -100,7 +108,7 @@ class Scores:
     baseline : float64 array [metric, prompt]
     patched : dict of role to float64 array [cell, metric, prompt]
     changed : dict of role to float64 array [cell, prompt]
-        Share of the samples whose text differs from the baseline's.
+        Share of the samples whose tokens differ from the baseline's.
     metrics : tuple of str
         Names along the metric axis: those of text, then read-outs if there are any.
     donor_shares : float64 array [cell, metric, pair] or None
@@ -191,10 +199,7 @@ def _scores(texts: StageTexts, length: int, score_of: Mapping[str, Floats]) -> S
                 patched[role][c, :, p] = mean(by_cell[cell, prompt])
         changed[role] = _by_cell(
             stage,
-            {
-                (cell, prompt): np.mean([a != b for a, b in zip(s, baseline[prompt], strict=True)])
-                for (cell, prompt), s in by_cell.items()
-            },
+            {place: np.mean(differs) for place, differs in texts.changed[role, length].items()},
         )
     return Scores(
         baseline=np.stack([mean(baseline[prompt]) for prompt in stage.recipients], axis=1),
@@ -202,6 +207,11 @@ def _scores(texts: StageTexts, length: int, score_of: Mapping[str, Floats]) -> S
         metrics=METRICS,
         changed=changed,
     )
+
+
+def without_nul(texts: Iterable[str]) -> list[str]:
+    """Texts with U+FFFD for each NUL, at which the strings of an effects file would end."""
+    return [text.replace("\0", "\ufffd") for text in texts]
 
 
 def _by_cell(stage: Stage, values: Mapping[tuple[Cell, int], Any]) -> Floats:

@@ -73,6 +73,12 @@ class AttributionPlan:
         }
 
 
+def is_apart(stage: Stage, pair: int, recipient: int) -> bool:
+    """Whether a pair of donor prompts is not the recipient's own and does not hold its text."""
+    text, emotion = stage.neutral.prompts[recipient], stage.emotion.prompts
+    return pair != recipient and emotion[pair] != text
+
+
 def has_pairs(stage: Stage) -> bool:
     """Whether the donors are means over prompts that are matched pairs, so that pairs can be flipped."""
     return stage.donor_kind("emotion") == "mean" and stage.donor_kind("control") == "neutral"

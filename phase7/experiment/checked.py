@@ -11,6 +11,7 @@ import types
 import typing
 from typing import Any, Literal
 
+from phase7.models.framing import Arguments
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.modes import MODES
 
@@ -62,6 +63,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value in args and isinstance(value, str):
             return value
         raise _wrong(where, "one of " + ", ".join(map(str, args)), value)
+    if hint == Arguments:
+        if isinstance(value, dict) and all(map(_is_plain, value.values())):
+            return tuple(value.items())
+        raise _wrong(where, "a table of texts, numbers, true and false", value)
     if origin is tuple:
         if isinstance(value, list):
             return tuple(_convert(args[0], item, where) for item in value)
@@ -72,6 +77,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise _wrong(where, f"a value of type {hint.__name__}", value)
+
+
+def _is_plain(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and abs(value) < 1e300  # neither infinite nor NaN
+    return isinstance(value, str) or is_number
 
 
 def _wrong(where: str, expected: str, value: Any) -> UserError:

@@ -79,6 +79,7 @@ class ContrastPlan:
             "model": stage.files.fingerprint,
             "format": stage.prompt_format,
             "prompt": stage.neutral.prompts[index],
+            **stage.files.tokens_key(stage.neutral.prompts[index]),
             "targets": self._keys(contrast.targets),
             "foils": self._keys(contrast.foils),
             "by_token": contrast.by_token,

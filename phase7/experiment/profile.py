@@ -15,15 +15,14 @@ from typing import Any, Literal
 from phase7.experiment.checked import bad_value, build_record, check_modes, check_range
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
 from phase7.experiment.declared import Readouts
+from phase7.experiment.prompts import PromptFiles
 from phase7.experiment.statistics import Statistics
-from phase7.store.reading import read_whole
+from phase7.store.reading import read_text
 from phase7.vocabulary.donors import DONOR_RECORDS, ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES, Mode, Positions
 from phase7.vocabulary.readouts import has_direction, is_readout
-
-PromptFormat = Literal["auto", "raw", "chat"]
 
 #: A strength beyond this only overflows.
 _STRONGEST = 1000.0
@@ -173,15 +172,6 @@ class Confirm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptFiles:
-    """Two paths; ``{emotion}`` in the second is replaced by the emotion's name."""
-
-    neutral: str = "data/neutral_prompts.json"
-    emotion: str = "data/{emotion}_prompts.json"
-    format: PromptFormat = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Engine:
     """Where and how the model runs.
 
@@ -291,7 +281,7 @@ def load_profile(name_or_path: str, root: Path) -> Profile:
     is_path = name_or_path.endswith(".toml")
     path = Path(name_or_path) if is_path else find_data(folder / f"{name_or_path}.toml", root)
     try:
-        table = tomllib.loads(read_whole(path).decode("utf-8").replace("\r\n", "\n"))
+        table = tomllib.loads(read_text(path).replace("\r\n", "\n"))
     except OSError as error:
         known = ", ".join(profile_names(root)) or "none"
         raise UserError(

@@ -122,7 +122,9 @@ class ReadoutPlan:
         for index in stage.recipients:
             path = self.identity(index)
             if stage.neutral.prompts[index] != self.path_prompt(index):
-                path["recipient"] = stage.neutral.prompts[index]
+                recipient = stage.neutral.prompts[index]
+                both = stage.files.tokens_key(self.path_prompt(index), recipient)
+                path |= {"recipient": recipient, **both}
             for patches in pieces:
                 n_rows = stage.n_rows(len(patches), 1)
                 yield Batch(
@@ -143,6 +145,7 @@ def continuation_key(stage: Stage, prompt: str) -> dict[str, Any]:
         "model": stage.files.fingerprint,
         "format": stage.prompt_format,
         "prompt": prompt,
+        **stage.files.tokens_key(prompt),
         "max_new_tokens": stage.profile.readouts.max_new_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

@@ -1,7 +1,8 @@
 """The plan of a run: its stages, their batches, and the key and cost of each batch.
 
-Everything here follows from the profile, the prompts and a few facts about the model's files, so a dry
-run and a finished run load no model. What a memo key holds is decided here and nowhere else.
+Everything here follows from the profile, the prompts and a few facts about the model's files, with the
+digests of tokens where keys need them, so a dry run and a finished run load no model. What a memo key
+holds is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from phase7.experiment.chosen_heads import parse_for, random_heads, target_heads
+from phase7.experiment.framing import resolve_format, resolve_framing
 from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
 from phase7.models.facts import ModelFacts
+from phase7.models.framing import Framing
 from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL, Choice, Role
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head, HeadSet
@@ -142,6 +145,11 @@ class Stage:
         """``auto`` resolved: ``chat`` for models with a chat template."""
         return resolve_format(self.files, self.profile)
 
+    @property
+    def framing(self) -> Framing:
+        """What surrounds every prompt."""
+        return resolve_framing(self.files, self.profile)
+
     def batches(self) -> Iterator[Batch]:
         """All batches, prompt by prompt."""
         pieces = self.pieces(self.sampling.samples)
@@ -185,6 +193,13 @@ class Stage:
                 seed=self.profile.sampling.seed,
             )
         )
+        if not chosen:
+            raise UserError(
+                expected="a donor prompt that is not the recipient itself",
+                got="none",
+                where=f"{self.emotion.path}: donor {kind}",
+                remedy="add prompts that are not in the neutral file",
+            )
         known = (one for one in (self.emotion, self.neutral) if one.prompts == chosen)
         return next(known, PromptSet(name=kind, path="", prompts=chosen))
 
@@ -220,6 +235,7 @@ class Stage:
             "model": self.files.fingerprint,
             "format": self.prompt_format,
             "prompt": self.neutral.prompts[index],
+            **self.files.tokens_key(self.neutral.prompts[index]),
             **self.intervention(index, patches),
             "max_new_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
@@ -258,10 +274,13 @@ class Stage:
         kind, prompts = self.donor_kind(role), self.donor_prompts(role, index)
         if prompts is None:
             return {"kind": kind}
+        identity: dict[str, Any] = {"kind": kind, **self.files.tokens_key(*prompts.prompts)}
         if DONOR_RECORDS[kind].by_recipient:
             (prompt,) = prompts.prompts
-            return {"kind": kind, "prompt": prompt}
-        return {"kind": kind, "prompts": prompts.digest}
+            return {**identity, "prompt": prompt}
+        if DONOR_RECORDS[kind].names_recipient and self.neutral.prompts[index] in prompts.prompts:
+            identity["without"] = "recipient"
+        return {**identity, "prompts": prompts.digest}
 
 
 def roles_of(patches: Sequence[tuple[Role, Cell]]) -> list[Role]:
@@ -269,27 +288,6 @@ def roles_of(patches: Sequence[tuple[Role, Cell]]) -> list[Role]:
     needed = [role for role, _ in patches]
     added: list[Role] = ["control" for _, cell in patches if cell.write == "add"]
     return list(dict.fromkeys([*needed, *added]))
-
-
-def resolve_format(files: ModelFacts, profile: Profile) -> Literal["raw", "chat"]:
-    """The prompt format of a model: ``auto`` is ``chat`` where the tokenizer has a template.
-
-    Raises
-    ------
-    UserError
-        If ``chat`` is asked of a model without a template.
-    """
-    wanted = profile.prompts.format
-    if wanted == "chat" and not files.has_chat_template:
-        raise UserError(
-            expected="a model with a chat template",
-            got=f"{files.name}, which has none",
-            where="prompt format chat",
-            remedy="use the format raw",
-        )
-    if wanted == "auto":
-        return "chat" if files.has_chat_template else "raw"
-    return wanted
 
 
 def sweep_stage(

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from phase7.store.reading import read_text
 from phase7.vocabulary.errors import UserError
 
 
@@ -30,7 +31,7 @@ def load_families(path: Path, emotions: Sequence[str], *, is_strict: bool = True
         If the file is missing or of another form.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_text(path))
         wanted = [one for one in emotions if is_strict or one in table]
         return {emotion: _forms(table[emotion]) for emotion in wanted}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:

@@ -6,7 +6,10 @@ downloaded; for a model in a folder they are read from its configuration.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,11 @@ class ModelFacts:
         From the configuration; query heads.
     has_chat_template : bool
         Whether the tokenizer comes with a chat template, as instruct models' do.
+    reads_clock : bool
+        Whether a chat template asks for today's date.
+    tokens : mapping of str to str
+        By prompt, the SHA-256 (hex) of the tokens that the model reads; empty where prompt, files and
+        format decide them.
     """
 
     name: str
@@ -61,3 +69,14 @@ class ModelFacts:
     n_layers: int
     n_heads: int
     has_chat_template: bool
+    reads_clock: bool = False
+    tokens: Mapping[str, str] = field(default_factory=dict)
+
+    def tokens_key(self, *prompts: str) -> dict[str, str]:
+        """What a key needs beside some prompts, to know the tokens that are read of them."""
+        if not self.tokens:
+            return {}
+        if len(prompts) == 1:
+            return {"tokens": self.tokens[prompts[0]]}
+        every = json.dumps([self.tokens[prompt] for prompt in prompts])
+        return {"tokens": hashlib.sha256(every.encode()).hexdigest()}

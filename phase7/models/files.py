@@ -17,6 +17,7 @@ from typing import Any
 
 from phase7.models import hub, wheel
 from phase7.models.facts import ModelFacts, ModelSizes
+from phase7.models.framing import CLOCK, MORE_TEMPLATES, template_sources
 from phase7.models.quiet import quiet
 from phase7.models.registry import REGISTRY, ModelSpec
 from phase7.vocabulary.errors import UserError
@@ -142,6 +143,7 @@ def is_here(spec: ModelSpec, store_root: Path) -> bool:
 def _model_files(name: str, folder: Path, source: str, revision: str | None) -> ModelFiles:
     _check_folder(name, folder)
     n_layers, n_heads = _layers_and_heads(folder)
+    templates = template_sources(folder)
     return ModelFiles(
         name=plain_name(name),
         folder=folder,
@@ -150,7 +152,8 @@ def _model_files(name: str, folder: Path, source: str, revision: str | None) -> 
         fingerprint=_fingerprint(folder),
         n_layers=n_layers,
         n_heads=n_heads,
-        has_chat_template=_has_chat_template(folder),
+        has_chat_template=bool(templates),
+        reads_clock=any(CLOCK in source for source in templates),
     )
 
 
@@ -213,17 +216,6 @@ def _first(config: dict[str, Any], *names: str, default: int) -> int:
     return int(values[0]) if values else default
 
 
-def _has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").exists():
-        return True
-    path = folder / "tokenizer_config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(settings, dict) and bool(settings.get("chat_template"))
-
-
 def _check_folder(name: str, folder: Path) -> None:
     if (folder / "adapter_config.json").exists():
         raise UserError(
@@ -272,7 +264,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _fingerprint(folder: Path) -> str:
     whole = hashlib.sha256()
-    named = (p for p in folder.iterdir() if _IDENTITY.fullmatch(p.name))
+    named = [p for p in folder.iterdir() if _IDENTITY.fullmatch(p.name)]
+    named += (folder / MORE_TEMPLATES).glob("*.jinja")
     for path in sorted(p for p in named if p.is_file()):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()

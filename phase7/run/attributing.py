@@ -75,7 +75,7 @@ def _asked(
     """The tokens of a recipient's prompt, and which queries are patched."""
     stage = plan.stage
     prompt = stage.neutral.prompts[index]
-    tokens = encode(model, prompt, stage.prompt_format, n_new_tokens=len(way))
+    tokens = encode(model, prompt, stage.framing, n_new_tokens=len(way))
     return tokens, stage.profile.patching.positions
 
 

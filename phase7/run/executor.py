@@ -15,7 +15,8 @@ from phase7.experiment.profile import Engine
 from phase7.experiment.readouts import ReadoutPlan, WordSet, continuation_key
 from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, roles_of
 from phase7.models.files import ModelFiles
-from phase7.run.donating import Donors, Format, Say
+from phase7.models.framing import Framing
+from phase7.run.donating import Donors, Say
 from phase7.run.units import FanOut, Unit, make_unit
 from phase7.store import Store
 from phase7.vocabulary.heads import Head, format_heads
@@ -135,7 +136,7 @@ class Executor:
 
         def captures(recipients: Sequence[int]) -> Iterator[Unit]:
             for prompt in (*stage.emotion.prompts, *stage.neutral.prompts):
-                yield self._capture(prompt, stage.prompt_format, stage.every_query)
+                yield self._capture(prompt, stage.framing, stage.every_query)
 
         yield from self._through(stage.recipients, units, captures, progress)
 
@@ -194,11 +195,13 @@ class Executor:
 
         See :mod:`phase7.engine.patch.lens`.
         """
+        prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
         key = {
             "engine": ENGINE_VERSION,
             "lens": LENS_VERSION,
             "model": stage.files.fingerprint,
             "format": stage.prompt_format,
+            **stage.files.tokens_key(*prompts),
             "heads": format_heads(tuple(heads)),
             "emotion": stage.emotion.digest,
             "neutral": stage.neutral.digest,
@@ -208,17 +211,16 @@ class Executor:
         }
         unit = Unit(kind="lens", key=key, arguments=(stage, tuple(heads), tuple(sorted(words))))
         if self._fan_out and not self._store.has(unit.kind, unit.key):
-            prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
-            self._elsewhere(self._capture(p, stage.prompt_format, False) for p in prompts)
+            self._elsewhere(self._capture(p, stage.framing, False) for p in prompts)
             self._elsewhere([unit])
         found: dict[str, Any] = self._entry(unit)
         return found
 
-    def capture(self, prompt: str, fmt: Format, every: bool) -> Capture:
+    def capture(self, prompt: str, framing: Framing, every: bool) -> Capture:
         """One prompt's activations, from the store or recorded."""
         from phase7.engine.patch.capture import Capture
 
-        return Capture(**self._entry(self._capture(prompt, fmt, every)))
+        return Capture(**self._entry(self._capture(prompt, framing, every)))
 
     def _entry(self, unit: Unit, progress: Callable[[int], object] = lambda n_tokens: None) -> Any:
         """The unit's entry, from the store or computed here."""
@@ -259,32 +261,33 @@ class Executor:
             for role in roles_of(batch.patches):
                 donors = stage.donor_prompts(role, batch.prompt_index)
                 for prompt in () if donors is None else donors.prompts:
-                    yield self._capture(prompt, stage.prompt_format, stage.every_query)
+                    yield self._capture(prompt, stage.framing, stage.every_query)
 
-    def _capture(self, prompt: str, fmt: Format, every: bool) -> Unit:
+    def _capture(self, prompt: str, framing: Framing, every: bool) -> Unit:
         key = {
             "engine": ENGINE_VERSION,
             "model": self._files.fingerprint,
-            "format": fmt,
+            "format": framing.format,
             "prompt": prompt,
+            **self._files.tokens_key(prompt),
             "queries": "all" if every else "last",
             "device": self._engine.device,
             "dtype": self._engine.dtype,
         }
-        return Unit(kind="capture", key=key, arguments=(prompt, fmt, every))
+        return Unit(kind="capture", key=key, arguments=(prompt, framing, every))
 
-    def _record(self, prompt: str, fmt: Format, every: bool) -> dict[str, Any]:
+    def _record(self, prompt: str, framing: Framing, every: bool) -> dict[str, Any]:
         from phase7.engine.model.tokens import encode
         from phase7.engine.patch.capture import capture
 
-        got = capture(self.model, encode(self.model, prompt, fmt), all_queries=every)
+        got = capture(self.model, encode(self.model, prompt, framing), all_queries=every)
         return {"value": got.value, "z": got.z, "pattern": got.pattern}
 
     def _promoted(self, stage: Stage, heads: Sequence[Head], words: Sequence[str]) -> dict[str, Any]:
         from phase7.engine.patch.lens import promoted_tokens
 
-        emotion = self.donors.mean(stage.emotion, stage.prompt_format, False)
-        neutral = self.donors.mean(stage.neutral, stage.prompt_format, False)
+        emotion = self.donors.mean(stage.emotion, stage.framing, False)
+        neutral = self.donors.mean(stage.neutral, stage.framing, False)
         return promoted_tokens(self.model, list(heads), emotion, neutral, words)
 
     def _patches(self, stage: Stage, batch: Batch) -> tuple[list[Patch], dict[str, Donor]]:
@@ -355,10 +358,11 @@ class Executor:
         patching, n_new = stage.profile.patching, stage.sampling.max_new_tokens
         patches, donors = self._patches(stage, batch)
         model, n_patches = self.model, len(patches)
+        prompt = encode(model, batch.prompt, stage.framing, n_new_tokens=n_new)
         got = generate(
             model,
             batch.prompt,
-            encode(model, batch.prompt, stage.prompt_format, n_new_tokens=n_new),
+            prompt,
             patches or [NOTHING],
             donors=donors,
             sampling=stage.sampling,
@@ -367,7 +371,8 @@ class Executor:
         )
 
         def texts(tokens: Any, length: int) -> list[str]:
-            return [decode(model, [t for t in row[:length].tolist() if t >= 0]) for row in tokens]
+            cut = ([t for t in row[:length].tolist() if t >= 0] for row in tokens)
+            return [decode(model, one, after=prompt) for one in cut]
 
         return {
             "baseline_tokens": got.baseline_tokens,

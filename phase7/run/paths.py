@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,30 @@ def require_apart(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
                     remedy="choose another path",
                 )
         taken.append(place)
+
+
+def require_own(output: Path, record: Path) -> None:
+    """Refuse to replace a file that nobody named and that no earlier run with this record wrote.
+
+    Raises
+    ------
+    UserError
+        If it is there, and `record` is not, or does not list it.
+    """
+    if not output.exists():
+        return
+    try:
+        files = json.loads(record.read_text(encoding="utf-8"))["files"]
+        is_own = str(output) in files
+    except (OSError, ValueError, KeyError, TypeError):
+        is_own = False
+    if not is_own:
+        raise UserError(
+            expected="no file there, or one that this result's earlier run wrote",
+            got=f"a file that {record} does not list",
+            where=str(output),
+            remedy="choose another output, or replace it with --force",
+        )
 
 
 def build_paths(

@@ -22,7 +22,7 @@ from phase7.effects.inference import cell_statistics
 from phase7.effects.pickle_file import result_dict, write_result
 from phase7.effects.positive_controls import gather_controls
 from phase7.effects.readouts import StageReadouts
-from phase7.effects.scores import StageTexts
+from phase7.effects.scores import StageTexts, without_nul
 from phase7.effects.selection import selection_metrics, strongest_heads
 from phase7.effects.specificity import gather_against
 from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets
@@ -31,12 +31,7 @@ from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.specificity import against_stages
-from phase7.experiment.stages import (
-    Stage,
-    confirm_stage,
-    resolve_format,
-    sweep_stage,
-)
+from phase7.experiment.stages import Stage, confirm_stage, sweep_stage
 from phase7.experiment.strengths import strength_stage
 from phase7.models.facts import ModelSizes
 from phase7.models.files import ModelFiles, read_sizes
@@ -44,11 +39,12 @@ from phase7.report.language import Lang
 from phase7.report.write import write_reports
 from phase7.run.backend import THREADS, Backend
 from phase7.run.executor import Executor
+from phase7.run.framed import dated, framed
 from phase7.run.inputs import Prompts, fetch_models, others_of, read_prompts
 from phase7.run.measuring import Measured, Measuring
 from phase7.run.memory import Footprint, bound_in_words, bounded, footprint
 from phase7.run.paths import Paths, require_apart
-from phase7.run.plan import known_stages
+from phase7.run.plan import require_feasible
 from phase7.run.provenance import made_with, mismatch, provenance
 from phase7.run.record import Outcome, inputs_digest, is_up_to_date, write_record
 from phase7.run.settings import group_settings
@@ -134,7 +130,7 @@ class Run:
     @cached_property
     def profile(self) -> Profile:
         """The profile with the rows of a batch chosen, where they are left to the free memory."""
-        return bounded(self._given, self._sizes)
+        return bounded(self._dated, self._sizes)
 
     def execute(self, *, force: bool = False) -> Outcome:
         """Do whatever is not done yet.
@@ -152,7 +148,7 @@ class Run:
         """
         started = time.monotonic()
         self._check()
-        inputs = inputs_digest(self._given, self._lang, self.prompts, self.models, self.scorers)
+        inputs = inputs_digest(self._dated, self._lang, self.prompts, self.models, self.scorers)
         set_aside(self.paths.effects, self._warn)
         if not force and is_up_to_date(self.paths.run_record, inputs, self._outputs()):
             return Outcome(up_to_date=True, seconds=time.monotonic() - started)
@@ -176,6 +172,11 @@ class Run:
         return outcome
 
     @cached_property
+    def _dated(self) -> Profile:
+        """The profile as given, with the day of the run where a chat template asks for it."""
+        return dated(self._given, self.models)
+
+    @cached_property
     def _sizes(self) -> list[ModelSizes]:
         return [read_sizes(files) for files in self.models]
 
@@ -187,20 +188,18 @@ class Run:
         read = [*(Path(one.path) for one in sets), *(files.folder for files in self.models)]
         require_apart([*self._outputs(), self.paths.run_record], read)
         for files in self.models:
-            resolve_format(files, self.profile)
-            for emotion in self.prompts.emotions.values():
-                for stage in known_stages(self.profile, files, self.prompts.neutral, emotion):
-                    next(iter(stage.batches()))
+            require_feasible(self.profile, files, self.prompts)
 
     def _compute(self) -> tuple[dict[str, _Group], dict[str, Any]]:
         """Every (model, emotion) by ``model/emotion``, and under what circumstances they were made."""
         needs = [footprint(sizes, self.profile) for sizes in self._sizes]
+        models = framed(self.models, self.profile, self.prompts, self._warn)
         engine, groups = self.profile.engine, {}
         n_at_once = self._backend.batches_here(needs, engine)
         self._say(bound_in_words(self.profile, self._sizes, n_at_once))
         most = _gigabytes(needs, engine.max_rows)
         with Workers(self._backend, self.store, self._say, most, n_at_once) as workers:
-            for files in self.models:
+            for files in models:
                 fan_out = workers.fan_out(files, engine)
                 executor = Executor(files, engine, self.store, self._say, fan_out)
                 for emotion in self.prompts.emotions.values():
@@ -344,7 +343,7 @@ def _promoted(stage: Stage, executor: Executor, words: Sequence[str]) -> xr.Data
     if not heads:
         return None
     found = executor.lens(stage, heads, words)
-    token = np.array(found["token"], dtype=object)
+    token = np.array([[without_nul(ranked) for ranked in ways] for ways in found["token"]], dtype=object)
     dims = ("head_set", "direction", "rank")
     return xr.Dataset(
         {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phase7.experiment.contrasts import ReadingPlan, reading_plans
+from phase7.experiment.framing import resolve_format
 from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
@@ -22,6 +23,7 @@ from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
 from phase7.models.look import Fetchable, look_for_model
 from phase7.run.backend import Backend
+from phase7.run.framed import dated, framed
 from phase7.run.inputs import Prompts, others_of, read_prompts
 from phase7.run.memory import bound_in_words, bounded, footprint
 from phase7.run.paths import Paths
@@ -45,6 +47,14 @@ def known_stages(
     strengths = strength_stage(confirm)
     before += [confirm, *([] if strengths is None else [strengths])]
     return [*before, *against_stages(confirm, others), *control_stages(confirm)]
+
+
+def require_feasible(profile: Profile, model: ModelFacts, prompts: Prompts) -> None:
+    """Refuse a format, heads or a number of rows that the model cannot have."""
+    resolve_format(model, profile)
+    for emotion in prompts.emotions.values():
+        for stage in known_stages(profile, model, prompts.neutral, emotion):
+            next(iter(stage.batches()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +114,23 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
     for model in models:
         if isinstance(model, ModelFiles):
             require_heads(model)
+    here = [model for model in models if isinstance(model, ModelFiles)]
     sizes = [known for model in models if (known := _sizes(model)) is not None]
     if sizes:
-        profile = bounded(profile, sizes)
-    store, lines, total = Store(paths.store), [], 0
+        profile = bounded(dated(profile, here), sizes)
+    for model in here:
+        require_feasible(profile, model, prompts)
+    told: list[str] = []
+    read = iter(framed(here, profile, prompts, told.append))
+    models = [next(read) if isinstance(model, ModelFiles) else model for model in models]
+    store, lines, total = Store(paths.store), told, 0
     for model in models:
         if isinstance(model, Fetchable):
             lines.append(_fetch_line(model))
         facts = model.facts if isinstance(model, Fetchable) else model
         if facts is not None:
-            told, n_tokens = _stage_lines(profile, facts, prompts, store, paths.root)
-            lines, total = lines + told, total + n_tokens
+            of_stages, n_tokens = _stage_lines(profile, facts, prompts, store, paths.root)
+            lines, total = lines + of_stages, total + n_tokens
     lines += _known_later(profile)
     return lines + ([_total_line(profile, models, sizes, total, backend)] if sizes else [])
 

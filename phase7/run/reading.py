@@ -36,7 +36,7 @@ def continuation(
     got = generate(
         model,
         prompt,
-        encode(model, prompt, stage.prompt_format, n_new_tokens=n_new),
+        encode(model, prompt, stage.framing, n_new_tokens=n_new),
         [NOTHING],
         donors={},
         sampling=replace(stage.sampling, max_new_tokens=n_new, samples=1),
@@ -59,7 +59,7 @@ def reading(
     way = followed(model, path)
     got = forced_pass(
         model,
-        encode(model, batch.prompt, plan.stage.prompt_format, n_new_tokens=len(way)),
+        encode(model, batch.prompt, plan.stage.framing, n_new_tokens=len(way)),
         way,
         patches or [NOTHING],
         donors=donors,
@@ -99,7 +99,7 @@ def contrasting(
         way = followed(model, as_tokens(model, one))
         got = forced_pass(
             model,
-            encode(model, batch.prompt, plan.stage.prompt_format, n_new_tokens=len(way)),
+            encode(model, batch.prompt, plan.stage.framing, n_new_tokens=len(way)),
             way,
             patches or [NOTHING],
             donors=donors,

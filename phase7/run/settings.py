@@ -52,7 +52,7 @@ def group_settings(
         | _prompts(confirm, sweep)
         | _sampling(confirm, sweep)
         | {
-            "prompt_format": confirm.prompt_format,
+            **_framing(confirm),
             "dtype": profile.engine.dtype,
             "device": profile.engine.device,
             "scorers": [scorer.describe() for scorer in scorers],
@@ -100,6 +100,16 @@ def _prompts(confirm: Stage, sweep: Stage | None) -> dict[str, Any]:
         "n_emotion_prompts": len(confirm.emotion.prompts),
         "n_discovery_prompts": len(sweep.recipients) if sweep else 0,
         "n_confirmation_prompts": len(confirm.recipients),
+    }
+
+
+def _framing(confirm: Stage) -> dict[str, Any]:
+    framing = confirm.framing
+    return {
+        "prompt_format": framing.format,
+        "system_message": framing.system or None,
+        "template_arguments": dict(framing.arguments),
+        "prompt_date": framing.date or None,
     }
 
 

@@ -6,6 +6,7 @@ two scorers that measure the same metric are refused.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from phase7.scoring.base import Scorer
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 
+_PARTS = ("name", "version", "metrics", "score", "describe")
 NAMES = ("embedded", "keywords", "vader", "hub")
 
 
@@ -85,14 +87,7 @@ def _own(name: str) -> Scorer:
             where=f"scorers: {name!r}",
             remedy="start phase7 with `python -m phase7` in the module's folder, or set PYTHONPATH",
         ) from error
-    missing = [a for a in ("name", "version", "metrics", "score", "describe") if not hasattr(scorer, a)]
-    if missing:
-        raise UserError(
-            expected="an object with name, version, metrics, score and describe",
-            got=f"{type(scorer).__name__} without {', '.join(missing)}",
-            where=f"scorers: {name!r}",
-            remedy="add what is missing; see docs/how-to/own-scorer.md",
-        )
+    _require_form(scorer, name)
     unknown = [metric for metric in scorer.metrics if metric not in METRICS]
     if unknown:
         raise UserError(
@@ -103,3 +98,44 @@ def _own(name: str) -> Scorer:
         )
     own: Scorer = scorer
     return own
+
+
+def _require_form(scorer: object, name: str) -> None:
+    """Refuse an object that is no scorer: a part is missing, of another type, or fails."""
+
+    def refused(got: str) -> UserError:
+        return UserError(
+            expected="an object with name and version (texts), metrics (texts, each once), score and"
+            " describe (methods; the second gives a dict that JSON can hold)",
+            got=got[:200],
+            where=f"scorers: {name!r}",
+            remedy="add or correct it; see docs/how-to/own-scorer.md",
+        )
+
+    kind = type(scorer).__name__
+    try:
+        missing = [part for part in _PARTS if not hasattr(scorer, part)]
+        if missing:
+            raise refused(f"{kind} without {', '.join(missing)}")
+        given = {part: getattr(scorer, part) for part in _PARTS}
+        texts = {part: given[part] for part in ("name", "version")}
+        metrics = given["metrics"]
+        if isinstance(metrics, list | tuple):
+            texts |= {f"metrics[{i}]": metric for i, metric in enumerate(metrics)}
+        for part, text in texts.items():
+            if not isinstance(text, str) or not text or not text.isprintable():
+                raise refused(f"{text!r:.80} as {part} of {kind}")
+        if not isinstance(metrics, list | tuple) or not metrics or len(set(metrics)) < len(metrics):
+            raise refused(f"{metrics!r:.80} as metrics of {kind}")
+        described = given["describe"]()
+        if not isinstance(described, dict):
+            raise refused(f"a {type(described).__name__} from {kind}.describe()")
+        if not isinstance(described.get("quality", {}), dict):
+            raise refused(f"{described['quality']!r:.80} as quality from {kind}.describe()")
+        if not isinstance(described.get("metrics", []), list | tuple):
+            raise refused(f"{described['metrics']!r:.80} as metrics from {kind}.describe()")
+        json.dumps(described, allow_nan=False)
+    except UserError:
+        raise
+    except Exception as error:  # the user's object may raise anything
+        raise refused(f"{type(error).__name__} of {kind}: {error}") from error

@@ -11,6 +11,8 @@ import numpy as np
 
 from phase7.scoring.base import Scorer, Scores, score_distinct
 from phase7.store import Store
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.metrics import metric_place
 
 #: The store's name for these entries.
 STAGE = "scores"
@@ -41,6 +43,11 @@ def score_through_store(
     -------
     dict of str to float64 array [35]
         By text; NaN for metrics that no scorer measures.
+
+    Raises
+    ------
+    UserError
+        As :func:`phase7.scoring.base.score_distinct`; or if stored scores are not what it accepts.
     """
     distinct = sorted(set(texts))
 
@@ -48,5 +55,14 @@ def score_through_store(
         scored = score_distinct(scorers, distinct)
         return np.stack([scored[text] for text in distinct])
 
-    table = store.get(STAGE, score_key(scorers, distinct), compute)
+    key = score_key(scorers, distinct)
+    table = store.get(STAGE, key, compute)
+    measured = [metric_place(metric) for scorer in scorers for metric in scorer.metrics]
+    if np.isinf(table).any() or not np.isnan(np.delete(table, measured, axis=1)).all():
+        raise UserError(
+            expected="finite scores of the metrics that the scorers declare",
+            got="others, which an earlier version stored for a scorer of this name and version",
+            where=str(store.path(STAGE, key)),
+            remedy="give the scorer another version, or run `phase7 store prune --stage scores`",
+        )
     return dict(zip(distinct, table, strict=True))

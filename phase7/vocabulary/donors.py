@@ -48,12 +48,15 @@ class DonorRecord:
     Attributes
     ----------
     prompts : callable or None
-        The prompts it is a mean over; None for a kind that captures nothing.
+        The prompts it is a mean over; None for a kind that captures nothing. Empty where the recipient
+        is the only one.
     by_recipient : bool
         Whether every recipient has a prompt of its own, whose text then identifies the donor; else all
         recipients share the prompts, whose digest does.
     without_recipient : bool
         Whether a recipient that is among the prompts is left out of the mean.
+    names_recipient : bool
+        Whether keys say so where it is left out: entries of earlier versions, of this kind, held it.
     long_name : str
         For labels, e.g. "neutral donor".
     """
@@ -61,7 +64,15 @@ class DonorRecord:
     prompts: Callable[[Choice], Prompts] | None = None
     by_recipient: bool = False
     without_recipient: bool = False
+    names_recipient: bool = False
     long_name: str
+
+
+def _paired(choice: Choice) -> Prompts:
+    """The emotion prompt of the recipient's index, or the next that is not the recipient itself."""
+    n, own = len(choice.emotion), choice.neutral[choice.recipient]
+    turned = (choice.emotion[(choice.recipient + more) % n] for more in range(n))
+    return tuple(prompt for prompt in turned if prompt != own)[:1]
 
 
 def _shuffled(choice: Choice) -> Prompts:
@@ -73,9 +84,14 @@ def _shuffled(choice: Choice) -> Prompts:
 
 DONOR_RECORDS: Mapping[str, DonorRecord] = MappingProxyType(
     {
-        "mean": DonorRecord(prompts=lambda choice: choice.emotion, long_name="emotion donor"),
+        "mean": DonorRecord(
+            prompts=lambda choice: choice.emotion,
+            without_recipient=True,
+            names_recipient=True,
+            long_name="emotion donor",
+        ),
         "paired": DonorRecord(
-            prompts=lambda choice: (choice.emotion[choice.recipient % len(choice.emotion)],),
+            prompts=_paired,
             by_recipient=True,
             long_name="paired emotion donor",
         ),

@@ -369,7 +369,7 @@ def test_a_file_name_that_the_effects_file_cannot_hold_is_made_one_that_it_can(
     code, out, _ = phase7_command(*arguments)
     assert code == 0
     assert_harmless(out)
-    tree = phase7.open_effects(project / "store" / "effects" / "x.nc")
+    tree = phase7.open_effects(project / "out" / "x.nc")
     (group,) = (node.path for node in tree.subtree if node.path.count("/") == 2)
     assert_harmless(group)
     assert "model" in group.split("/")[1 if what == "model" else 2]

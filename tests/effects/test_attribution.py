@@ -87,6 +87,18 @@ def test_a_recipient_has_no_part_in_the_share_of_its_own_pair(found):
     assert n_left_out == 2  # of pairs 0 and 2, or 1 and 3
 
 
+def test_a_recipient_has_no_part_in_the_share_of_a_pair_that_holds_its_text():
+    """Emotion prompt 2 is neutral prompt 3: that recipient is left out of the shares of pairs 2 and 3."""
+    prompts = ("gratitude 0", "gratitude 1", "neutral 3", "gratitude 3")
+    found = gathered(stages.confirm(PROFILE, emotion=replace(stages.GRATITUDE, prompts=prompts)))
+    assert found.stage.recipients == (1, 3, 5)
+    for pair, recipients in {0: (1, 3, 5), 1: (3, 5), 2: (1, 5), 3: (1, 5)}.items():
+        expected = np.mean(
+            [entry(plan_of(found.stage), i)["pairs"][..., pair] for i in recipients], axis=0
+        )
+        np.testing.assert_allclose(found.pairs[..., pair], expected)
+
+
 def test_the_order_of_the_recipients_does_not_matter(found):
     turned = gathered(found.stage, order=-1)
     np.testing.assert_array_equal(turned.baseline, found.baseline)

@@ -55,6 +55,7 @@ def datasets(patching: Patching, joint: Sequence[tuple[Head, ...]] = ()) -> dict
             (role, 8): {(c, p): [text] for (r, c, p), text in names.items() if r == role}
             for role in stage.roles
         },
+        changed={(role, 8): {(c, p): [True] for r, c, p in names if r == role} for role in stage.roles},
         kl_first_token_nats={
             role: {(c, p): 0.1 for r, c, p in names if r == role} for role in stage.roles
         },

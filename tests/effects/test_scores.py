@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,45 @@ def test_the_order_in_which_batches_come_does_not_matter(stage):
             )
 
 
+def tokens_of(texts: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Tokens that spell texts of one letter."""
+    patched = [[[ord(text)] * 8 for text in samples] for samples in texts["patched"]]
+    baseline = [[ord(text)] * 8 for text in texts["baseline"]]
+    return {"patched_tokens": np.array(patched), "baseline_tokens": np.array(baseline)}
+
+
+def test_texts_of_other_tokens_have_changed_even_where_they_read_alike():
+    """At each length by the tokens up to it: a tokenizer can spell one text in several ways."""
+    stage = stages.confirm(changed("confirm", modes=("result",), target_heads="0:1", lengths=(1, 5)))
+    entries = []
+    for batch in stage.batches():
+        entry = stages.entry(stage, batch)
+        same = {"baseline": ["a", "b"], "patched": [["a", "b"] for _ in batch.patches]}
+        entry |= {"texts": dict.fromkeys(entry["texts"], same)}
+        patched = np.zeros_like(entry["patched_tokens"])
+        patched[:, 1, 3] = 7  # of the second sample, the fourth token
+        entries.append((batch, entry | {"patched_tokens": patched}))
+    scores = score_stage(gather_texts(stage, entries), Numbers())
+    for length, share in ((1, 0.0), (5, 0.5), (8, 0.5)):
+        for found in scores.by_length[length].changed.values():
+            assert found.tolist() == [[share] * len(stage.recipients)]
+
+
+def test_a_nul_character_is_replaced_in_every_text():
+    stage = STAGES["small batches"]
+    pairs = [(batch, stages.entry(stage, batch)) for batch in stage.batches()]
+    for _, entry in pairs:
+        for texts in entry["texts"].values():
+            texts["baseline"] = [f"\0{text}\0" for text in texts["baseline"]]
+            texts["patched"] = [[f"{text}\0" for text in samples] for samples in texts["patched"]]
+    found, plain = gather_texts(stage, pairs), gather(stage)
+    every = sorted(found.all_texts())
+    assert every == sorted(
+        [f"\ufffd{t}\ufffd" for by in plain.baseline.values() for s in by.values() for t in s]
+        + [f"{t}\ufffd" for by in plain.patched.values() for s in by.values() for t in s]
+    )
+
+
 def test_the_changed_share_counts_samples_that_differ_from_their_own_baseline():
     profile = changed("sampling", samples=4)
     stage = stages.confirm(
@@ -151,6 +191,7 @@ def test_the_changed_share_counts_samples_that_differ_from_their_own_baseline():
             "patched": [patched[role][batch.prompt_index] for role, _ in batch.patches],
         }
         entries.append((batch, stages.entry(stage, batch) | {"texts": {8: texts}}))
+        entries[-1][1].update(tokens_of(texts))
     scores = score_stage(gather_texts(stage, entries), Numbers())
     assert scores.full.changed["emotion"].tolist() == [[0.0, 1.0, 0.25]]
     assert scores.full.changed["control"].tolist() == [[0.5, 0.0, 0.75]]

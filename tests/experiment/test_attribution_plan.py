@@ -33,6 +33,9 @@ def keys(one: AttributionPlan) -> list[str]:
     return [canonical("attribution", one.key(index)) for index in one.stage.recipients]
 
 
+#: Of every prompt, what stands for its tokens' digest.
+DIGESTS = {prompt: f"of {prompt}" for prompt in (*NEUTRAL.prompts, *GRATITUDE.prompts, "a")}
+
 OTHERS = {
     "emotion donor": plan(changed("patching", PROFILE, donor="paired")),
     "control donor": plan(changed("patching", PROFILE, control="shuffled")),
@@ -55,6 +58,9 @@ OTHERS = {
     "format": plan(changed("prompts", PROFILE, format="raw")),
     "device": plan(changed("engine", PROFILE, device="cuda")),
     "dtype": plan(changed("engine", PROFILE, dtype="bfloat16")),
+    "tokens": plan(files=replace(FILES, tokens=DIGESTS)),
+    "tokens of a donor": plan(files=replace(FILES, tokens=DIGESTS | {"gratitude 3": "other"})),
+    "tokens of a neutral donor": plan(files=replace(FILES, tokens=DIGESTS | {"neutral 5": "other"})),
     "model": plan(files=replace(FILES, fingerprint="e" * 64)),
 }
 

@@ -71,6 +71,27 @@ def test_a_reading_of_another_prompt_along_the_same_path_has_another_key():
     assert unpatched not in one
 
 
+def test_the_tokens_of_path_and_recipient_are_in_the_key_where_files_say_them():
+    digests = {prompt: f"of {prompt}" for prompt in (*NEUTRAL.prompts, *GRATITUDE.prompts)}
+
+    def found(**changes: str) -> list:
+        files = replace(FILES, tokens=digests | changes)
+        confirm = stages.confirm(files=files)
+        return readout_keys(prompting_stage(confirm), along=confirm)
+
+    for prompt in ("neutral 3", "gratitude 3"):  # of the second of the recipients 1 and 3
+        same = [a == b for a, b in zip(found(), found(**{prompt: "other"}), strict=True)]
+        assert same == [True, False]
+    before, after = (
+        stages.confirm(files=replace(FILES, tokens=digests | c)) for c in ({}, {"neutral 3": "x"})
+    )
+    paths = [
+        [ReadoutPlan(stage=stage, sets=WORDS).path_key(i) for i in stage.recipients]
+        for stage in (before, after)
+    ]
+    assert [a == b for a, b in zip(*paths, strict=True)] == [True, False, True]
+
+
 def test_the_shift_adds_emotion_minus_control_at_every_head():
     confirm = stages.confirm()
     stage = shift(confirm)

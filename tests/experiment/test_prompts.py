@@ -57,7 +57,8 @@ def test_the_name_is_the_stem_without_prompts(write, file, name):
         ("{'prompts': ['a']}", "not JSON in UTF-8"),
         ('{"prompts": ["a"]', "not JSON in UTF-8"),
         (b'{"prompts": ["caf\xe9"]}', "not JSON in UTF-8"),
-        (b'\xef\xbb\xbf{"prompts": ["a"]}', "not JSON in UTF-8"),
+        (b'\xef\xbb\xbf{"prompts": ["caf\xe9"]}', "not JSON in UTF-8"),
+        ('{"prompts": ["a"], "prompts": ["b"]}', "(the key 'prompts' more than once)"),
         ("[" * 100_000, "not JSON in UTF-8"),
         ('["a"]', "a JSON document with list"),
         ('"a"', "a JSON document with str"),
@@ -77,6 +78,7 @@ def test_the_name_is_the_stem_without_prompts(write, file, name):
         ('{"prompts": ["a", ""]}', "an empty prompt at index 1"),
         ('{"prompts": ["a", " \\n\\t\\u3000"]}', "an empty prompt at index 1"),
         ('{"prompts": ["a", "b", "a"]}', "the same prompt at index 0 and 2"),
+        ('{"prompts": ["a", "b\\u0000c"]}', "a NUL character in the prompt at index 1"),
         ('{"prompts": ["a", "\\ud83d"]}', "half of a surrogate pair in the prompt at index 1"),
     ],
 )
@@ -89,6 +91,17 @@ def test_another_form_is_refused_in_one_line(write, content, got):
     assert got in text
     assert text.endswith("; correct the prompt file")
     assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_in_front_says_the_encoding_and_is_no_text(write, encoding):
+    """As PowerShell writes files: UTF-8 with a mark, or UTF-16."""
+    marked = write('{"prompts": ["café", "感謝"]}'.encode(encoding))
+    assert load_prompts(marked).prompts == ("café", "感謝")
+
+
+def test_control_characters_other_than_nul_are_kept(write):
+    assert load_prompts(write('{"prompts": ["a\\u0001\\u001b\\tb"]}')).prompts == ("a\x01\x1b\tb",)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):

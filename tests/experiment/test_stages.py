@@ -426,6 +426,66 @@ def test_a_paired_donors_entry_depends_on_its_own_emotion_prompt_alone():
         assert (before.key == after.key) == (before.prompt_index != 3)
 
 
+OVERLAPPING = replace(GRATITUDE, prompts=("neutral 1", *GRATITUDE.prompts[1:]))
+
+
+def test_an_emotion_mean_that_leaves_out_its_recipient_has_a_key_of_its_own():
+    """Entries of earlier versions held the recipient; those of all other recipients stay as they were."""
+    stage = stages.confirm(changed("confirm", modes=("result",)), emotion=OVERLAPPING)
+    for batch in stage.batches():
+        identity = batch.key["donors"]["emotion"]
+        plain = {"kind": "mean", "prompts": OVERLAPPING.digest}
+        assert identity == (plain | {"without": "recipient"} if batch.prompt_index == 1 else plain)
+
+
+def test_a_paired_donor_is_never_the_recipient_itself():
+    profile = replace(changed("patching", donor="paired", control="none"), sweep=None)
+    stage = stages.confirm(profile, emotion=OVERLAPPING, neutral=NEUTRAL)
+    partners = {b.prompt_index: b.key["donors"]["emotion"]["prompt"] for b in stage.batches()}
+    # Recipient i takes emotion prompt i mod 4; of those, number 0 is the text of recipient 1.
+    assert partners == {
+        0: "neutral 1", 1: "gratitude 1", 2: "gratitude 2", 3: "gratitude 3", 4: "neutral 1",
+        5: "gratitude 1", 6: "gratitude 2",
+    }  # fmt: skip
+    turned = replace(GRATITUDE, prompts=("gratitude 0", "neutral 1", "gratitude 2", "gratitude 3"))
+    stage = stages.confirm(profile, emotion=turned)
+    partners = {b.prompt_index: b.key["donors"]["emotion"]["prompt"] for b in stage.batches()}
+    assert partners[1] == "gratitude 2" and partners[5] == "neutral 1"
+
+
+@pytest.mark.parametrize("donor", ["paired"])
+def test_a_donor_that_is_the_recipient_alone_is_refused(donor):
+    profile = replace(changed("patching", donor=donor, control="none"), sweep=None)
+    with pytest.raises(UserError, match="expected a donor prompt that is not the recipient itself"):
+        list(stages.confirm(profile, emotion=replace(GRATITUDE, prompts=("neutral 3",))).batches())
+
+
+#: Of every prompt, what stands for its tokens' digest.
+DIGESTS = {prompt: f"of {prompt}" for prompt in (*NEUTRAL.prompts, *GRATITUDE.prompts)}
+
+
+@pytest.mark.parametrize("name", ["sweep", "confirm"])
+@pytest.mark.parametrize("donor", ["mean", "paired", "self"])
+def test_keys_know_the_tokens_of_recipient_and_donors_where_files_say_them(name, donor):
+    """Each prompt's tokens change the entries that read it, and no others; without digests none is there."""
+    make = getattr(stages, name)
+    profile = changed("patching", donor=donor, control="none")
+
+    def found(**changes: str) -> dict[int, dict]:
+        files = replace(FILES, tokens=DIGESTS | changes)
+        return {batch.prompt_index: batch.key for batch in make(profile, files=files).batches()}
+
+    plain = {batch.prompt_index: batch.key for batch in make(profile).batches()}
+    before = found()
+    assert all(before[i]["tokens"] == f"of neutral {i}" for i in before)
+    assert all("tokens" not in key and plain.keys() == before.keys() for key in plain.values())
+    after = found(**{"neutral 2": "other"})
+    assert {i for i in before if before[i] != after[i]} == {2} & set(before)
+    after = found(**{"gratitude 1": "other"})
+    readers = {"mean": set(before), "paired": {i for i in before if i % 4 == 1}, "self": set()}
+    assert {i for i in before if before[i] != after[i]} == readers[donor]
+
+
 def test_every_kind_of_donor_has_keys_of_its_own():
     found = [keys(stages.confirm(changed("patching", donor=kind))) for kind in DONOR_KINDS]
     found += [

@@ -99,6 +99,11 @@ def flip_weight(folder: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def write_below(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("{{ x }}", encoding="utf-8")
+
+
 CHANGES = {
     "a bit of a weight": flip_weight,
     "config.json": lambda folder: append_space(folder / "config.json"),
@@ -106,6 +111,7 @@ CHANGES = {
     "tokenizer.json": lambda folder: append_space(folder / "tokenizer.json"),
     "tokenizer_config.json": lambda folder: append_space(folder / "tokenizer_config.json"),
     "a chat template": lambda folder: (folder / "chat_template.jinja").write_text("{{ x }}", encoding="utf-8"),
+    "one of several templates": lambda folder: write_below(folder / "additional_chat_templates" / "rag.jinja"),
     "merges": lambda folder: (folder / "merges.txt").write_text("a b", encoding="utf-8"),
     "a SentencePiece model": lambda folder: (folder / "spiece.model").write_bytes(b"x"),
     "a second weights file": lambda folder: (folder / "more.safetensors").write_bytes(b"x"),

@@ -12,7 +12,7 @@ import numpy as np
 from phase7.experiment.profile import Confirm, Engine, Profile
 from phase7.run.paths import Paths
 from phase7.run.pipeline import Run
-from tests import stages
+from tests import stages, tiny
 
 
 class Counting:
@@ -54,7 +54,7 @@ def fill(folder: Path) -> None:
         config = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 8, "name": name}
         (folder / name / "config.json").write_text(json.dumps(config), encoding="utf-8")
         (folder / name / "model.safetensors").write_bytes(b"weights")
-        (folder / name / "chat_template.jinja").write_text("x", encoding="utf-8")
+        tiny.tokenizer(chat=True).save_pretrained(folder / name)
 
 
 def write_prompts(folder, name: str, prompts: list[str]) -> None:

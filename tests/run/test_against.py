@@ -167,7 +167,8 @@ def test_patch_takes_files_of_other_emotions(folder):
         "--against", "data/anger_prompts.json", "--against", "data/apology_prompts.json",
     ]  # fmt: skip
     assert main(command) == 0
-    found = effects(folder).to_dataset().sel(layer=2, head=3, mode="result", metric="logodds_words")
+    tree = phase7.open_effects(folder / "out/small.nc")["model/gratitude"]
+    found = tree.to_dataset().sel(layer=2, head=3, mode="result", metric="logodds_words")
     assert found.against.values.tolist() == ["anger", "apology"]
     # The same prompts in another order are the same donor.
     first, second = found.specific_delta.values

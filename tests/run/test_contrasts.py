@@ -282,7 +282,7 @@ def test_patch_compares_two_continuations(project, capsys):
     ]  # fmt: skip
     assert main([*command, "--readout", "words:the", "--readout", "pair: the end| and"]) == 0
     result = pickle.loads((project / "out/mine.pkl").read_bytes())
-    stored = phase7.open_effects(project / "store/effects/mine.nc")["model/gratitude"].to_dataset()
+    stored = phase7.open_effects(project / "out/mine.nc")["model/gratitude"].to_dataset()
     for metric in ("logodds_words", "logdiff_the_end_and"):
         value = stored.net_delta.sel(layer=0, head=1, mode="result", metric=metric).item()
         cell = next(c for c in result["cells"] if c["mode"] == "result")

@@ -22,6 +22,7 @@ from phase7.engine.patch.patching import Patch
 from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Batch, Stage
+from phase7.models.framing import CHAT, RAW
 from phase7.run.executor import Executor, one_thread
 from phase7.store import Store
 from phase7.vocabulary.donors import ControlKind, DonorKind
@@ -251,8 +252,8 @@ def test_means_of_other_prompts_formats_and_queries_are_not_mixed_up(tmp_path):
     for _ in range(2):  # the second time from the executor's own memory
         for prompts in (NEUTRAL, EMOTION):
             expected = np.mean([len(prompt) for prompt in prompts.prompts])
-            for fmt, more in (("raw", 0), ("chat", 100)):
+            for framing, more in ((RAW, 0), (CHAT, 100)):
                 for every in (False, True):
-                    donor = executor.donors.mean(prompts, fmt, every)
+                    donor = executor.donors.mean(prompts, framing, every)
                     assert donor.z.item() == pytest.approx(expected + more + 1000 * every)
     assert len(store.asked) == 4 * (len(NEUTRAL.prompts) + len(EMOTION.prompts))

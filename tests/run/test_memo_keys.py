@@ -76,6 +76,9 @@ NOT_IN_A_GENERATION = {
     "engine.max_rows": "says how patches are cut into batches; the patches of each are in its key",
     "prompts.neutral": "a path; the prompt is in the key",
     "prompts.emotion": "a path; the prompts' digest is in the key",
+    "prompts.system": "the tokens' digest is in the key, of every prompt that is not known by its text",
+    "prompts.template": "as prompts.system",
+    "prompts.date": "as prompts.system",
     "confirm.strongest": "a number of heads that the sweep names; they are in the patches",
     "confirm.strongest_sets": "as confirm.strongest",
     "confirm.random_sets": "a number of sets that are drawn beside the sweep's; they are in the patches",
@@ -290,6 +293,12 @@ def test_a_capture_of_an_older_store_is_found_again(tmp_path):
     assert raw == {**key, "model": "e" * 64, "format": "raw", "queries": "last"}
 
 
+def test_a_capture_knows_the_tokens_where_files_say_them(tmp_path):
+    files = replace(FILES, tokens={p: f"of {p}" for p in (*GRATITUDE.prompts, *NEUTRAL.prompts)})
+    found = captures(stages.confirm(files=files), tmp_path).values()
+    assert found and all(key["tokens"] == f"of {key['prompt']}" for key in found)
+
+
 # --- the lens ------------------------------------------------------------------------------------
 
 IN_A_LENS = {"engine.device", "engine.dtype"}  # it is the direct path of a mean at the last token
@@ -331,6 +340,10 @@ def test_a_lens_is_another_for_other_heads_prompts_words_and_weights(tmp_path, m
         lens(stages.confirm(), tmp_path, words=("thank",)),
         lens(stages.confirm(), tmp_path, words=()),
     ]
+    tokens = {p: f"of {p}" for p in (*GRATITUDE.prompts, *NEUTRAL.prompts)}
+    for prompt in (GRATITUDE.prompts[0], NEUTRAL.prompts[0]):
+        files = replace(FILES, tokens=tokens | {prompt: "other"})
+        found.append(lens(stages.confirm(files=files), tmp_path))
     assert lens(stages.confirm(), tmp_path, words=("grateful", "thank")) == found[0]
     monkeypatch.setattr("phase7.run.executor.LENS_VERSION", LENS_VERSION + 1)
     found.append(lens(stages.confirm(), tmp_path))

@@ -93,13 +93,14 @@ def test_it_says_what_is_measured_and_what_the_sweep_will_choose(project, capsys
     lines = capsys.readouterr().out.splitlines()
     stages = [line.partition(": ")[0].removeprefix("smollm2/gratitude ") for line in lines[1:-2]]
     assert stages == [
-        "sweep read-outs", "confirm", "confirm read-outs", "prompting", "prompting read-outs", "shift",
+        "sweep read-outs", "check read-outs", "confirm", "confirm read-outs", "prompting", "prompting read-outs", "shift",
         "shift read-outs",
     ]  # fmt: skip
     assert "; by attribution, 20 gradients of 270 cells x 20 prompts x 2 donors" in lines[1]
-    assert "confirm: 20 prompts x 2 donors, cells not counted yet, " in lines[2]
-    assert "prompting: 20 gratitude prompts, unpatched, " in lines[4]
-    assert "shift: 2 cells x 20 prompts x 1 donors, " in lines[6]
+    assert "check read-outs: " in lines[2]
+    assert "confirm: 20 prompts x 2 donors, cells not counted yet, " in lines[3]
+    assert "prompting: 20 gratitude prompts, unpatched, " in lines[5]
+    assert "shift: 2 cells x 20 prompts x 1 donors, " in lines[7]
     assert lines[-2] == (
         "the confirmation also tests the sweep's 6 strongest heads, first 10 together, first 40 together,"
         " with 1 random of each such size, known only then"
@@ -154,8 +155,8 @@ def test_the_plan_is_the_same_whether_or_not_the_model_is_here(tmp_path):
 
 
 def test_what_the_store_holds_is_not_generated_again(tmp_path):
-    store = Store(tmp_path)
     for stage in stages(HERE):
+        store = Store(tmp_path / stage.name)
         batches, before = list(stage.batches()), stage_cost(stage, store)
         assert (before.n_stored, before.n_batches) == (0, len(batches))
         assert before.n_tokens == sum(batch.n_tokens for batch in batches)

@@ -238,7 +238,7 @@ def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, ca
     metrics = [str(name) for name in read["/model/gratitude:metric"]]
     assert metrics == [*METRICS, *readout_metrics(["words"])]
     assert set(read["/model/gratitude:measured_on"][len(METRICS) :]) == {"logits"}
-    tested = ~np.isnan(read["/model/gratitude/sweep:net_q_value"][..., 0, len(METRICS) :])
+    tested = ~np.isnan(read["/model/gratitude/sweep:net_p_value"][..., 0, len(METRICS) :])
     assert (tested == [True, False, True, False]).all()  # divergences have no direction to test
     measured = ~np.isnan(read["/model/gratitude/sweep:net_delta"][..., 0, len(METRICS) :])
     assert measured.all()
@@ -281,7 +281,7 @@ def test_patch_reads_words_of_ones_own(project, capsys):
     result = pickle.loads((project / "out/mine.pkl").read_bytes())
     at = result["metrics"].index("logodds_words")
     cell = next(c for c in result["cells"] if c["heads"] == "2:3")
-    stored = phase7.open_effects(project / "store/effects/mine.nc")["model/gratitude"].to_dataset()
+    stored = phase7.open_effects(project / "out/mine.nc")["model/gratitude"].to_dataset()
     value = stored.net_delta.sel(layer=2, head=3, mode="result", metric="logodds_words").item()
     assert cell["statistics"]["net_delta"][at] == value != 0
     difference = cell["patched_scores"]["emotion"][at] - cell["patched_scores"]["control"][at]
@@ -295,9 +295,7 @@ def test_patch_reads_words_of_ones_own(project, capsys):
     ]  # the table is of what was tested, and divergences are not
     assert f"{value:+.3f}".replace("-", "−") in report
     # Positive controls run by default, and move or do not move the read-out too.
-    controls = phase7.open_effects(project / "store/effects/mine.nc")[
-        "model/gratitude/positive_controls"
-    ]
+    controls = phase7.open_effects(project / "out/mine.nc")["model/gratitude/positive_controls"]
     moved = controls.delta.sel(positive_control="prompting", metric="logodds_words").item()
     assert f"| `prompting` | `logodds_words` | {moved:+.3f} |".replace("-0", "−0") in report
     assert "read-out `logodds_words`" in report[: report.index("## How to read")]

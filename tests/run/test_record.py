@@ -10,7 +10,7 @@ import pytest
 import phase7
 from phase7.experiment.declared import Pair, Readouts
 from phase7.experiment.profile import Confirm, Profile, Sweep
-from phase7.experiment.prompts import PromptSet
+from phase7.experiment.prompts import PromptFiles, PromptSet
 from phase7.experiment.statistics import Statistics
 from phase7.models.facts import ModelFacts
 from phase7.run import record
@@ -22,6 +22,7 @@ PROFILE = Profile(
     name="p",
     models=("m",),
     emotions=("anger",),
+    prompts=PromptFiles(template=(("tone", "dry"),), date="2025-01-31"),
     sweep=Sweep(),
     confirm=Confirm(strongest_sets=(2,), strengths=(0.5,)),
     readouts=Readouts(words=("the",)),
@@ -58,8 +59,10 @@ def other(value: Any) -> Any:
         return value / 2
     if isinstance(value, str):
         return {"auto": "raw", "mean": "zero", "neutral": "none", "generated": "last", "float32": "bfloat16",
-                "result": "v_only", "exact": "attribution"}.get(value, value + "x")  # fmt: skip
+                "result": "v_only", "exact": "attribution", "2025-01-31": "2025-02-01"}.get(value, value + "x")  # fmt: skip
     if isinstance(value, tuple):
+        if value and value[0] == ("tone", "dry"):
+            return (("tone", "wet"),)
         if value and value[0] in ("result", "v_only"):
             return value[:-1] or ("v_only",)
         return (*value, "politeness") if not value or isinstance(value[0], str) else (*value, 8)

@@ -10,14 +10,14 @@ import pytest
 
 from phase7.experiment.chosen_heads import random_heads
 from phase7.experiment.profile import Confirm, Engine, Patching, Profile, Sampling, Sweep
-from phase7.experiment.prompts import PromptSet
+from phase7.experiment.prompts import PromptFiles, PromptSet
 from phase7.experiment.stages import confirm_stage, sweep_stage
 from phase7.models.files import ModelFiles
 from phase7.run.settings import group_settings
 from phase7.vocabulary.heads import Head
 
 FILES = ModelFiles(
-    name="m", fingerprint="f" * 64, n_layers=4, n_heads=3, has_chat_template=True,
+    name="m", fingerprint="f" * 64, n_layers=4, n_heads=3, has_chat_template=True, reads_clock=True,
     folder=Path("m"), source="folder m", revision=None,
 )  # fmt: skip
 NEUTRAL = PromptSet(name="neutral", path="", prompts=tuple(f"n{i}" for i in range(7)))
@@ -25,6 +25,9 @@ ANGER = PromptSet(name="anger", path="", prompts=("a", "b"))
 PROFILE = Profile(
     name="p", models=("m",), emotions=("anger",),
     sampling=Sampling(max_new_tokens=9, temperature=0.5, top_p=0.75, samples=3, seed=11),
+    prompts=PromptFiles(
+        system="Be brief.", template=(("enable_thinking", False),), date="2025-01-31"
+    ),
     patching=Patching(donor="paired", control="shuffled", positions="last", primary_mode="v_only"),
     sweep=Sweep(n_prompts=2, max_new_tokens=5),
     confirm=Confirm(target_heads="1:0", random_heads=2, modes=("v_only",), n_prompts=3),
@@ -63,6 +66,8 @@ def test_they_say_what_the_profile_says():
         "dtype": "float32", "device": "cpu", "scorers": [{"name": "keywords"}], "alpha": 0.05,
         "is_target_named": True, "strongest_sets": ["0:2,3:1"], "random_sets": ["1:1,2:0"],
         "strongest_heads": ["3:1", "0:2"], "discovery_overlaps_confirmation": False,
+        "system_message": "Be brief.", "template_arguments": {"enable_thinking": False},
+        "prompt_date": "2025-01-31",
     }  # fmt: skip
     assert {name: told[name] for name in wanted} == wanted
     assert told["random_heads"] == [str(head) for head in random_heads(PROFILE, FILES)]

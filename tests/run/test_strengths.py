@@ -27,7 +27,7 @@ HEADS = ((0, 1), (2, 3))
 
 def run(name: str, *options: str):
     assert main([*COMMAND, "--output", f"out/{name}.pkl", *options]) == 0
-    return phase7.open_effects(f"store/effects/{name}.nc")["model/gratitude"]
+    return phase7.open_effects(f"out/{name}.nc")["model/gratitude"]
 
 
 def tokens(text: str) -> list[int]:
@@ -115,8 +115,8 @@ def test_together_only_leaves_the_heads_alone_out(project):
     ("options", "message"),
     [
         (["--strength", "one"], "--strength: expected numbers with commas between them"),
-        (["--strength", "nan"], "strengths: expected numbers from -1000 to 1000"),
-        (["--write", "add"], "write: expected strengths"),
+        (["--strength", "nan"], "--strength: expected numbers from -1000 to 1000"),
+        (["--write", "add"], "--write: expected strengths"),
         (["--strength", "1", "--write", "add", "--control", "none"], "expected a donor and a control"),
         (["--strength", "1", "--write", "add", "--donor", "zero"], "expected a donor and a control"),
     ],

@@ -276,12 +276,15 @@ def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
 
 
 def bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.device) -> Any:
-    """A transformers model behind a new bridge, which takes it apart."""
+    """A transformers model behind a new bridge, which takes it apart.
+
+    The tokenizer stays as it is: a bridge gives the one that it is handed special tokens.
+    """
     from transformer_lens.model_bridge import TransformerBridge
 
     with _nothing_installed():
         bridge: Any = TransformerBridge.boot_transformers(
-            str(files.folder), hf_model=hf_model, tokenizer=tokenizer, device=device
+            str(files.folder), hf_model=hf_model, tokenizer=copy.deepcopy(tokenizer), device=device
         )
     bridge.eval()
     return bridge

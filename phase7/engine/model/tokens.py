@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from phase7.engine.model.bridge import Model
+from phase7.models.framing import Format, Framing
+from phase7.models.tokenizer import continuation_text, tokens_of
 from phase7.vocabulary.errors import UserError
 
 
 def encode(
-    model: Model, text: str, prompt_format: Literal["raw", "chat"], *, n_new_tokens: int = 0
+    model: Model, text: str, framing: Framing | Format, *, n_new_tokens: int = 0
 ) -> tuple[int, ...]:
     """Token ids of a prompt as the model reads it.
 
-    ``raw`` is the text as the tokenizer takes it; ``chat`` is one user message in the model's chat
-    template, followed by the template's opening of the assistant's turn.
+    Parameters
+    ----------
+    framing : Framing or {"raw", "chat"}
+        What surrounds the text; a format alone, nothing more than that.
+    n_new_tokens : int
+        How many are to follow.
 
     Raises
     ------
     UserError
-        If there are no tokens, prompt and `n_new_tokens` exceed the model's context, or the tokenizer
-        gives a token that the model has no embedding of.
+        If there are no tokens, prompt and `n_new_tokens` exceed the model's context, the tokenizer gives
+        a token that the model has no embedding of, or the model's chat template cannot be used.
     """
-    if prompt_format == "chat":
-        messages = [{"role": "user", "content": text}]
-        encoded = model.tokenizer.apply_chat_template(
-            messages, tokenize=True, add_generation_prompt=True, return_dict=True
-        )
-    else:
-        encoded = model.tokenizer(text)
-    ids = tuple(int(token) for token in encoded["input_ids"])
+    surrounding = framing if isinstance(framing, Framing) else Framing(format=framing)
+    ids = tokens_of(model.tokenizer, text, surrounding)
     if not ids or len(ids) + n_new_tokens > model.n_context:
         raise UserError(
             expected=f"1 to {model.n_context - n_new_tokens} tokens (context {model.n_context},"
@@ -50,9 +49,6 @@ def encode(
     return ids
 
 
-def decode(model: Model, tokens: Sequence[int]) -> str:
-    """Text of generated tokens; special tokens are left out."""
-    text: str = model.tokenizer.decode(
-        list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    return text
+def decode(model: Model, tokens: Sequence[int], *, after: Sequence[int] = ()) -> str:
+    """Text of tokens generated `after` a prompt's tokens; special tokens are left out."""
+    return continuation_text(model.tokenizer, tokens, after)

@@ -12,7 +12,7 @@ from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.sections import answer, specificity
 from phase7.report.sections.wording import hit_header, hit_row
-from phase7.vocabulary.readouts import FIRST, KL_PATH, log_odds_metric
+from phase7.vocabulary.readouts import FIRST, KL_PATH, has_direction, log_odds_metric
 
 #: Effects shown for one read-out; all are in the effects store.
 MOST = 10
@@ -23,13 +23,14 @@ def part(chapter: Chapter) -> list[str]:
     say, group = chapter.say, chapter.group
     if not group.readout_metrics:
         return []
-    tested = _tested_hits(chapter)
+    measured = _measured_hits(chapter)
+    tested = [hit for hit in measured if math.isfinite(hit.effect.q)]
     n_found = sum(hit.effect.q < group.alpha for hit in tested)
     metrics = sorted(group.readout_metrics, key=lambda one: _importance(one, group.emotion))
     rows = [
         hit_row(chapter, hit)
         for metric in metrics
-        for hit in _largest([one for one in tested if one.metric == metric])
+        for hit in _largest([one for one in measured if one.metric == metric])
     ]
     blocks = [
         chapter.subheading("h.readouts"),
@@ -56,14 +57,15 @@ def _over_donors(group: Group) -> bool:
     return any(np.isfinite(cell.column("net_donor_p_value")).any() for cell in cells)
 
 
-def _tested_hits(chapter: Chapter) -> list[Hit]:
+def _measured_hits(chapter: Chapter) -> list[Hit]:
+    """Effects on read-outs with a direction, also those of too few prompts to be tested."""
     group = chapter.group
-    hits = [
+    return [
         Hit(cell=cell, metric=metric, effect=cell.effect(metric))
-        for metric in group.readout_metrics
+        for metric in filter(has_direction, group.readout_metrics)
         for cell in group.readouts.values()
+        if math.isfinite(cell.tested_value("delta", metric))
     ]
-    return [hit for hit in hits if math.isfinite(hit.effect.q)]
 
 
 def _importance(metric: str, emotion: str) -> tuple[bool, bool, bool, str]:

@@ -16,13 +16,14 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from tests.programs.fuzz import strategies, tables
+from tests.programs.fuzz import odd, strategies, tables
 from tests.programs.fuzz.harness import Failure, Project, progress
 
 #: Shares of the drawn cases.
 SHARES = {
     "head_cases": 2, "number_cases": 2, "prompt_cases": 3, "profile_cases": 4, "path_cases": 2,
-    "effects_cases": 1, "command_cases": 2,
+    "effects_cases": 1, "command_cases": 2, "template_cases": 4, "tokenizer_cases": 3, "scorer_cases": 2,
+    "mark_cases": 1, "control_cases": 1, "weight_cases": 1,
 }  # fmt: skip
 
 
@@ -30,6 +31,7 @@ def run(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_500, help="at least this many, tables included")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="draw cases of this kind alone, such as template_cases")
     parser.add_argument("--tables", type=int, default=1, help="every n-th case of the tables")
     args = parser.parse_args(argv)
     started = time.monotonic()
@@ -41,7 +43,8 @@ def run(argv: list[str] | None = None) -> int:
         progress(
             f"tables: {n_cases} cases, {failures.total()} failures, {time.monotonic() - started:.0f} s"
         )
-        n_cases += _drawn(project, max(0, args.cases - n_cases), args.seed, failures)
+        shares = {args.only: 1} if args.only else SHARES
+        n_cases += _drawn(project, shares, max(0, args.cases - n_cases), args.seed, failures)
         os.chdir("/")
     for kind, n in sorted(project.counts.items()):
         progress(f"  {n:6d}  {kind}")
@@ -59,15 +62,17 @@ def _tables(project: Project, every: int, failures: Counter[str]) -> int:
     return len(chosen)
 
 
-def _drawn(project: Project, n_wanted: int, number: int, failures: Counter[str]) -> int:
+def _drawn(
+    project: Project, shares: dict[str, int], n_wanted: int, number: int, failures: Counter[str]
+) -> int:
     effects = (project.folder / "store" / "effects" / "small.nc").read_bytes()
     n_run = 0
-    for name, share in SHARES.items():
-        strategy = getattr(strategies, name)
+    for name, share in shares.items():
+        strategy = getattr(odd if hasattr(odd, name) else strategies, name)
         made: st.SearchStrategy[tables.Case] = (
             strategy(effects) if name == "effects_cases" else strategy()
         )
-        n_here = -(-n_wanted * share // sum(SHARES.values()))
+        n_here = -(-n_wanted * share // sum(shares.values()))
         before, n_round = n_run, 0
         while n_run - before < n_here and n_round < 20:  # hypothesis stops early where it has seen all
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import faulthandler
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from phase7.cli import main
 from phase7.models import wheel
 from phase7.vocabulary.errors import UserError
 from tests import tiny
+from tests.programs.fuzz.oracles import Watch
 
 #: A case that takes longer hangs: the stacks are printed and the process ends.
 LIMIT_S = 120.0
@@ -68,6 +70,7 @@ class Project:
         with contextlib.redirect_stderr(io.StringIO()):
             tiny.save("gpt2", folder / "model")
             tiny.save("gpt2", folder / "deaf")
+            tiny.save("gpt2", folder / "odd")
         _deafen(folder / "deaf" / "tokenizer.json")
         (folder / "a_folder").mkdir()
         (folder / "a_folder.pkl").mkdir()
@@ -76,6 +79,8 @@ class Project:
         os.mkfifo(folder / "pipe.pkl")
         (folder / "to_pipe").symlink_to(folder / "pipe")
         os.chdir(folder)
+        sys.path.insert(0, str(folder))  # where scorers of one's own lie
+        self._watch = Watch()
         _no_network()
         _guard(folder.parent)
         code, _, err = self._call(["build", "small", "--quiet"])
@@ -83,7 +88,7 @@ class Project:
             raise SystemExit(f"the project does not build: {err}")
         self.fixed = self._state()
         # Restored after a case that changed them.
-        inputs = [p for place in ("data", "model", "deaf") for p in (folder / place).rglob("*")]
+        inputs = [p for place in ("data", "model", "deaf", "odd") for p in (folder / place).rglob("*")]
         self._inputs = {p: p.read_bytes() for p in [*inputs, folder / "a_file"] if p.is_file()}
 
     def try_case(
@@ -99,7 +104,10 @@ class Project:
         changed = {p for p in before.keys() | after.keys() if before.get(p) != after.get(p)}
         try:
             self._judge(argv, code, out, err, changed, wanted)
+            if code == 0 and (wrong := self._watch.wrong(kind, self.folder)):
+                raise Failure(f"wrong without a word: {wrong}: {list(argv)!r}")
         finally:
+            self._watch.read.clear()
             self._put_back(changed | written)
         self.counts[f"{kind}: {'done' if code == 0 else 'refused' if code == 2 else 'damage told'}"] += 1
         return code
@@ -132,6 +140,7 @@ class Project:
 
     def _call(self, argv: list[str]) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
+        importlib.invalidate_caches()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 code = main(argv)
