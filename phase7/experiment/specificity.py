@@ -16,8 +16,12 @@ from phase7.experiment.stages import Stage
 def against_stages(confirm: Stage, others: Sequence[PromptSet]) -> list[Stage]:
     """The confirmation's cells with the donor of each other emotion.
 
-    None where the donor does not depend on the emotion (``neutral``, ``zero``, ``self``).
+    None where the donor does not depend on the emotion (``neutral``, ``zero``, ``self``), or where
+    neither texts nor read-outs are to be compared.
     """
+    profile = confirm.profile
+    if not profile.confirm.against_text and not profile.readouts.metrics(confirm.emotion.name):
+        return []
     stages = [replace(confirm, name="against", emotion=one, lengths=()) for one in others]
     return [one for one in stages if _donors(one) != _donors(confirm)]
 

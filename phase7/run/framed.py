@@ -53,7 +53,7 @@ def framed(
     found, unread = [], {name for name, _ in profile.prompts.template}
     for files in models:
         framing, tokenizer = resolve_framing(files, profile), load_tokenizer(files.folder)
-        texts = {text for one in (prompts.neutral, *prompts.emotions.values()) for text in one.prompts}
+        texts = {text for one in (prompts.neutral, *prompts.every_emotion) for text in one.prompts}
         tokens = {text: tokens_of(tokenizer, text, framing) for text in sorted(texts)}
         _require_different(files.name, prompts, tokens)
         if framing.format == "chat":
@@ -77,7 +77,7 @@ def framed(
 def _require_different(name: str, prompts: Prompts, tokens: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse two prompts of a file, or of an emotion's and the neutral one, that are the same tokens."""
     neutral = prompts.neutral
-    for one in (neutral, *prompts.emotions.values()):
+    for one in (neutral, *prompts.every_emotion):
         first: dict[tuple[int, ...], str] = {}
         for text in dict.fromkeys((*neutral.prompts, *one.prompts)):
             other = first.setdefault(tokens[text], text)
@@ -93,7 +93,7 @@ def _require_different(name: str, prompts: Prompts, tokens: Mapping[str, tuple[i
 
 def _shared(prompts: Prompts) -> Iterator[str]:
     """A line for each two files that share prompts."""
-    for one, other in combinations((prompts.neutral, *prompts.emotions.values()), 2):
+    for one, other in combinations((prompts.neutral, *prompts.every_emotion), 2):
         if n := len(set(one.prompts) & set(other.prompts)):
             told = f"{_place(one)} and {_place(other)} share {n} {'prompts' if n > 1 else 'prompt'}"
             is_neutral = one is prompts.neutral

@@ -35,6 +35,11 @@ class Prompts:
     against: Mapping[str, PromptSet] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def every_emotion(self) -> tuple[PromptSet, ...]:
+        """The prompts of all emotions; those that are controls alone stand last."""
+        return (*self.emotions.values(), *self.against.values())
+
 
 def read_prompts(profile: Profile, root: Path) -> Prompts:
     """Read the profile's prompt files and its emotions' words, of `root` or else packaged.

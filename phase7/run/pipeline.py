@@ -184,7 +184,7 @@ class Run:
         """Refuse what cannot run before anything is computed or written."""
         self.store.require_known_format()
         prompts = self.prompts
-        sets = [prompts.neutral, *prompts.emotions.values(), *prompts.against.values()]
+        sets = [prompts.neutral, *prompts.every_emotion]
         read = [*(Path(one.path) for one in sets), *(files.folder for files in self.models)]
         require_apart([*self._outputs(), self.paths.run_record], read)
         for files in self.models:

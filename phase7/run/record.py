@@ -65,6 +65,7 @@ def inputs_digest(
         "lang": lang,
         "neutral": prompts.neutral.digest,
         "emotions": {name: one.digest for name, one in prompts.emotions.items()},
+        "against": {name: one.digest for name, one in prompts.against.items()},
         "words": {name: list(forms) for name, forms in prompts.words.items()},
         "models": {model.name: model.fingerprint for model in models},
         "scorers": [[scorer.name, scorer.version] for scorer in scorers],

@@ -168,7 +168,7 @@ def test_a_recipient_in_its_own_mean_would_be_seen(kind):
 
 def test_a_control_without_another_neutral_prompt_is_refused(tmp_path):
     alone = replace(NEUTRAL, prompts=NEUTRAL.prompts[:1])
-    with pytest.raises(UserError, match=r"neutral\.json.*at least 2 neutral prompts"):
+    with pytest.raises(UserError, match=r"neutral\.json.*at least 2 prompts"):
         executed(confirm(PROFILE, neutral=alone), tmp_path)
 
 

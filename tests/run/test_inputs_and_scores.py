@@ -68,6 +68,8 @@ def test_every_setting_goes_into_the_digest(project, setting):
         base = replace(
             PROFILE, readouts=BY_READOUTS.readouts, statistics=BY_READOUTS.statistics
         )  # fmt: skip
+    if setting == "confirm.write":  # of no use without a strength
+        base = changed("confirm", base, strengths=(1.0,))
     found = [digest(run(project, base))]
     for value in OTHER_VALUES[section][name]:
         found.append(digest(run(project, changed(section, base, **{name: value}))))

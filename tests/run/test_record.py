@@ -105,6 +105,12 @@ OTHERS: dict[str, dict[str, Any]] = {
         )
     },
     "another emotion": {"prompts": Prompts(neutral=NEUTRAL, emotions={"anger": ANGER, "joy": NEUTRAL})},
+    "an emotion that is a control": {"prompts": dataclasses.replace(PROMPTS, against={"joy": NEUTRAL})},
+    "a control's prompt": {
+        "prompts": dataclasses.replace(
+            PROMPTS, against={"joy": dataclasses.replace(NEUTRAL, prompts=("a", "B"))}
+        )
+    },
     "an emotion's words": {"prompts": dataclasses.replace(PROMPTS, words={"anger": ("fury",)})},
     "a model's files": {"models": [dataclasses.replace(MODEL, fingerprint="2" * 64)]},
     "a model's name": {"models": [dataclasses.replace(MODEL, name="n")]},

@@ -17,8 +17,8 @@ from tests.plain_patching import PlainModel, read_out
 from tests.run.small_project import EMOTION, NEUTRAL
 
 COMMAND = [
-    "patch", "--model", "model", "--head-spec", "0:1,2:3", "--quiet", "--scorers", "keywords,vader",
-    "--neutral-prompts", "data/neutral_prompts.json", "--max-tokens", "4", "--samples", "2",
+    "patch", "--model", "model", "--head-spec", "0:1,2:3", "--quiet", "--scorers", "keywords",
+    "--neutral-prompts", "data/neutral_prompts.json", "--max-tokens", "3",
     "--emotion-prompts", "data/gratitude_prompts.json", "--readout", "words:the, and", "--seed", "3",
 ]  # fmt: skip
 FIRST = "logodds_words_first"
@@ -107,8 +107,6 @@ def test_together_only_leaves_the_heads_alone_out(project):
     assert sets.head_set.values.tolist() == ["0:1,2:3"]
     assert np.isfinite(sets.net_delta.sel(mode="result", metric="logodds_words"))
     assert np.isnan(sets.synergy).all()
-    beside = run("both")["head_sets"].to_dataset()
-    np.testing.assert_array_equal(beside.patched, sets.patched)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from phase7.effects.file import open_effects
 from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.profile import Confirm, Sweep
+from phase7.experiment.specificity import against_stages
 from phase7.experiment.stages import Cell, Stage, confirm_stage, sweep_stage
 from phase7.experiment.statistics import Statistics
 from phase7.run.executor import Executor
@@ -115,7 +116,10 @@ def test_the_sweeps_strongest_heads_are_confirmed_on_the_other_prompts(project):
         confirm = confirm_stage(made.profile, files, made.prompts.neutral, prompts, chosen[name])
         controls = control_stages(confirm)
         assert [stage.name for stage in controls] == ["prompting", "shift"]
-        for stage in (sweep, confirm, *controls):
+        others = [one for other, one in made.prompts.emotions.items() if other != name]
+        beside = against_stages(confirm, others)
+        assert [stage.emotion for stage in beside] == others
+        for stage in (sweep, confirm, *controls, *beside):
             n_entries += store_all(made, stage)
             keys |= {str(batch.key) for batch in stage.batches()}
         store_lens(made, confirm, sorted({*targets, *chosen[name]}), project)
