@@ -109,6 +109,15 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "against_patched": (
         "score of the text patched with another emotion's donor", "1", f"{_SCORE}; mean over samples",
     ),
+    "heads": ("the set's heads", "1", "as one spec, by place"),
+    "random_effect": (
+        "mean tested effect of a random set of as many heads", "1",
+        f"drawn from the swept heads that are not in the nested set; {_SCORE}; {_NAN}",
+    ),
+    "sum_of_singles": (
+        "sum of the mean tested effects of the set's heads patched one by one", "1",
+        f"what the set would do if its heads did not act upon each other; {_SCORE}; {_NAN}",
+    ),
     "patched": ("score of the text patched with the {donor}", "1", f"{_SCORE}; mean over samples"),
     "control_patched": (
         "score of the text patched with the {control}", "1", f"{_SCORE}; mean over samples",
@@ -206,6 +215,8 @@ COORDINATES: dict[str, tuple[str, str, str]] = {
         "1",
         "1 replaces a head's output with the donor's, or adds the difference of donors once; 0: nothing",
     ),
+    "n_heads": ("heads of the set", "1", "the first of the sweep's order"),
+    "draw": ("number of the random set", "1", "drawn by the profile's seed"),
     "half": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
     "positive_control": (
         "positive control",

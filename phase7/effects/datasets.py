@@ -17,6 +17,7 @@ import xarray as xr
 
 from phase7.effects.attributes import label
 from phase7.effects.attribution import StageAttribution, attribution_dataset
+from phase7.effects.curve import curve_dataset
 from phase7.effects.families import primary_tests, q_values
 from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
@@ -24,6 +25,7 @@ from phase7.effects.scores import Floats, StageScores, StageTexts
 from phase7.effects.specificity import Against, specificity, verdicts
 from phase7.effects.strengths import strengths_dataset
 from phase7.effects.synergies import synergies, tested_effect
+from phase7.experiment.curve import Curve
 from phase7.experiment.stages import Cell, Stage
 from phase7.experiment.statistics import Statistics
 from phase7.vocabulary.modes import MODES, mode_place
@@ -45,6 +47,8 @@ class Beside:
         What the donors of other emotions did through the confirmation's cells.
     doses : StageScores or None
         Of the declared sets at the profile's strengths.
+    curve : tuple of (Curve, StageScores) or None
+        Sets of growing size, and what was read of them.
     """
 
     controls: PositiveControls | None = None
@@ -52,6 +56,7 @@ class Beside:
     checked: StageScores | None = None
     against: Against | None = None
     doses: StageScores | None = None
+    curve: tuple[Curve, StageScores] | None = None
 
 
 class GroupBuilder:
@@ -106,6 +111,11 @@ class GroupBuilder:
         if self._beside.attributed:
             datasets["attribution"] = attribution_dataset(
                 self._beside.attributed, self._metrics, self._beside.checked
+            )
+        if self._beside.curve is not None:
+            curve, read = self._beside.curve
+            datasets["curve"] = curve_dataset(
+                read, curve, self._stats, self._seed, self._beside.controls
             )
         if self._beside.doses is not None:
             places = [self._prompts.index(p) for p in self._beside.doses.stage.recipients]

@@ -61,6 +61,8 @@ def random_sets(profile: Profile, files: ModelFacts, ranked: Sequence[Head]) -> 
 def n_ranked(profile: Profile) -> int:
     """How many of the sweep's heads the confirmation asks for, in order."""
     confirm = profile.confirm
+    if confirm.curve:
+        return 10**6  # all there are
     return max([confirm.strongest, *confirm.strongest_sets])
 
 

@@ -120,6 +120,11 @@ class Confirm:
     random_sets : int
         How many random sets of each of those sizes to test beside them, drawn by the seed from the swept
         heads that are not among the first k.
+    curve : tuple of int
+        Sizes of the sweep's first sets that are read, without texts, beside random sets of each size;
+        all swept heads are read too. Empty: no curve.
+    curve_random_sets : int
+        How many random sets of each of those sizes.
     random_heads : int
         How many heads drawn at random (by the seed) to add as a control for the choice of heads.
     alone : bool
@@ -143,6 +148,8 @@ class Confirm:
     strongest: int = 0
     strongest_sets: tuple[int, ...] = ()
     random_sets: int = 0
+    curve: tuple[int, ...] = ()
+    curve_random_sets: int = 20
     random_heads: int = 0
     alone: bool = True
     strengths: tuple[float, ...] = ()
@@ -157,6 +164,9 @@ class Confirm:
         check_range(self, "strongest", 0, 100_000)
         check_range(self, "random_heads", 0, 100_000)
         check_range(self, "random_sets", 0, 1_000)
+        check_range(self, "curve_random_sets", 0, 10_000)
+        if any(size < 1 for size in self.curve):
+            raise bad_value("curve", "numbers of heads of at least 1", self.curve)
         if any(size < 2 for size in self.strongest_sets):
             raise bad_value("strongest_sets", "numbers of heads of at least 2", self.strongest_sets)
         check_range(self, "n_prompts", 0, 1_000_000)
@@ -243,9 +253,12 @@ class Profile:
         if not self.confirm.target_heads.strip() and not self.confirm.strongest_sets:
             raise bad_value("target_heads", "a head spec, or strongest_sets in its place", "neither")
         if sweep is None:
-            if self.confirm.strongest_sets:
-                raise bad_value("strongest_sets", "a [sweep] that orders the heads", "no [sweep]")
+            for key in ("strongest_sets", "curve"):
+                if getattr(self.confirm, key):
+                    raise bad_value(key, "a [sweep] that orders the heads", "no [sweep]")
             return
+        if self.confirm.curve and not self.readouts.metrics(self.emotions[0]):
+            raise bad_value("curve", "[readouts], along which the sets are read", "none")
         by_readouts = bool(chosen) and all(map(is_readout, chosen))
         if not sweep.text and not by_readouts:
             got = ", ".join(chosen) or "none, which means metrics of text"

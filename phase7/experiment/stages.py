@@ -81,11 +81,12 @@ class Stage:
 
     Attributes
     ----------
-    name : {"sweep", "check", "confirm", "strengths", "against", "shift", "prompting"}
-        "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`), "strengths" has
-        the confirmation's sets at other strengths (:mod:`phase7.experiment.strengths`), "against" the
-        donor of another emotion (:mod:`phase7.experiment.specificity`); the last two are positive
-        controls (:mod:`phase7.experiment.positive_controls`).
+    name : {"sweep", "check", "confirm", "curve", "strengths", "against", "shift", "prompting"}
+        "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`), "curve" reads
+        sets of growing size (:mod:`phase7.experiment.curve`), "strengths" has the confirmation's at
+        other strengths (:mod:`phase7.experiment.strengths`), "against" the donor of another emotion
+        (:mod:`phase7.experiment.specificity`); the last two are positive controls
+        (:mod:`phase7.experiment.positive_controls`).
     files : ModelFacts
     profile : Profile
     neutral, emotion : PromptSet
@@ -98,7 +99,7 @@ class Stage:
         Shorter continuations to keep as text, in tokens.
     """
 
-    name: Literal["sweep", "check", "confirm", "strengths", "against", "shift", "prompting"]
+    name: Literal["sweep", "check", "confirm", "curve", "strengths", "against", "shift", "prompting"]
     files: ModelFacts
     profile: Profile
     neutral: PromptSet
@@ -127,7 +128,9 @@ class Stage:
         sweep = self.profile.sweep
         if self.name == "against":
             return self.profile.confirm.against_text
-        return self.name != "check" and (self.name != "sweep" or sweep is None or sweep.text)
+        return self.name not in ("check", "curve") and (
+            self.name != "sweep" or sweep is None or sweep.text
+        )
 
     @property
     def is_control(self) -> bool:

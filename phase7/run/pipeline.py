@@ -26,6 +26,7 @@ from phase7.effects.scores import StageTexts, without_nul
 from phase7.effects.selection import selection_metrics, strongest_heads
 from phase7.effects.specificity import gather_against
 from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets
+from phase7.experiment.curve import Curve, curve_of, curve_stage
 from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
@@ -223,7 +224,8 @@ class Run:
         first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
         confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
         confirmed = self._measure(confirm, executor)
-        beside, others = self._beside(confirm, first, emotion, executor)
+        curve = curve_of(profile, ranked)
+        beside, others = self._beside(confirm, first, curve, emotion, executor)
         texts, scores = confirmed.texts, confirmed.scores
         assert texts is not None  # a confirmation always has them
         self._say(f"statistics of {files.name}/{emotion.name}")
@@ -260,6 +262,7 @@ class Run:
         self,
         confirm: Stage,
         first: Sequence[tuple[Head, ...]],
+        curve: Curve | None,
         emotion: PromptSet,
         executor: Executor,
     ) -> tuple[Beside, list[Measured]]:
@@ -270,11 +273,13 @@ class Run:
         others = others_of(self.profile, self.prompts, emotion)
         compared = [measure(stage) for stage in against_stages(confirm, others)]
         controls = [measure(stage) for stage in control_stages(confirm)]
+        curved = [] if curve is None else [measure(curve_stage(confirm, curve))]
         beside = Beside(
+            curve=None if curve is None else (curve, curved[0].scores),
             against=gather_against([one.scores for one in compared]),
             doses=doses[0].scores if doses else None,
         )
-        return beside, [*doses, *compared, *controls]
+        return beside, [*doses, *compared, *controls, *curved]
 
     def _measure(self, stage: Stage, executor: Executor, along: Stage | None = None) -> Measured:
         measuring = Measuring(

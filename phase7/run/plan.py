@@ -138,10 +138,13 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
 def _known_later(profile: Profile) -> list[str]:
     """What the confirmation tests beside the cells that are planned, in a line."""
     confirm = profile.confirm
-    if profile.sweep is None or not (confirm.strongest or confirm.strongest_sets):
+    if profile.sweep is None or not (confirm.strongest or confirm.strongest_sets or confirm.curve):
         return []
     heads = [f"{confirm.strongest} strongest heads"] if confirm.strongest else []
     heads += [f"first {size} together" for size in sorted({*confirm.strongest_sets})]
+    if confirm.curve:
+        sizes = ", ".join(map(str, sorted({*confirm.curve})))
+        heads.append(f"sets of {sizes} and all (by read-outs, beside random ones)")
     drawn = ""
     if confirm.strongest_sets and confirm.random_sets:
         drawn = f", with {confirm.random_sets} random of each such size"
