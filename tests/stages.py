@@ -131,7 +131,7 @@ def entry(stage: Stage, batch: Batch) -> dict[str, Any]:
 #: For every setting of every section, values that are allowed and not the ones above. Tests of keys go
 #: through this table, and one of them sees that no setting is missing here. Those of `NEED_READOUTS` are
 #: allowed in `BY_READOUTS` alone.
-NEED_READOUTS = ("sweep.text", "sweep.readouts")
+NEED_READOUTS = ("sweep.text", "sweep.readouts", "confirm.curve")
 OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
     "sampling": {
         "max_new_tokens": (7, 9),
@@ -164,6 +164,8 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "strongest_sets": ((2,), (2, 3)),
         "random_sets": (1, 2),
         "random_heads": (1, 3),
+        "curve": ((1,), (1, 2)),
+        "curve_random_sets": (0, 3),
         "positive_controls": (False,),
         "against_text": (False,),
         "alone": (False,),

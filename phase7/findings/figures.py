@@ -24,7 +24,7 @@ GROUPS_STEM = "groups_compared"
 #: Rows of the interval plot at most; the tables have every head.
 _MOST_ROWS = 16
 
-Kind = Literal["heatmap", "kl", "intervals", "lengths", "groups"]
+Kind = Literal["heatmap", "kl", "intervals", "curve", "lengths", "groups"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,8 @@ def _of_group(group: Group, slug: str) -> list[Figure]:
         found.append(Figure(kind="kl", stem=f"{slug}_heatmap_kl_first_token"))
     if interval_metrics(group):
         found.append(Figure(kind="intervals", stem=f"{slug}_intervals"))
+    if group.child("curve") is not None and group.emotion_readout is not None:
+        found.append(Figure(kind="curve", stem=f"{slug}_curve"))
     if group.child("lengths") is not None:
         found.append(Figure(kind="lengths", stem=f"{slug}_lengths"))
     return found

@@ -160,6 +160,11 @@ class Group:
         """The primary mode where it was swept, else the first swept mode."""
         return main_mode(self.mode, modes_in_order([mode for _, mode in self.sweep]))
 
+    @property
+    def sweep_read_mode(self) -> str:
+        """The primary mode where read-outs were swept in it, else the first mode that was."""
+        return main_mode(self.mode, modes_in_order([mode for _, mode in self.readout_sweep]))
+
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Tested heads and sets: singles by place, then sets."""

@@ -19,6 +19,7 @@ from phase7.findings.figures import GROUPS_STEM, Figure, figures, largest_value
 from phase7.findings.group import Group, groups
 from phase7.plots.areas import POINTS, Area, areas
 from phase7.plots.compared import compared
+from phase7.plots.curve import curve
 from phase7.plots.heatmaps import heatmaps
 from phase7.plots.intervals import intervals
 from phase7.plots.lengths import lengths
@@ -108,6 +109,8 @@ def draw(group: Group, figure: Figure, beside: Sequence[Group]) -> Canvas:
     """
     if figure.kind == "intervals":
         return intervals(group)
+    if figure.kind == "curve":
+        return curve(group)
     if figure.kind == "lengths":
         return lengths(group)
     metric = figure.metric or None

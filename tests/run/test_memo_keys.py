@@ -86,6 +86,8 @@ NOT_IN_A_GENERATION = {
     "confirm.against_text": "says whether the stages of other emotions generate texts",
     "confirm.strengths": "strengths of a stage of its own, whose patches hold them",
     "confirm.write": "as confirm.strengths",
+    "confirm.curve": "sizes of sets of a stage of its own, which generates no text",
+    "confirm.curve_random_sets": "as confirm.curve",
     "confirm.positive_controls": "says whether the stages of the positive controls run",
     "sweep.text": "says whether the sweep's texts are generated, not which",
     "sweep.readouts": "read-outs have entries of their own",

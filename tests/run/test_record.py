@@ -73,6 +73,7 @@ def other(value: Any) -> Any:
 OF_ANOTHER_KIND: dict[str, Any] = {
     "confirm.strengths": (0.5, 1.0, 2.0),
     "confirm.write": "add",
+    "confirm.curve": (1, 2),
     "readouts.pairs": (Pair(target=" a", foil=" b"),),
     "statistics.primary_modes": ("v_only",),
 }

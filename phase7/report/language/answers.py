@@ -76,6 +76,36 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "x the sets x the primary mode. Shares are ratios of means with bootstrap intervals over prompts, and "
         "are undefined where the interval of prompting's own effect holds 0.",
     ),
+    "h.curve": ("いくつのHeadが要るか", "How many heads it takes"),
+    "c.curve": (
+        "{metric}への効果とHeadの数（mode {mode}、確認用プロンプト）",
+        "The effect on {metric} by the number of heads (mode {mode}, confirmation prompts)",
+    ),
+    "f.curve": (
+        "まとめて置換したHeadの数と効果（{stage}）。帯は同じ数の無作為なHeadの5～95 %",
+        "Effect by the number of heads patched together ({stage}); the band is 5 to 95 % of random sets",
+    ),
+    "where.curve": ("先頭{n}個", "first {n} heads"),
+    "curve.n_heads": ("Headの数", "Heads"),
+    "curve.random": ("無作為な集合（5～95 %）", "Random sets (5 to 95 %)"),
+    "curve.singles": ("単独の効果の和", "Sum of singles"),
+    "curve.above": ("帯の上か", "Above the band"),
+    "curve.yes": ("はい", "yes"),
+    "curve.no": ("いいえ", "no"),
+    "curve.what": (
+        "探索の順で先頭のHeadをまとめて置換し、テキストを作らずに読み出しを測る。同じ数の無作為なHead（先頭のHeadを含まない）と、"
+        "Headを1個ずつ置換した効果の和を並べる。和との差は、Headが互いに働きかけることを表す。",
+        "The sweep's first heads are patched together and read without texts, beside random sets of as many "
+        "heads (none of them among the first) and the sum of what the heads do one by one; what the two "
+        "differ by is what heads do to each other.",
+    ),
+    "curve.steady": (
+        "探索の{n}個のプロンプトを復元抽出すると、{heads}個のHeadの先頭{top}個のJaccard係数は平均{jaccard}"
+        "（5～95 %は{interval}）である。安定な選択の目安は{bar}。",
+        "With the {n} discovery prompts drawn again with replacement, the first {top} of {heads} heads have a mean "
+        "Jaccard index of {jaccard} with those of all prompts (5 to 95 %: {interval}); {bar} is the bar for "
+        "a steady choice.",
+    ),
     "h.specific": ("ほかの感情との比較", "Beside other emotions"),
     "c.specific": (
         "{emotion}のドナーとほかの感情のドナーの比較（mode {mode}、確認用プロンプト）",

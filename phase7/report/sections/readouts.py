@@ -10,7 +10,7 @@ from phase7.findings.facts import Hit
 from phase7.findings.group import Group
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
-from phase7.report.sections import answer, specificity
+from phase7.report.sections import answer, curve, specificity
 from phase7.report.sections.wording import hit_header, hit_row
 from phase7.vocabulary.readouts import FIRST, KL_PATH, has_direction, log_odds_metric
 
@@ -44,6 +44,7 @@ def part(chapter: Chapter) -> list[str]:
         *answer.agreement(chapter),
         *answer.table(chapter),
         *specificity.part(chapter),
+        *curve.part(chapter),
     ]
     if rows:
         header = hit_header(chapter)
