@@ -219,14 +219,14 @@ def test_texts_are_generated_under_an_added_shift(architecture, mode, where):
     patches = [added(ALL_HEADS, mode, where, strength=s) for s in (2.0, 0.0, -2.0)]
 
     def texts(some):
-        sampling = Sampling(max_new_tokens=12, temperature=1.0, seed=3, samples=8)
+        sampling = Sampling(max_new_tokens=8, temperature=1.0, seed=3, samples=4)
         prompt = tokens_of(architecture)
         model, given = tiny.load(architecture), donors(architecture)
         return generate(model, RECIPIENT, prompt, some, donors=given, sampling=sampling)
 
     got = texts(patches)
     assert got.max_self_logit_gap == 0.0
-    assert got.n_self_rows == 3 * 8
+    assert got.n_self_rows == 3 * 4
     np.testing.assert_array_equal(got.patched_tokens[1], got.baseline_tokens)
     assert (got.kl_first_token_nats[[0, 2]] > 1e-3).all()
     assert not np.array_equal(got.patched_tokens[0], got.baseline_tokens)

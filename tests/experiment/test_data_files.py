@@ -39,6 +39,6 @@ def test_profiles_of_both_places_are_named(tmp_path):
     folder = tmp_path / "data" / "profiles"
     folder.mkdir(parents=True)
     (folder / "mine.toml").write_text("", encoding="utf-8")
-    assert profile_names(tmp_path) == ["baseline", "mine", "quickstart"]
-    with pytest.raises(UserError, match="baseline, mine, quickstart"):
+    assert profile_names(tmp_path) == ["answer", "baseline", "mine", "quickstart"]
+    with pytest.raises(UserError, match="answer, baseline, mine, quickstart"):
         load_profile("no-such", tmp_path)

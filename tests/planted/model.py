@@ -88,7 +88,7 @@ GRATITUDE_WORDS = ["thanks", "grateful", "thankful"]
 OTHER_MARKERS = ["slammed", "kicked", "shoved", "broke", "tore", "yelled"]
 WORDS = ["<end>", *NEUTRAL_WORDS, *MARKERS, *GRATITUDE_WORDS]
 
-_MARKER, _E, _P, _Q, _PLUS, _MINUS, _OTHER = range(7)
+_MARKER, _E, _P, _Q, _PLUS, _MINUS, _OTHER, _WASTE = range(8)
 _WORD = slice(8, 40)  # random features of each word
 _STYLE = slice(40, 64)  # what the other heads write
 _BALLAST = 24.0
@@ -128,8 +128,20 @@ def build(seed: int, *, two_emotions: bool = False) -> GPT2LMHeadModel:
             for head in range(N_HEADS):
                 _fill_head(block.attn, Head(layer, head), normal, two_emotions=two_emotions)
         _and_neuron(model.transformer.h[1].mlp)
+        if two_emotions:
+            _without_trace(model)
         _unembedding(model.lm_head.weight, words, normal)
     return model
+
+
+def _without_trace(model: GPT2LMHeadModel) -> None:
+    """Let what is written on E, P and Q leave the mean of all coordinates alone.
+
+    LayerNorm subtracts that mean, so that every head behind would read a little of the emotion.
+    """
+    for block in model.transformer.h:
+        for weight in (block.attn.c_proj.weight, block.mlp.c_proj.weight):
+            weight[:, _WASTE] = -weight[:, [_E, _P, _Q]].sum(dim=1)
 
 
 def _fill_head(attention: torch.nn.Module, head: Head, normal, *, two_emotions: bool) -> None:
