@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -290,6 +291,9 @@ def bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.devi
     return bridge
 
 
+_installing = threading.Lock()
+
+
 @contextlib.contextmanager
 def _nothing_installed() -> Iterator[None]:
     """Let no program be called for a while.
@@ -301,7 +305,8 @@ def _nothing_installed() -> Iterator[None]:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise PermissionError("loading a model installs nothing")
 
-    with mock.patch.object(subprocess, "check_call", refuse):
+    # One at a time: threads that put it back in another order would leave it refusing for good.
+    with _installing, mock.patch.object(subprocess, "check_call", refuse):
         yield
 
 
