@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -180,3 +181,10 @@ def read_out(logits: np.ndarray, baseline: np.ndarray, path: Sequence[int], sets
             for name, s in inside.items()
         },
     }
+
+
+def ids_of_words(tokenizer: Any, words: Sequence[str]) -> list[int]:
+    """Tokens that are one of the words, with and without a blank in front and a capital."""
+    spellings = [s for w in words for s in (w, f" {w}", w.capitalize(), f" {w.capitalize()}")]
+    encoded = [tokenizer(s, add_special_tokens=False)["input_ids"] for s in spellings]
+    return sorted({one[0] for one in encoded if len(one) == 1})

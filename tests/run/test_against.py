@@ -14,7 +14,7 @@ from phase7.store import Store
 from phase7.store.inventory import checked
 from tests import tiny
 from tests.by_hand import direct_mean
-from tests.plain_patching import PlainModel, read_out
+from tests.plain_patching import PlainModel, ids_of_words, read_out
 from tests.run.small_project import EMOTION, NEUTRAL, REPOSITORY, write_data
 
 ANGER = ["He slammed the door and", "She is angry about the bus", "It is so annoying, the lamp"]
@@ -73,10 +73,7 @@ def test_the_other_emotions_runs_are_those_of_plain_transformers(folder):
         name: direct_mean([plain.capture(tokens(text)) for text in texts])
         for name, texts in (("emotion", EMOTION), ("anger", ANGER))
     }
-    tokenizer = tiny.load("llama").tokenizer
-    spellings = [s for w in ("the", "and") for s in (w, f" {w}", w.capitalize(), f" {w.capitalize()}")]
-    encoded = [tokenizer(s, add_special_tokens=False)["input_ids"] for s in spellings]
-    ids = sorted({one[0] for one in encoded if len(one) == 1})
+    ids = ids_of_words(tiny.load("llama").tokenizer, ("the", "and"))
     metric = "logodds_words_first"
     for label, heads in (("0:1", ((0, 1),)), ("2:3", ((2, 3),)), ("0:1,2:3", ((0, 1), (2, 3)))):
         if len(heads) == 1:

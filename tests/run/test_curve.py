@@ -15,7 +15,7 @@ from phase7.experiment.curve import curve_of
 from phase7.vocabulary.heads import HeadSet, parse_heads
 from tests import stages, tiny
 from tests.by_hand import direct_mean
-from tests.plain_patching import PlainModel, read_out
+from tests.plain_patching import PlainModel, ids_of_words, read_out
 from tests.run.small_project import EMOTION, NEUTRAL, REPOSITORY, write_data
 
 PROFILE = """
@@ -81,10 +81,7 @@ def test_effects_are_those_of_plain_transformers(tree):
     """At the first step, for nested sets and the sum of singles; on confirmation prompts."""
     curve, plain = tree["curve"].to_dataset().sel(metric=FIRST), PlainModel("llama")
     captured = {text: plain.capture(tokens(text)) for text in (*NEUTRAL, *EMOTION)}
-    tokenizer = tiny.load("llama").tokenizer
-    spellings = [s for w in ("the", "and") for s in (w, f" {w}", w.capitalize(), f" {w.capitalize()}")]
-    encoded = [tokenizer(s, add_special_tokens=False)["input_ids"] for s in spellings]
-    ids = sorted({one[0] for one in encoded if len(one) == 1})
+    ids = ids_of_words(tiny.load("llama").tokenizer, ("the", "and"))
 
     def net(heads) -> float:
         by_prompt = []

@@ -27,7 +27,7 @@ from phase7.vocabulary.modes import MODES
 from phase7.vocabulary.readouts import is_readout, readout_metrics
 from tests import stages, tiny
 from tests.by_hand import direct_mean
-from tests.plain_patching import PlainModel, read_out
+from tests.plain_patching import PlainModel, ids_of_words, read_out
 from tests.run.small_project import PROFILE as TOML
 from tests.run.small_project import REPOSITORY, arrays
 from tests.run.test_executor import EMOTION, NEUTRAL
@@ -92,9 +92,7 @@ def test_they_are_those_of_plain_transformers(readouts):
     def tokens(text: str) -> list[int]:
         return list(encode(model, text, "raw"))
 
-    spellings = [s for w in WORDS for s in (w, f" {w}", w.capitalize(), f" {w.capitalize()}")]
-    encoded = [model.tokenizer(s, add_special_tokens=False)["input_ids"] for s in spellings]
-    ids = sorted({one[0] for one in encoded if len(one) == 1})
+    ids = ids_of_words(model.tokenizer, WORDS)
     captured = {text: plain.capture(tokens(text)) for text in (*NEUTRAL.prompts, *EMOTION.prompts)}
     emotion = direct_mean([captured[text] for text in EMOTION.prompts])
     for p, index in enumerate(stage.recipients):

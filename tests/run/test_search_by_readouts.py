@@ -38,7 +38,7 @@ from phase7.vocabulary.heads import Head, parse_heads
 from phase7.vocabulary.metrics import METRICS
 from tests import stages, tiny
 from tests.by_hand import direct_mean, mean_donor
-from tests.plain_patching import PlainModel, read_out
+from tests.plain_patching import PlainModel, ids_of_words, read_out
 from tests.run.made_up import Counting
 from tests.run.small_project import NEUTRAL, REPOSITORY, arrays, assert_same_bits, build, write_data
 
@@ -144,9 +144,7 @@ def path_of(index: int) -> list[int]:
 @cache
 def words() -> tuple[int, ...]:
     """The tokens of "the" and "and" in all spellings that are one token."""
-    spellings = [s for w in ("the", "and") for s in (w, f" {w}", w.capitalize(), f" {w.capitalize()}")]
-    encoded = [tiny.load("llama").tokenizer(s, add_special_tokens=False)["input_ids"] for s in spellings]
-    return tuple(sorted({one[0] for one in encoded if len(one) == 1}))
+    return tuple(ids_of_words(tiny.load("llama").tokenizer, ("the", "and")))
 
 
 @cache

@@ -13,7 +13,7 @@ from phase7.cli import main
 from phase7.engine.model.tokens import encode
 from tests import tiny
 from tests.by_hand import direct_mean
-from tests.plain_patching import PlainModel, read_out
+from tests.plain_patching import PlainModel, ids_of_words, read_out
 from tests.run.small_project import EMOTION, NEUTRAL
 
 COMMAND = [
@@ -50,10 +50,7 @@ def by_transformers(prompt: str, heads, write: str, strength: float, role: str) 
     logits = plain.patched_logits(
         tokens(prompt), [7], heads, "result", "generated", donor, strength=strength, **reference
     )
-    tokenizer = tiny.load("llama").tokenizer
-    spellings = [s for w in ("the", "and") for s in (w, f" {w}", w.capitalize(), f" {w.capitalize()}")]
-    encoded = [tokenizer(s, add_special_tokens=False)["input_ids"] for s in spellings]
-    ids = sorted({one[0] for one in encoded if len(one) == 1})
+    ids = ids_of_words(tiny.load("llama").tokenizer, ("the", "and"))
     return float(read_out(logits, logits, [7], {"words": ids})["words"][0])
 
 
