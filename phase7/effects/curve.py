@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from phase7.effects.inference import cell_statistics
+from phase7.effects.inference import cell_statistics, mean_over_prompts
 from phase7.effects.positive_controls import PositiveControls, prompting_shares
-from phase7.effects.scores import Floats, Scores, StageScores
+from phase7.effects.scores import Scores, StageScores
 from phase7.effects.synergies import tested_effect
 from phase7.experiment.curve import Curve
 from phase7.experiment.statistics import Statistics
@@ -48,7 +48,7 @@ def curve_dataset(
         found[name] = (dims, values)
     for name, values in prompting_shares(controls, effect[nested], stats, seed).items():
         found[name] = (dims, values)
-    means = _means(effect)
+    means = mean_over_prompts(effect)
     n_draws = max((len(one) for one in curve.drawn.values()), default=0)
     drawn = np.full((len(sizes), n_draws, means.shape[-1]), np.nan)
     alone = np.full((len(sizes), means.shape[-1]), np.nan)
@@ -70,11 +70,3 @@ def _only(scores: Scores, cells: Sequence[int]) -> Scores:
         patched={role: values[list(cells)] for role, values in scores.patched.items()},
         donor_shares=None if shares is None else shares[list(cells)],
     )
-
-
-def _means(effect: Floats) -> Floats:
-    """Mean over prompts; NaN where none was measured."""
-    measured = np.isfinite(effect).any(axis=-1)
-    means: Floats = np.full(effect.shape[:-1], np.nan)
-    means[measured] = np.nanmean(effect[measured], axis=-1)
-    return means

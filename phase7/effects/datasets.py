@@ -21,7 +21,7 @@ from phase7.effects.curve import curve_dataset
 from phase7.effects.families import primary_tests, q_values
 from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
-from phase7.effects.scores import Floats, StageScores, StageTexts
+from phase7.effects.scores import Floats, StageScores, StageTexts, on_prompts
 from phase7.effects.specificity import Against, specificity, verdicts
 from phase7.effects.strengths import strengths_dataset
 from phase7.effects.synergies import synergies, tested_effect
@@ -118,9 +118,8 @@ class GroupBuilder:
                 read, curve, self._stats, self._seed, self._beside.controls
             )
         if self._beside.doses is not None:
-            places = [self._prompts.index(p) for p in self._beside.doses.stage.recipients]
             datasets["strengths"] = strengths_dataset(
-                self._beside.doses, self._stats, self._seed, places, len(self._prompts)
+                self._beside.doses, self._stats, self._seed, self._prompts
             )
         datasets["lengths"] = self._lengths()
         datasets["texts"] = self._texts(texts)
@@ -199,15 +198,9 @@ class GroupBuilder:
         for name, values in found.items():
             by_other = np.stack([_scatter(shape, index, one[chosen]) for one in values])
             variables[name] = (("against", *dims, "metric"), by_other)
-        wide = np.full(
-            (len(found["other_delta"]), *shape, len(self._metrics), len(self._prompts)), np.nan
-        )
-        place = [self._prompts.index(p) for p in self._confirm.stage.recipients]
-        for a, values in enumerate(self._beside.against.patched):
-            by_prompt = np.full((*values.shape[:-1], len(self._prompts)), np.nan)
-            by_prompt[..., place] = values
-            wide[a] = _scatter(shape, index, by_prompt[chosen])
-        variables["against_patched"] = (("against", *dims, "metric", "prompt"), wide)
+        patched = on_prompts(self._beside.against.patched, self._confirm.stage.recipients, self._prompts)
+        by_other = np.stack([_scatter(shape, index, one[chosen]) for one in patched])
+        variables["against_patched"] = (("against", *dims, "metric", "prompt"), by_other)
         whole = np.full((*shape, len(self._metrics)), "", dtype=words.dtype)
         whole[index] = words[chosen]
         variables["specificity"] = ((*dims, "metric"), whole)
@@ -236,8 +229,7 @@ class GroupBuilder:
                 variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
         if scores is self._confirm:
             variables |= self._of_confirmed(chosen, index, shape, dims)
-        place = [self._prompts.index(p) for p in scores.stage.recipients]
-        n_prompts = len(self._prompts)
+        recipients = scores.stage.recipients
         for name, by_role, with_metric in (
             ("patched", full.patched, True),
             ("kl_first_token", scores.kl_first_token_nats, False),
@@ -251,16 +243,14 @@ class GroupBuilder:
                     spread = _scatter(shape, index, values[chosen].mean(axis=-1))
                     variables[prefix + name] = (dims, spread)
                     continue
-                wide = np.full((*values.shape[:-1], n_prompts), np.nan)
-                wide[..., place] = values
+                wide = on_prompts(values, recipients, self._prompts)
                 extra = ("metric", "prompt") if with_metric else ("prompt",)
                 spread = _scatter(shape, index, wide[chosen])
                 variables[prefix + name] = ((*dims, *extra), spread)
-        baseline = np.full((len(self._metrics), n_prompts), np.nan)
-        baseline[:, place] = full.baseline
+        baseline = on_prompts(full.baseline, recipients, self._prompts)
         variables["baseline"] = (("metric", "prompt"), baseline)
         counts = np.zeros(shape, dtype=np.int64)
-        counts[index] = len(place)
+        counts[index] = len(recipients)
         variables["n_prompts"] = (dims, counts)
         return xr.Dataset(variables)
 

@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from phase7.effects.scores import Floats
 from phase7.experiment.chosen_heads import target_heads
-from phase7.experiment.stages import Cell, Stage
+from phase7.experiment.profile import Profile
+from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
 from phase7.statistics import benjamini_hochberg, minimum_p, step_down_min_p
 from phase7.vocabulary.emotions import goemotions_metric
 from phase7.vocabulary.metrics import METRICS
-from phase7.vocabulary.readouts import FIRST, is_readout, log_odds_metric, readout_metrics
+from phase7.vocabulary.modes import Mode
+from phase7.vocabulary.readouts import FIRST, is_readout, log_odds_metric
 
 Bools = npt.NDArray[np.bool_]
 
@@ -31,8 +33,11 @@ def primary_tests(stage: Stage, metrics: Sequence[str]) -> Bools:
     where they are tested as a set, or are the one target head that the profile names.
     """
     profile = stage.profile
-    modes = profile.statistics.primary_modes or (profile.patching.primary_mode,)
-    chosen = [cell.mode in modes and _is_declared(stage, cell) for cell in stage.cells]
+    modes, named = _primary_modes(profile), target_heads(profile, stage.files)
+    chosen = [
+        cell.mode in modes and (not cell.head_set.is_single or (len(named) == 1 and cell.heads == named))
+        for cell in stage.cells
+    ]
     names = primary_metrics(metrics, stage.emotion.name, profile.statistics)
     return np.outer(chosen, [name in names for name in metrics])
 
@@ -58,10 +63,10 @@ def primary_metrics(metrics: Sequence[str], emotion: str, stats: Statistics) -> 
 def families_rule(stage: Stage) -> str:
     """What the families of a confirmation are, and what is controlled in each, in words."""
     profile, emotion = stage.profile, stage.emotion.name
-    metrics = (*METRICS, *readout_metrics(profile.readouts.set_names))
-    names = ", ".join(primary_metrics(metrics, emotion, profile.statistics))
-    modes = ", ".join(profile.statistics.primary_modes or (profile.patching.primary_mode,))
-    kinds = "texts and read-outs apart" if profile.readouts.set_names else "one family"
+    readouts = profile.readouts.metrics(emotion)
+    names = ", ".join(primary_metrics((*METRICS, *readouts), emotion, profile.statistics))
+    modes = ", ".join(_primary_modes(profile))
+    kinds = "texts and read-outs apart" if readouts else "one family"
     return (
         f"primary: {names} x the declared sets of heads x {modes} (p_adjusted controls the family-wise"
         " error, q the false discovery rate); exploratory: all other tests of the stage that could"
@@ -145,6 +150,5 @@ def adjusted_p(
     return np.maximum(adjusted, np.where(tested, p_values, np.nan))
 
 
-def _is_declared(stage: Stage, cell: Cell) -> bool:
-    named = target_heads(stage.profile, stage.files)
-    return not cell.head_set.is_single or (len(named) == 1 and cell.heads == named)
+def _primary_modes(profile: Profile) -> tuple[Mode, ...]:
+    return profile.statistics.primary_modes or (profile.patching.primary_mode,)

@@ -58,7 +58,7 @@ def cell_statistics(
     delta, control, net = _effects(scores)
     has_control = "control" in scores.patched
     first = np.zeros(delta.shape[:-1], dtype=bool) if primary is None else primary
-    values: dict[str, Floats] = {"control_delta": _mean(control)}
+    values: dict[str, Floats] = {"control_delta": mean_over_prompts(control)}
     summarise = partial(paired_summary, seed=seed, n_resamples=stats.resamples, confidence=confidence)
     summary = summarise(control)
     values |= {"control_ci_low": summary.ci_low, "control_ci_high": summary.ci_high}
@@ -95,7 +95,7 @@ def _effects(scores: Scores) -> tuple[Floats, Floats, Floats]:
 
 def _named(prefix: str, effect: Floats, found: PairedSummary) -> dict[str, Floats]:
     return {
-        f"{prefix}delta": _mean(effect),
+        f"{prefix}delta": mean_over_prompts(effect),
         f"{prefix}ci_low": found.ci_low,
         f"{prefix}ci_high": found.ci_high,
         f"{prefix}p_value": found.p_value,
@@ -138,7 +138,7 @@ def _over_donors(
     }
 
 
-def _mean(values: Floats) -> Floats:
+def mean_over_prompts(values: Floats) -> Floats:
     """Mean over prompts, NaN where none was measured."""
     measured = ~np.isnan(values)
     total = np.where(measured, values, 0.0).sum(axis=-1)

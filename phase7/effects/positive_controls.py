@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects.inference import CONFIDENCE, CellStatistics, cell_statistics
-from phase7.effects.scores import Floats, Scores, StageScores
+from phase7.effects.scores import Floats, Scores, StageScores, on_prompts
 from phase7.experiment.statistics import Statistics
 from phase7.statistics.ratio import ratio_of_means
 from phase7.vocabulary.readouts import has_direction
@@ -88,10 +88,8 @@ def controls_dataset(
     names = ("delta", "ci_low", "ci_high", "p_value", "n_nonzero", "q_value", "effect_size")
     variables = {name: (dims, result.column(name)) for name in names}
     patched = controls.scores.patched["emotion"]
-    wide = np.full((*patched.shape[:-1], len(prompts)), np.nan)
-    wide[..., [list(prompts).index(p) for p in recipients]] = patched
     found = xr.Dataset(variables, coords={"positive_control": list(controls.names)})
-    found["patched"] = ((*dims, "prompt"), wide)
+    found["patched"] = ((*dims, "prompt"), on_prompts(patched, recipients, prompts))
     return found
 
 

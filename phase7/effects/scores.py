@@ -7,7 +7,7 @@ prompt must agree on its baseline to the letter, or the differences would mean n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,6 +120,13 @@ class Scores:
     changed: dict[Role, Floats]
     metrics: tuple[str, ...]
     donor_shares: Floats | None = None
+
+
+def on_prompts(values: Floats, recipients: Sequence[int], prompts: Sequence[int]) -> Floats:
+    """Values of some recipients [..., recipient] on a group's prompts; NaN for the others."""
+    wide: Floats = np.full((*values.shape[:-1], len(prompts)), np.nan)
+    wide[..., [list(prompts).index(p) for p in recipients]] = values
+    return wide
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

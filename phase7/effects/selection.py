@@ -17,9 +17,9 @@ _SELECTION = ("sentiment_positive", "politeness")
 
 
 def strongest_heads(
-    sweep: StageScores, result: CellStatistics, metrics: Sequence[str], n: int
+    sweep: StageScores, result: CellStatistics, metrics: Sequence[str], n: int | None
 ) -> list[tuple[int, int]]:
-    """The sweep's heads by strength, strongest first.
+    """The sweep's first `n` heads by strength, strongest first; None: all.
 
     Strength of a cell comes from its mean net Δ (Δ where no control ran) on `metrics`, each divided by
     that metric's standard deviation over all swept cells: their mean where all are read-outs with a

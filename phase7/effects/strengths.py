@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 
 from phase7.effects.inference import cell_statistics
-from phase7.effects.scores import Scores, StageScores
+from phase7.effects.scores import Scores, StageScores, on_prompts
 from phase7.experiment.statistics import Statistics
 from phase7.vocabulary.heads import HeadSet
 
 
 def strengths_dataset(
-    doses: StageScores, stats: Statistics, seed: int, places: Sequence[int], n_prompts: int
+    doses: StageScores, stats: Statistics, seed: int, prompts: Sequence[int]
 ) -> xr.Dataset:
     """The Dataset ``strengths``: statistics [head_set, strength, metric], scores with prompts.
 
@@ -27,8 +27,8 @@ def strengths_dataset(
     doses : StageScores
     stats : Statistics
     seed : int
-    places : sequence of int
-        Of the stage's recipients on the group's axis of `n_prompts` prompts.
+    prompts : sequence of int
+        The group's.
     """
     cells, scores = doses.stage.cells, _with_control(doses)
     labels = [one.label for one in sorted({HeadSet(cell.heads) for cell in cells})]
@@ -43,11 +43,9 @@ def strengths_dataset(
         whole[index] = values
         found[name] = (dims, whole)
     for role, name in (("emotion", "patched"), ("control", "control_patched")):
-        wide = np.full((*shape, n_prompts), np.nan)
+        wide = np.full((*shape, len(prompts)), np.nan)
         if role in scores.patched:
-            by_prompt = np.full((len(cells), len(scores.metrics), n_prompts), np.nan)
-            by_prompt[..., list(places)] = scores.patched[role]
-            wide[index] = by_prompt
+            wide[index] = on_prompts(scores.patched[role], doses.stage.recipients, prompts)
         found[name] = ((*dims, "prompt"), wide)
     return found.assign_attrs(write=cells[0].write, mode=cells[0].mode)
 

@@ -58,25 +58,25 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if isinstance(value, dict):
             return build_record(typing.cast("type[Any]", hint), value, where)
-        raise _wrong(where, "a table", value)
+        raise bad_value(where, "a table", value)
     if origin is Literal:
         if value in args and isinstance(value, str):
             return value
-        raise _wrong(where, "one of " + ", ".join(map(str, args)), value)
+        raise bad_value(where, "one of " + ", ".join(map(str, args)), value)
     if hint == Arguments:
         if isinstance(value, dict) and all(map(_is_plain, value.values())):
             return tuple(value.items())
-        raise _wrong(where, "a table of texts, numbers, true and false", value)
+        raise bad_value(where, "a table of texts, numbers, true and false", value)
     if origin is tuple:
         if isinstance(value, list):
             return tuple(_convert(args[0], item, where) for item in value)
-        raise _wrong(where, "a list", value)
+        raise bad_value(where, "a list", value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         # Beyond any range that is checked later, and beyond what float() converts.
         return float(max(min(value, 10**300), -(10**300)))
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    raise _wrong(where, f"a value of type {hint.__name__}", value)
+    raise bad_value(where, f"a value of type {hint.__name__}", value)
 
 
 def _is_plain(value: Any) -> bool:
@@ -84,12 +84,8 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str) or is_number
 
 
-def _wrong(where: str, expected: str, value: Any) -> UserError:
-    return UserError(expected=expected, got=repr(value)[:80], where=where, remedy="correct the value")
-
-
 def bad_value(name: str, expected: str, value: Any) -> UserError:
-    return _wrong(name, expected, value)
+    return UserError(expected=expected, got=repr(value)[:80], where=name, remedy="correct the value")
 
 
 def check_range(record: Any, name: str, low: float, high: float, *, open_low: bool = False) -> None:

@@ -58,12 +58,10 @@ def random_sets(profile: Profile, files: ModelFacts, ranked: Sequence[Head]) -> 
     return drawn
 
 
-def n_ranked(profile: Profile) -> int:
-    """How many of the sweep's heads the confirmation asks for, in order."""
+def n_ranked(profile: Profile) -> int | None:
+    """How many of the sweep's heads the confirmation asks for, in order; None: all."""
     confirm = profile.confirm
-    if confirm.curve:
-        return 10**6  # all there are
-    return max([confirm.strongest, *confirm.strongest_sets])
+    return None if confirm.curve else max([confirm.strongest, *confirm.strongest_sets])
 
 
 def parse_for(files: ModelFacts, spec: str, where: str) -> tuple[Head, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phase7.experiment.readouts import ReadoutPlan, continuation_key, readout_plan
+from phase7.experiment.readouts import ReadoutPlan, batches_along, continuation_key, readout_plan
 from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, discovery_half
 from phase7.vocabulary.readouts import contrast_metrics, log_likelihood_metric, pair_metric
 
@@ -95,22 +95,11 @@ class ContrastPlan:
 
     def batches(self) -> Iterator[Batch]:
         """All batches, prompt by prompt; each is one memo entry."""
-        stage, pieces = self.stage, self.stage.pieces(1)
-        length = stage.profile.readouts.max_new_tokens
+        length = self.stage.profile.readouts.max_new_tokens
         n_tokens = sum(
             length if one.is_generated else len(one.text.split()) for one in self.continuations
         )
-        for index in stage.recipients:
-            for patches in pieces:
-                n_rows = stage.n_rows(len(patches), 1)
-                yield Batch(
-                    prompt_index=index,
-                    prompt=stage.neutral.prompts[index],
-                    patches=patches,
-                    key={**self.identity(index), **stage.intervention(index, patches)},
-                    n_rows=n_rows,
-                    n_tokens=n_rows * n_tokens,
-                )
+        return batches_along(self.stage, self.identity, n_tokens)
 
 
 #: What is read of one stage in one go.

@@ -7,7 +7,7 @@ words and not tokens: the tokenizer that turns one into the other belongs to the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,23 +118,42 @@ class ReadoutPlan:
 
     def batches(self) -> Iterator[Batch]:
         """All batches, prompt by prompt; each is one memo entry."""
-        stage, pieces = self.stage, self.stage.pieces(1)
-        for index in stage.recipients:
-            path = self.identity(index)
-            if stage.neutral.prompts[index] != self.path_prompt(index):
-                recipient = stage.neutral.prompts[index]
-                both = stage.files.tokens_key(self.path_prompt(index), recipient)
-                path |= {"recipient": recipient, **both}
-            for patches in pieces:
-                n_rows = stage.n_rows(len(patches), 1)
-                yield Batch(
-                    prompt_index=index,
-                    prompt=stage.neutral.prompts[index],
-                    patches=patches,
-                    key={**path, **stage.intervention(index, patches)},
-                    n_rows=n_rows,
-                    n_tokens=n_rows * stage.profile.readouts.max_new_tokens,
-                )
+        return batches_along(self.stage, self._way, self.stage.profile.readouts.max_new_tokens)
+
+    def _way(self, index: int) -> dict[str, Any]:
+        """What tells a recipient and its path from others in the keys of batches."""
+        recipient, path = self.stage.neutral.prompts[index], self.path_prompt(index)
+        if recipient == path:
+            return self.identity(index)
+        both = self.stage.files.tokens_key(path, recipient)
+        return {**self.identity(index), "recipient": recipient, **both}
+
+
+def batches_along(
+    stage: Stage, identity: Callable[[int], dict[str, Any]], n_tokens: int
+) -> Iterator[Batch]:
+    """A stage's patches in batches that are read along given tokens, prompt by prompt.
+
+    Parameters
+    ----------
+    identity : callable
+        From a recipient to what tells what is read of it from others in keys.
+    n_tokens : int
+        Tokens that every row follows.
+    """
+    pieces = stage.pieces(1)
+    for index in stage.recipients:
+        own = identity(index)
+        for patches in pieces:
+            n_rows = stage.n_rows(len(patches), 1)
+            yield Batch(
+                prompt_index=index,
+                prompt=stage.neutral.prompts[index],
+                patches=patches,
+                key={**own, **stage.intervention(index, patches)},
+                n_rows=n_rows,
+                n_tokens=n_rows * n_tokens,
+            )
 
 
 def continuation_key(stage: Stage, prompt: str) -> dict[str, Any]:

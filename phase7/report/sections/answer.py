@@ -116,7 +116,7 @@ def _named(chapter: Chapter, cell: Cell, metric: str) -> str:
     part = share(cell, metric)
     if math.isnan(part.value):
         return chapter.say("answer.head.plain", **values)
-    return chapter.say("answer.head", **values, share=_percent(part.value))
+    return chapter.say("answer.head", **values, share=percent(part.value))
 
 
 def _set(chapter: Chapter, label: str, readout: str) -> list[str]:
@@ -196,8 +196,9 @@ def _row(chapter: Chapter, label: str, metric: str) -> Row | None:
 
 
 def _with_interval(part: Share) -> str:
-    return f"{_percent(part.value)} [{_percent(part.low)}, {_percent(part.high)}]"
+    return f"{percent(part.value)} [{percent(part.low)}, {percent(part.high)}]"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share in whole percent."""
     return f"{100 * value:.0f} %".replace("-0 %", "0 %").replace("-", MINUS)

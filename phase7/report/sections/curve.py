@@ -7,6 +7,7 @@ import math
 from phase7.findings.curve import BAR, Steadiness, Step, steadiness, steps
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
+from phase7.report.sections.answer import percent
 from phase7.report.tables import Row
 
 
@@ -45,7 +46,7 @@ def _row(chapter: Chapter, one: Step) -> Row:
             numbers.signed(one.effect),
             numbers.interval(one.low, one.high),
             chapter.q(one.q),
-            "–" if math.isnan(one.share) else f"{100 * one.share:.0f} %",
+            "–" if math.isnan(one.share) else percent(one.share),
             numbers.interval(one.random_low, one.random_high) if has_random else "–",
             "–" if math.isnan(one.singles) else numbers.signed(one.singles),
             (say("curve.yes") if one.is_above else say("curve.no")) if has_random else "–",
