@@ -105,6 +105,31 @@ def test_rounding_is_none(monkeypatch):
     assert load_model(tiny.load("llama").files).n_layers == tiny.N_LAYERS
 
 
+def test_a_model_that_magnifies_rounding_is_not_refused_for_it(tmp_path, monkeypatch):
+    """As GPT-Neo's unscaled attention does; what is wrong by more than that still refuses it.
+
+    Three layers magnify little, so the rounding that any model may have is set lower here; the matrix has
+    a model of full size.
+    """
+    monkeypatch.setattr(faithful, "_ROUNDING", 2e-6)
+    sharp = tiny.hf_model("gpt_neo")
+    with torch.no_grad():
+        for layer in sharp.transformer.h:
+            layer.attn.attention.q_proj.weight *= 20
+    sharp.save_pretrained(tmp_path / "sharp")
+    tiny.tokenizer().save_pretrained(tmp_path / "sharp")
+    files = find_model(str(tmp_path / "sharp"), store_root=tmp_path)
+    changed_bridge(monkeypatch, lambda output: output * (1 + 3e-7))
+    assert load_model(files).n_layers == tiny.N_LAYERS
+    with monkeypatch.context() as unaware:
+        unaware.setattr(faithful, "_magnified_rounding", lambda *args: 0.0)
+        with pytest.raises(UserError, match=r"logits .* away"):
+            load_model(files)
+    changed_bridge(monkeypatch, lambda output: output * 1.02)
+    with pytest.raises(UserError, match=r"logits .* away"):
+        load_model(files)
+
+
 def test_what_only_one_probe_shows_is_rounding(monkeypatch):
     """As where two experts are all but equally good."""
     model, found = tiny.load("llama"), []
