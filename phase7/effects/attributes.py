@@ -12,13 +12,13 @@ import xarray as xr
 from phase7.vocabulary.donors import donor_words
 
 _SCORE = (
-    "unit of the metric: a probability or share in [0, 1], a count of words for *_keywords, nats where"
-    " measured_on is logits"
+    "unit of the metric: a probability or share in [0, 1], a count of words for *_keywords, nats for"
+    " mean_ln_p and where measured_on is logits"
 )
 _NAN = "NaN: not tested or not measured, never 0"
 _FAMILY = (
     "controls the false discovery rate within the test's family: the primary one (is_primary), or all"
-    " other tests of the group's stage that can reject, read-outs apart from text. NaN: not tested, or"
+    " other tests of the group's stage that can reject: text, read-outs and guards apart. NaN: not tested, or"
     " so few differences other than 0 (n_nonzero) that no signs could bring p below the level"
 )
 _FLIPS = (
@@ -143,6 +143,18 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
         "declared before the run: the primary metrics x the declared sets x the primary modes; the"
         " others are exploratory",
     ),
+    "guards_kept": (
+        "whether the texts still read as the baseline's", "1",
+        "1: with the {donor} the mean over prompts of each fluency guard (mean_ln_p, repeated_4grams) lies"
+        " within the baseline's 5th to 95th percentile over the same prompts; 0: not; NaN: not looked at",
+    ),
+    "chosen": (
+        "whether the candidate was chosen for the answer", "1",
+        "the largest tested effect on the read-out chosen_by, among those that keep the guards",
+    ),
+    "is_of_emotion": (
+        "whether the metric of text stands for the emotion", "1", "its GoEmotions label or its keywords",
+    ),
     "p_adjusted": (
         "adjusted p of the tested effect in the primary family", "1",
         "step-down minP with the same sign flips for all tests of a prompt: controls the family-wise"
@@ -207,13 +219,23 @@ COORDINATES: dict[str, tuple[str, str, str]] = {
     ),
     "prompt": ("neutral prompt", "1", "index in the neutral prompts file, counted from 0"),
     "prompt_text": ("text of the neutral prompt", "1", "as in the file, before any chat template"),
-    "split": ("half of the prompts", "1", "discovery, confirmation, or all where there is no split"),
+    "split": (
+        "part of the prompts",
+        "1",
+        "discovery, confirmation, fresh (of the answer's second test), or all where there is no split",
+    ),
     "head_set": ("heads patched together", "1", "head spec: layer:head, comma-separated"),
     "against": ("other emotion", "1", "whose donor is a control"),
     "strength": (
         "strength of the intervention",
         "1",
         "1 replaces a head's output with the donor's, or adds the difference of donors once; 0: nothing",
+    ),
+    "trial": (
+        "test of the answer",
+        "1",
+        "confirmation: on the confirmation's prompts; fresh: on prompts that nothing has used, with the"
+        " next seed",
     ),
     "n_heads": ("heads of the set", "1", "the first of the sweep's order"),
     "draw": ("number of the random set", "1", "drawn by the profile's seed"),

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from phase7.effects.answer import AnswerScores, answer_dataset, choice_dataset
 from phase7.effects.attributes import label
 from phase7.effects.attribution import StageAttribution, attribution_dataset
 from phase7.effects.curve import curve_dataset
 from phase7.effects.families import primary_tests, q_values
+from phase7.effects.guards import guards_kept
 from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
 from phase7.effects.scores import Floats, StageScores, StageTexts, on_prompts
@@ -49,6 +51,8 @@ class Beside:
         Of the declared sets at the profile's strengths.
     curve : tuple of (Curve, StageScores) or None
         Sets of growing size, and what was read of them.
+    answer : AnswerScores or None
+        The set and strength that were chosen to move the text, and their tests.
     """
 
     controls: PositiveControls | None = None
@@ -57,6 +61,7 @@ class Beside:
     against: Against | None = None
     doses: StageScores | None = None
     curve: tuple[Curve, StageScores] | None = None
+    answer: AnswerScores | None = None
 
 
 class GroupBuilder:
@@ -86,6 +91,8 @@ class GroupBuilder:
         self._seed = confirm.stage.profile.sampling.seed
         stage = confirm.stage
         used = set(stage.recipients) | set(sweep.stage.recipients if sweep else ())
+        for tried in self._beside.answer.tried if self._beside.answer else ():
+            used |= set(tried.own.stage.recipients)
         self._prompts = sorted(used)
         self._size = (stage.files.n_layers, stage.files.n_heads)
         self._metrics = confirm.full.metrics
@@ -121,6 +128,7 @@ class GroupBuilder:
             datasets["strengths"] = strengths_dataset(
                 self._beside.doses, self._stats, self._seed, self._prompts
             )
+        datasets |= self._answer()
         datasets["lengths"] = self._lengths()
         datasets["texts"] = self._texts(texts)
         if ov is not None:
@@ -133,12 +141,25 @@ class GroupBuilder:
             for name, one in datasets.items()
         }
 
+    def _answer(self) -> dict[str, xr.Dataset]:
+        """``choice`` and ``answer``, as far as there are both."""
+        found = self._beside.answer
+        if found is None:
+            return {}
+        made = {
+            "choice": choice_dataset(found, self._stats, self._seed, self._prompts),
+            "answer": answer_dataset(found, self._stats, self._seed, self._prompts),
+        }
+        return {name: one for name, one in made.items() if one is not None}
+
     def _coords(self) -> dict[str, Any]:
         stage = self._confirm.stage
         neutral = stage.neutral.prompts
+        swept = () if self._sweep is None else self._sweep.stage.recipients
         halves = [
             "all" if self._sweep is None
-            else "confirmation" if p in stage.recipients else "discovery"
+            else "confirmation" if p in stage.recipients
+            else "discovery" if p in swept else "fresh"
             for p in self._prompts
         ]  # fmt: skip
         return {
@@ -261,7 +282,11 @@ class GroupBuilder:
         chosen = list(cells)
         is_primary = np.zeros((*shape, len(self._metrics)), dtype=bool)
         is_primary[index] = self._primary[chosen]
-        variables: dict[str, Any] = {"is_primary": ((*dims, "metric"), is_primary)}
+        kept = guards_kept(self._confirm.full)[chosen]
+        variables: dict[str, Any] = {
+            "is_primary": ((*dims, "metric"), is_primary),
+            "guards_kept": (dims, _scatter(shape, index, kept)),
+        }
         if self._beside.controls is not None:
             for name, column in self._shares.items():
                 variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))

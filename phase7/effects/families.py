@@ -2,7 +2,7 @@
 
 A test is in one family. The primary one is small and fixed before the run: its `p_adjusted` controls
 the probability of one or more false rejections, its q the expected share of false ones among all. The
-exploratory families, one of texts and one of read-outs, are corrected by q alone.
+exploratory families, one of texts, one of read-outs and one of fluency guards, are corrected by q alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
 from phase7.statistics import benjamini_hochberg, minimum_p, step_down_min_p
 from phase7.vocabulary.emotions import goemotions_metric
+from phase7.vocabulary.guards import is_guard
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import Mode
 from phase7.vocabulary.readouts import FIRST, is_readout, log_odds_metric
@@ -96,10 +97,11 @@ def q_values(
         The primary family.
     """
     on_logits = np.array([is_readout(metric) for metric in metrics])
+    guards = np.array([is_guard(metric) for metric in metrics])
     first = np.zeros(p_values.shape, dtype=bool) if primary is None else primary
     able = ~first & can_reject(n_nonzero, stats)
     q: Floats = np.full_like(p_values, np.nan)
-    for family in (first, able & on_logits, able & ~on_logits):
+    for family in (first, able & on_logits, able & guards, able & ~on_logits & ~guards):
         q[family] = benjamini_hochberg(p_values[family])
     return q
 

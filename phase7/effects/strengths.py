@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from phase7.effects.guards import guards_kept
 from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores, StageScores, on_prompts
 from phase7.experiment.statistics import Statistics
@@ -30,7 +31,7 @@ def strengths_dataset(
     prompts : sequence of int
         The group's.
     """
-    cells, scores = doses.stage.cells, _with_control(doses)
+    cells, scores = doses.stage.cells, with_control(doses)
     labels = [one.label for one in sorted({HeadSet(cell.heads) for cell in cells})]
     strengths = sorted({cell.strength for cell in cells})
     at = [(labels.index(cell.label), strengths.index(cell.strength)) for cell in cells]
@@ -42,15 +43,23 @@ def strengths_dataset(
         whole = np.full(shape, np.nan)
         whole[index] = values
         found[name] = (dims, whole)
+    kept = np.full(shape[:2], np.nan)
+    kept[index] = guards_kept(scores)
+    found["guards_kept"] = (dims[:2], kept)
     for role, name in (("emotion", "patched"), ("control", "control_patched")):
         wide = np.full((*shape, len(prompts)), np.nan)
         if role in scores.patched:
             wide[index] = on_prompts(scores.patched[role], doses.stage.recipients, prompts)
         found[name] = ((*dims, "prompt"), wide)
+    found["baseline"] = (
+        ("metric", "prompt"),
+        on_prompts(scores.baseline, doses.stage.recipients, prompts),
+    )
     return found.assign_attrs(write=cells[0].write, mode=cells[0].mode)
 
 
-def _with_control(doses: StageScores) -> Scores:
+def with_control(doses: StageScores) -> Scores:
+    """The scores at full length; where a difference of donors is added, control is the baseline."""
     full = doses.full
     if doses.stage.cells[0].write == "replace":
         return full

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from phase7.models.framing import Arguments
@@ -94,6 +95,16 @@ def check_range(record: Any, name: str, low: float, high: float, *, open_low: bo
     if not low <= value <= high or (open_low and value == low):
         bound = "above" if open_low else "from"
         raise bad_value(name, f"a number {bound} {low:g} to {high:g}", value)
+
+
+#: A strength beyond this only overflows.
+_STRONGEST = 1000.0
+
+
+def check_strengths(strengths: Sequence[float]) -> None:
+    """Refuse strengths that are no numbers, or that only overflow."""
+    if not all(abs(one) <= _STRONGEST for one in strengths):  # NaN as well
+        raise bad_value("strengths", f"numbers from -{_STRONGEST:g} to {_STRONGEST:g}", strengths)
 
 
 def check_modes(modes: tuple[str, ...], name: str = "modes") -> None:

@@ -61,7 +61,8 @@ def random_sets(profile: Profile, files: ModelFacts, ranked: Sequence[Head]) -> 
 def n_ranked(profile: Profile) -> int | None:
     """How many of the sweep's heads the confirmation asks for, in order; None: all."""
     confirm = profile.confirm
-    return None if confirm.curve else max([confirm.strongest, *confirm.strongest_sets])
+    sizes = profile.answer.sizes if profile.answer else ()
+    return None if confirm.curve else max([confirm.strongest, *confirm.strongest_sets, *sizes])
 
 
 def parse_for(files: ModelFacts, spec: str, where: str) -> tuple[Head, ...]:

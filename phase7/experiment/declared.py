@@ -1,11 +1,12 @@
-"""What a profile declares to be read of the model's own distribution."""
+"""What a profile declares beside its search and its test: what is read of the model, and the answer."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
-from phase7.experiment.checked import bad_value, check_range
+from phase7.experiment.checked import bad_value, check_range, check_strengths
 from phase7.vocabulary.readouts import (
     OWN_WORDS,
     contrast_metrics,
@@ -92,3 +93,44 @@ class Readouts:
             raise bad_value("emotions", "each emotion once", self.emotions)
         if not all(word.strip() for word in self.words):
             raise bad_value("words", "words, none blank", self.words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The search for one set of heads at one strength that moves the text, and its test.
+
+    Candidates are the sweep's first sets at some strengths. They are patched on discovery prompts; of
+    those whose texts still read as the baseline's (the fluency guards), the one that raises the first
+    selection metric most is tested by text: on the confirmation prompts, and again with another seed on
+    prompts that nothing has used.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+    strengths : tuple of float
+    write : {"replace", "add"}
+        As that of the confirmation.
+    n_prompts : int
+        Discovery prompts on which candidates are compared, one sample each; 0 means all swept ones.
+    samples : int
+        Of every prompt in both tests; 0 means as in the sampling section.
+    fresh_prompts : int
+        Prompts of the second test; 0: none.
+    """
+
+    sizes: tuple[int, ...] = (10, 20, 40)
+    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
+    write: Literal["replace", "add"] = "replace"
+    n_prompts: int = 0
+    samples: int = 0
+    fresh_prompts: int = 20
+
+    def __post_init__(self) -> None:
+        check_range(self, "n_prompts", 0, 1_000_000)
+        check_range(self, "samples", 0, 10_000)
+        check_range(self, "fresh_prompts", 0, 1_000_000)
+        if not self.sizes or any(size < 1 for size in self.sizes):
+            raise bad_value("sizes", "numbers of heads of at least 1", self.sizes)
+        check_strengths(self.strengths)
+        if not self.strengths:
+            raise bad_value("strengths", "at least one", self.strengths)

@@ -12,9 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from phase7.experiment.checked import bad_value, build_record, check_modes, check_range
+from phase7.experiment.checked import (
+    bad_value,
+    build_record,
+    check_modes,
+    check_range,
+    check_strengths,
+)
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
-from phase7.experiment.declared import Readouts
+from phase7.experiment.declared import Answer, Readouts
 from phase7.experiment.prompts import PromptFiles
 from phase7.experiment.statistics import Statistics
 from phase7.store.reading import read_text
@@ -23,9 +29,6 @@ from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES, Mode, Positions
 from phase7.vocabulary.readouts import has_direction, is_readout
-
-#: A strength beyond this only overflows.
-_STRONGEST = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +142,9 @@ class Confirm:
         Whether prompting and the shift of all heads are measured on the same prompts.
     against_text : bool
         Whether the donors of other emotions generate texts too; else they are compared by read-outs.
+    guard_samples : int
+        Of how many samples a prompt the likelihood under the unpatched model is read, to tell whether
+        the text still reads as the baseline's; 0: no fluency guards.
     lengths : tuple of int
         Continuation lengths in tokens at which the text is also scored; the full length always is.
     """
@@ -158,6 +164,7 @@ class Confirm:
     against_text: bool = True
     modes: tuple[Mode, ...] = MODES
     n_prompts: int = 0
+    guard_samples: int = 1
     lengths: tuple[int, ...] = (1, 5, 10)
 
     def __post_init__(self) -> None:
@@ -165,16 +172,14 @@ class Confirm:
         check_range(self, "random_heads", 0, 100_000)
         check_range(self, "random_sets", 0, 1_000)
         check_range(self, "curve_random_sets", 0, 10_000)
+        check_range(self, "guard_samples", 0, 10_000)
         if any(size < 1 for size in self.curve):
             raise bad_value("curve", "numbers of heads of at least 1", self.curve)
         if any(size < 2 for size in self.strongest_sets):
             raise bad_value("strongest_sets", "numbers of heads of at least 2", self.strongest_sets)
         check_range(self, "n_prompts", 0, 1_000_000)
         check_modes(self.modes)
-        if not all(abs(one) <= _STRONGEST for one in self.strengths):  # NaN as well
-            raise bad_value(
-                "strengths", f"numbers from -{_STRONGEST:g} to {_STRONGEST:g}", self.strengths
-            )
+        check_strengths(self.strengths)
         if self.write == "add" and not self.strengths:
             raise bad_value("write", "strengths, if a difference is to be added", "none")
         if any(length < 1 for length in self.lengths):
@@ -200,7 +205,7 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One run: models × emotions, a sweep (or none) and a confirmation."""
+    """One run: models × emotions, a sweep (or none), a confirmation, and an answer (or none)."""
 
     name: str
     models: tuple[str, ...]
@@ -211,6 +216,7 @@ class Profile:
     patching: Patching = field(default_factory=Patching)
     sweep: Sweep | None = None
     confirm: Confirm = field(default_factory=Confirm)
+    answer: Answer | None = None
     readouts: Readouts = field(default_factory=Readouts)
     statistics: Statistics = field(default_factory=Statistics)
     engine: Engine = field(default_factory=Engine)
@@ -253,13 +259,18 @@ class Profile:
         if not self.confirm.target_heads.strip() and not self.confirm.strongest_sets:
             raise bad_value("target_heads", "a head spec, or strongest_sets in its place", "neither")
         if sweep is None:
-            for key in ("strongest_sets", "curve"):
-                if getattr(self.confirm, key):
+            asked = {key: getattr(self.confirm, key) for key in ("strongest_sets", "curve")}
+            for key, value in (asked | {"answer": self.answer}).items():
+                if value:
                     raise bad_value(key, "a [sweep] that orders the heads", "no [sweep]")
             return
         if self.confirm.curve and not self.readouts.metrics(self.emotions[0]):
             raise bad_value("curve", "[readouts], along which the sets are read", "none")
         by_readouts = bool(chosen) and all(map(is_readout, chosen))
+        if self.answer is not None and not (by_readouts and self.confirm.guard_samples):
+            raise bad_value(
+                "answer", "selection_metrics that are read-outs, and guard_samples", "not both"
+            )
         if not sweep.text and not by_readouts:
             got = ", ".join(chosen) or "none, which means metrics of text"
             raise bad_value("selection_metrics", "read-outs, as the sweep has no text", got)

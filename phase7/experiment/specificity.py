@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Stage
@@ -22,8 +23,19 @@ def against_stages(confirm: Stage, others: Sequence[PromptSet]) -> list[Stage]:
     profile = confirm.profile
     if not profile.confirm.against_text and not profile.readouts.metrics(confirm.emotion.name):
         return []
-    stages = [replace(confirm, name="against", emotion=one, lengths=()) for one in others]
-    return [one for one in stages if _donors(one) != _donors(confirm)]
+    return _beside(confirm, "against", others)
+
+
+def rival_stages(tested: Stage, others: Sequence[PromptSet]) -> list[Stage]:
+    """The cells of an answer with the donor of each other emotion; texts always."""
+    return _beside(tested, "rivals", others)
+
+
+def _beside(
+    stage: Stage, name: Literal["against", "rivals"], others: Sequence[PromptSet]
+) -> list[Stage]:
+    stages = [replace(stage, name=name, emotion=one, lengths=()) for one in others]
+    return [one for one in stages if _donors(one) != _donors(stage)]
 
 
 def _donors(stage: Stage) -> list[object]:

@@ -26,6 +26,12 @@ from phase7.vocabulary.modes import POSITION_RECORDS, Mode
 ENGINE_VERSION = 4
 
 
+StageName = Literal[
+    "sweep", "check", "confirm", "curve", "strengths", "against",
+    "choose", "answer", "fresh", "rivals", "shift", "prompting",
+]  # fmt: skip
+
+
 @dataclass(frozen=True, order=True)
 class Cell:
     """One tested intervention: heads patched together, in one mode.
@@ -81,12 +87,14 @@ class Stage:
 
     Attributes
     ----------
-    name : {"sweep", "check", "confirm", "curve", "strengths", "against", "shift", "prompting"}
+    name : str
+        One of :data:`StageName`.
         "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`), "curve" reads
         sets of growing size (:mod:`phase7.experiment.curve`), "strengths" has the confirmation's at
         other strengths (:mod:`phase7.experiment.strengths`), "against" the donor of another emotion
-        (:mod:`phase7.experiment.specificity`); the last two are positive controls
-        (:mod:`phase7.experiment.positive_controls`).
+        (:mod:`phase7.experiment.specificity`); "choose", "answer", "fresh" and "rivals" look for a set
+        and a strength that move the text (:mod:`phase7.experiment.answer`); the last two are positive
+        controls (:mod:`phase7.experiment.positive_controls`).
     files : ModelFacts
     profile : Profile
     neutral, emotion : PromptSet
@@ -99,7 +107,7 @@ class Stage:
         Shorter continuations to keep as text, in tokens.
     """
 
-    name: Literal["sweep", "check", "confirm", "curve", "strengths", "against", "shift", "prompting"]
+    name: StageName
     files: ModelFacts
     profile: Profile
     neutral: PromptSet
@@ -118,7 +126,7 @@ class Stage:
         """
         if self.name == "prompting":
             return ()
-        if self.name == "against" or any(cell.write == "add" for cell in self.cells):
+        if self.name in ("against", "rivals") or any(cell.write == "add" for cell in self.cells):
             return ("emotion",)
         return ("emotion",) if self.profile.patching.control == NO_CONTROL else ("emotion", "control")
 

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.guards import GUARDS, is_guard
 from phase7.vocabulary.heads import HeadSet
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES
@@ -39,7 +40,7 @@ def _ranked(names: Sequence[str]) -> Callable[[Any], Any]:
 
 #: Sort keys of the labels of an axis; the labels of all others sort by themselves.
 _KEYS: dict[str, Callable[[Any], Any]] = {
-    "metric": _ranked(METRICS),
+    "metric": _ranked((*METRICS, *GUARDS)),
     "mode": _ranked(MODES),
     "direction": _ranked(("promoted", "suppressed")),
     "head_set": lambda label: HeadSet.parse(str(label)),
@@ -71,8 +72,13 @@ def in_order(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def on_text(dataset: xr.Dataset) -> xr.Dataset:
-    """The Dataset without its read-outs: what is measured on text."""
-    return _of_metrics(dataset, lambda metric: not is_readout(metric))
+    """The Dataset without its read-outs and guards: what the scorers measured on text."""
+    return _of_metrics(dataset, lambda metric: not (is_readout(metric) or is_guard(metric)))
+
+
+def guards_of(dataset: xr.Dataset) -> xr.Dataset:
+    """The Dataset with its fluency guards alone."""
+    return _of_metrics(dataset, is_guard)
 
 
 def readouts_of(dataset: xr.Dataset) -> xr.Dataset:

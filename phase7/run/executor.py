@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ContrastPlan
+from phase7.experiment.guards import guards_key, n_guarded
 from phase7.experiment.profile import Engine
 from phase7.experiment.readouts import ReadoutPlan, WordSet, continuation_key
 from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, roles_of
@@ -127,6 +128,20 @@ class Executor:
         ]
         yield from self._through(batches, units, partial(self._captures, plan.stage), progress)
 
+    def guard(
+        self, stage: Stage, progress: Callable[[int], object] = lambda n_tokens: None
+    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
+        """Yield every batch of a stage with what its texts are like (:func:`phase7.run.reading.guards`).
+
+        The texts must be in the store.
+        """
+        batches = list(stage.batches())
+        units = [
+            make_unit("fluency", guards_key(stage, batch), (stage, batch), batch.n_tokens)
+            for batch in batches
+        ]
+        yield from self._through(batches, units, lambda items: (), progress)
+
     def attribute(
         self, plan: AttributionPlan, progress: Callable[[int], object] = lambda n_tokens: None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -229,6 +244,7 @@ class Executor:
             "generation": self._generate,
             "lens": self._promoted,
             "attribution": self._attribute,
+            "fluency": self._guard,
             "path": self._continue,
             "readout": self._read,
         }
@@ -350,44 +366,15 @@ class Executor:
             self._found_sets[plan.sets] = token_sets(self.model, plan)
         return self._found_sets[plan.sets]
 
+    def _guard(self, stage: Stage, batch: Batch) -> dict[str, Any]:
+        from phase7.run.reading import guards
+
+        return guards(self.model, stage, batch, self._entry(_generation(stage, batch)), n_guarded(stage))
+
     def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
-        from phase7.engine.decode.loop import generate
-        from phase7.engine.model.tokens import decode, encode
-        from phase7.run.reading import NOTHING
+        from phase7.run.generating import generation
 
-        patching, n_new = stage.profile.patching, stage.sampling.max_new_tokens
-        patches, donors = self._patches(stage, batch)
-        model, n_patches = self.model, len(patches)
-        prompt = encode(model, batch.prompt, stage.framing, n_new_tokens=n_new)
-        got = generate(
-            model,
-            batch.prompt,
-            prompt,
-            patches or [NOTHING],
-            donors=donors,
-            sampling=stage.sampling,
-            use_attn_result=patching.use_attn_result,
-            each_step=self._each_step,
-        )
-
-        def texts(tokens: Any, length: int) -> list[str]:
-            cut = ([t for t in row[:length].tolist() if t >= 0] for row in tokens)
-            return [decode(model, one, after=prompt) for one in cut]
-
-        return {
-            "baseline_tokens": got.baseline_tokens,
-            "patched_tokens": got.patched_tokens[:n_patches],
-            "texts": {
-                length: {
-                    "baseline": texts(got.baseline_tokens, length),
-                    "patched": [texts(one, length) for one in got.patched_tokens[:n_patches]],
-                }
-                for length in (*stage.lengths, n_new)
-            },
-            "kl_first_token_nats": got.kl_first_token_nats[:n_patches],
-            "n_self_rows": got.n_self_rows,
-            "max_self_logit_gap": got.max_self_logit_gap,
-        }
+        return generation(self.model, stage, batch, *self._patches(stage, batch), self._each_step)
 
 
 def _path(stage: Stage, prompt: str) -> Unit:

@@ -18,6 +18,7 @@ from phase7.effects.attribution import (
     gather_attribution,
     joined_attribution,
 )
+from phase7.effects.guards import StageGuards, gather_guards, with_guards
 from phase7.effects.readouts import StageReadouts, gather_readouts, joined, with_readouts
 from phase7.effects.scores import (
     Floats,
@@ -29,6 +30,7 @@ from phase7.effects.scores import (
 )
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ReadingPlan, reading_plans
+from phase7.experiment.guards import guards_key, has_guards, n_guarded
 from phase7.experiment.stages import Stage
 from phase7.run.executor import Executor
 from phase7.store import Store
@@ -101,6 +103,8 @@ class Measuring:
         name = f"{stage.files.name}/{stage.emotion.name} {stage.name}"
         texts = self._texts(stage, name) if stage.has_text else None
         scores = without_text(stage) if texts is None else self._scores(texts)
+        if n_guarded(stage):
+            scores = with_guards(scores, self._guards(stage, f"{name} fluency"))
         plans = reading_plans(stage, self._root, along)
         if not plans:
             return Measured(texts=texts, scores=scores)
@@ -126,6 +130,14 @@ class Measuring:
         _log.info("%s: %d batches, %d to compute", name, len(batches), len(lacking))
         with self._told(name, sum(b.n_tokens for b in lacking)) as bar:
             return gather_texts(stage, self._executor.run(stage, bar.update))
+
+    def _guards(self, stage: Stage, name: str) -> StageGuards | None:
+        """What a stage's texts are like; None where nobody looks."""
+        if not has_guards(stage):
+            return None
+        lacking = [b for b in stage.batches() if not self._store.has("fluency", guards_key(stage, b))]
+        with self._told(name, sum(b.n_tokens for b in lacking)) as bar:
+            return gather_guards(stage, self._executor.guard(stage, bar.update))
 
     def _readouts(self, plans: Sequence[ReadingPlan], name: str) -> StageReadouts:
         """A stage's read-outs, as far as the store lacks them computed."""

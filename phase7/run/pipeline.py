@@ -38,6 +38,7 @@ from phase7.models.facts import ModelSizes
 from phase7.models.files import ModelFiles, read_sizes
 from phase7.report.language import Lang
 from phase7.report.write import write_reports
+from phase7.run.answering import answered
 from phase7.run.backend import THREADS, Backend
 from phase7.run.executor import Executor
 from phase7.run.framed import dated, framed
@@ -214,18 +215,23 @@ class Run:
         swept, checked, result, ranked = None, None, None, []
         sweep = sweep_stage(profile, files, neutral, emotion)
         if sweep is not None:
-            swept = self._measure(sweep, executor)
+            swept = self._measure(executor, sweep)
             result = cell_statistics(swept.scores.full, profile.statistics, profile.sampling.seed)
             check = check_stage(sweep)
-            checked = None if check is None else self._measure(check, executor)
+            checked = None if check is None else self._measure(executor, check)
             found = strongest_heads(swept.scores, result, metrics, n_ranked(profile))
             ranked = [Head(*head) for head in found]
         strongest = ranked[: profile.confirm.strongest]
         first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
         confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
-        confirmed = self._measure(confirm, executor)
+        confirmed = self._measure(executor, confirm)
         curve = curve_of(profile, ranked)
         beside, others = self._beside(confirm, first, curve, emotion, executor)
+        answer, tested = answered(
+            sweep, confirm, ranked, others_of(profile, self.prompts, emotion), metrics[0],
+            partial(self._measure, executor),
+        )  # fmt: skip
+        others += tested
         texts, scores = confirmed.texts, confirmed.scores
         assert texts is not None  # a confirmation always has them
         self._say(f"statistics of {files.name}/{emotion.name}")
@@ -236,6 +242,7 @@ class Run:
         halves = {"discovery": swept, "confirmation": confirmed} if swept else {"all": confirmed}
         beside = replace(
             beside,
+            answer=answer,
             controls=gather_controls(
                 scores, [one.scores for one in others if one.scores.stage.is_control]
             ),
@@ -267,7 +274,10 @@ class Run:
         executor: Executor,
     ) -> tuple[Beside, list[Measured]]:
         """Measure what runs on a confirmation's prompts: strengths, other emotions, controls."""
-        measure = partial(self._measure, executor=executor, along=confirm)
+
+        def measure(stage: Stage) -> Measured:
+            return self._measure(executor, stage, confirm)
+
         dosed = strength_stage(confirm, first)
         doses = [] if dosed is None else [measure(dosed)]
         others = others_of(self.profile, self.prompts, emotion)
@@ -281,7 +291,7 @@ class Run:
         )
         return beside, [*doses, *compared, *controls, *curved]
 
-    def _measure(self, stage: Stage, executor: Executor, along: Stage | None = None) -> Measured:
+    def _measure(self, executor: Executor, stage: Stage, along: Stage | None = None) -> Measured:
         measuring = Measuring(
             executor, self.store, lambda texts: score_through_store(self.scorers, texts, self.store),
             root=self.paths.root, show_progress=self._show_progress, timed=self._timed,

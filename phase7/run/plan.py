@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phase7.experiment.answer import fresh_recipients
 from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.framing import resolve_format
 from phase7.experiment.positive_controls import control_stages
@@ -43,6 +44,8 @@ def known_stages(
     sweep = sweep_stage(profile, model, neutral, emotion)
     confirm = confirm_stage(profile, model, neutral, emotion, ())
     check = None if sweep is None else check_stage(sweep)
+    if sweep is not None and profile.answer is not None:
+        fresh_recipients(confirm, sweep)  # refuses what it cannot have
     before = [stage for stage in (sweep, check) if stage is not None]
     strengths = strength_stage(confirm)
     before += [confirm, *([] if strengths is None else [strengths])]
@@ -138,13 +141,17 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
 def _known_later(profile: Profile) -> list[str]:
     """What the confirmation tests beside the cells that are planned, in a line."""
     confirm = profile.confirm
-    if profile.sweep is None or not (confirm.strongest or confirm.strongest_sets or confirm.curve):
+    asked = (confirm.strongest, confirm.strongest_sets, confirm.curve, profile.answer)
+    if profile.sweep is None or not any(asked):
         return []
     heads = [f"{confirm.strongest} strongest heads"] if confirm.strongest else []
     heads += [f"first {size} together" for size in sorted({*confirm.strongest_sets})]
     if confirm.curve:
         sizes = ", ".join(map(str, sorted({*confirm.curve})))
         heads.append(f"sets of {sizes} and all (by read-outs, beside random ones)")
+    if profile.answer is not None:
+        sizes = ", ".join(map(str, sorted({*profile.answer.sizes})))
+        heads.append(f"first {sizes} at {len({*profile.answer.strengths})} strengths, for the answer")
     drawn = ""
     if confirm.strongest_sets and confirm.random_sets:
         drawn = f", with {confirm.random_sets} random of each such size"

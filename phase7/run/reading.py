@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from phase7.engine.decode.fluency import mean_ln_p, repeated_4grams
 from phase7.engine.decode.forced import forced_pass
 from phase7.engine.decode.loop import generate
 from phase7.engine.model.bridge import Model
@@ -19,6 +20,7 @@ from phase7.experiment.contrasts import ContrastPlan
 from phase7.experiment.readouts import ReadoutPlan
 from phase7.experiment.stages import Batch, Stage
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.guards import MEAN_LN_P, REPEATED
 from phase7.vocabulary.heads import Head
 
 #: Tokens of each set by its name.
@@ -72,6 +74,35 @@ def reading(
         "n_self_rows": got.n_self_rows,
         "max_self_logit_gap": got.max_self_gap,
     }
+
+
+def guards(
+    model: Model, stage: Stage, batch: Batch, entry: Mapping[str, Any], n_read: int
+) -> dict[str, Any]:
+    """What the texts of a batch are like, by guard (:mod:`phase7.vocabulary.guards`).
+
+    Parameters
+    ----------
+    entry : mapping
+        The batch's generations.
+    n_read : int
+        Samples whose likelihood is read; repetitions are counted in all.
+
+    Returns
+    -------
+    dict of str to dict
+        For each guard `baseline` [sample] and `patched` [patch, sample], float64; NaN for a text that is
+        too short.
+    """
+    whole = np.concatenate([entry["baseline_tokens"][None], entry["patched_tokens"]])
+    texts = [[tuple(int(t) for t in text if t >= 0) for text in samples] for samples in whole]
+    read = [text for samples in texts for text in samples[:n_read]]
+    prompt = encode(model, batch.prompt, stage.framing, n_new_tokens=whole.shape[-1])
+    found = {
+        MEAN_LN_P: mean_ln_p(model, prompt, read).reshape(len(texts), n_read),
+        REPEATED: np.array([[repeated_4grams(text) for text in samples] for samples in texts]),
+    }
+    return {name: {"baseline": one[0], "patched": one[1:]} for name, one in found.items()}
 
 
 #: Continuations of a contrast as they come to a worker: texts of one's own, or tokens of the model's.

@@ -1,0 +1,28 @@
+"""The names of the fluency guards: metrics of text that tell whether it still reads as the baseline's.
+
+They stand on no side of any emotion. Definitions: docs/method.md.
+"""
+
+from __future__ import annotations
+
+#: Mean ln p of a text's tokens under the unpatched model, after the text's own prompt, in nats.
+MEAN_LN_P = "mean_ln_p"
+
+#: Share of a text's 4-grams of tokens that repeat an earlier one.
+REPEATED = "repeated_4grams"
+
+GUARDS = (MEAN_LN_P, REPEATED)
+
+#: Percentiles of the baseline over prompts between which a guard's mean has to stay.
+RANGE = (5.0, 95.0)
+
+
+def is_guard(metric: str) -> bool:
+    """Whether a metric is a guard.
+
+    Examples
+    --------
+    >>> is_guard("mean_ln_p"), is_guard("politeness")
+    (True, False)
+    """
+    return metric in GUARDS
