@@ -169,6 +169,7 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "positive_controls": (False,),
         "against_text": (False,),
         "alone": (False,),
+        "guard_samples": (0, 2),
         "strengths": ((0.5,), (0.5, 2.0)),
         "write": ("add",),
         "modes": (("result",), ("v_only", "pattern_v")),

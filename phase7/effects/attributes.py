@@ -18,8 +18,8 @@ _SCORE = (
 _NAN = "NaN: not tested or not measured, never 0"
 _FAMILY = (
     "controls the false discovery rate within the test's family: the primary one (is_primary), or all"
-    " other tests of the group's stage that can reject: text, read-outs and guards apart. NaN: not tested, or"
-    " so few differences other than 0 (n_nonzero) that no signs could bring p below the level"
+    " other tests of the group's stage that can reject: text, read-outs and guards apart. NaN: not"
+    " tested, or so few differences other than 0 (n_nonzero) that no signs could bring p below the level"
 )
 _FLIPS = (
     "two-sided sign-flip permutation test over prompts, of the two arms being exchangeable; all flips"
@@ -145,8 +145,9 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     ),
     "guards_kept": (
         "whether the texts still read as the baseline's", "1",
-        "1: with the {donor} the mean over prompts of each fluency guard (mean_ln_p, repeated_4grams) lies"
-        " within the baseline's 5th to 95th percentile over the same prompts; 0: not; NaN: not looked at",
+        "1: with the {donor} the mean over prompts of each fluency guard (mean_ln_p, repeated_4grams)"
+        " lies within the 5th to 95th percentile of the baseline over these prompts; 0: not; NaN: not"
+        " looked at",
     ),
     "chosen": (
         "whether the candidate was chosen for the answer", "1",

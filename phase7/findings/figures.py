@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from phase7.findings.cells import Cell, Floats
+from phase7.findings.doses import dose_metrics, sources
 from phase7.findings.group import Group
 
 #: With fewer heads tested, a heatmap is nearly all "not tested" and says less than the tables.
@@ -24,7 +25,7 @@ GROUPS_STEM = "groups_compared"
 #: Rows of the interval plot at most; the tables have every head.
 _MOST_ROWS = 16
 
-Kind = Literal["heatmap", "kl", "intervals", "curve", "lengths", "groups"]
+Kind = Literal["heatmap", "kl", "intervals", "curve", "strengths", "choice", "lengths", "groups"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,11 @@ def _of_group(group: Group, slug: str) -> list[Figure]:
         found.append(Figure(kind="intervals", stem=f"{slug}_intervals"))
     if group.child("curve") is not None and group.emotion_readout is not None:
         found.append(Figure(kind="curve", stem=f"{slug}_curve"))
+    found += [
+        Figure(kind=source, stem=f"{slug}_{source}")
+        for source in sources(group)
+        if dose_metrics(group, source)
+    ]
     if group.child("lengths") is not None:
         found.append(Figure(kind="lengths", stem=f"{slug}_lengths"))
     return found

@@ -7,7 +7,7 @@ computed here but which cells were tested; the order of the axes is that of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from phase7.findings.reader import (
     fitted,
     grid_size,
     group_nodes,
+    guards_of,
     in_order,
     level_of,
     main_mode,
@@ -66,6 +67,8 @@ class Group:
         The group's read-outs; none where its profile declared none.
     readouts, readout_sweep : dict
         As `confirmed` and `sweep`, with the read-outs as the metrics of their cells.
+    guards : dict
+        As `confirmed`, with the fluency guards as the metrics of its cells; empty without any.
     """
 
     def __init__(self, node: xr.DataTree) -> None:
@@ -95,7 +98,8 @@ class Group:
             self.confirmed |= self._cells(dataset)
         sweep = self.child("sweep")
         self.sweep: Cells = {} if sweep is None else self._cells(sweep)
-        self.readout_metrics, self.readouts, self.readout_sweep = self._read(node)
+        self.readout_metrics, self.readouts, self.readout_sweep = self._read(node, readouts_of)
+        _, self.guards, _ = self._read(node, guards_of)
 
     def shown(self, metric: str | None) -> Cells:
         """The cells that maps of a metric (None: of KL) show: the sweep's, else the confirmed."""
@@ -283,19 +287,21 @@ class Group:
         """Prompts of the sweep; 0 without one."""
         return max((cell.n_prompts for cell in self.sweep.values()), default=0)
 
-    def _read(self, node: xr.DataTree) -> tuple[tuple[str, ...], Cells, Cells]:
-        """The names of a group's read-outs, and its confirmed and swept cells with them as metrics."""
-        main = in_order(readouts_of(node.to_dataset()))
+    def _read(
+        self, node: xr.DataTree, chosen: Callable[[xr.Dataset], xr.Dataset]
+    ) -> tuple[tuple[str, ...], Cells, Cells]:
+        """The names of some metrics, and a group's confirmed and swept cells with them as metrics."""
+        main = in_order(chosen(node.to_dataset()))
         metrics = tuple(map(str, main.indexes.get("metric", ())))
         cells: Cells = {}
         swept: Cells = {}
         if metrics:
             cells |= self._cells(main, main, metrics)
             if "sweep" in node.children:
-                sweep = in_order(readouts_of(node["sweep"].to_dataset()))
+                sweep = in_order(chosen(node["sweep"].to_dataset()))
                 swept |= self._cells(sweep, sweep, metrics)
             if "head_sets" in node.children:
-                sets = in_order(readouts_of(node["head_sets"].to_dataset()))
+                sets = in_order(chosen(node["head_sets"].to_dataset()))
                 cells |= self._cells(sets, main, metrics)
         return metrics, cells, swept
 

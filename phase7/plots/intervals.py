@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from phase7.findings.cells import Cell
 from phase7.findings.figures import interval_labels, interval_metrics
 from phase7.findings.group import Group
+from phase7.findings.guards import reads_otherwise
 from phase7.plots.style import CONTROL, EMOTION, NET
 from phase7.vocabulary.readouts import is_readout
 
@@ -34,14 +35,21 @@ def intervals(group: Group) -> Canvas:
         axis.grid(axis="y", color="#eeeeee", zorder=-1)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_yticks(range(len(labels)), [group.short(label) for label in labels])
+    axes[0].set_yticks(range(len(labels)), [_name(group, label) for label in labels])
     canvas.suptitle(
         f"{group.model} × {group.emotion}, mode {group.mode}: "
         f"n = {group.n_confirmation} {'confirmation ' if group.sweep else ''}prompts",
         fontsize=10.5,
     )
     _interval_legend(canvas, group)
+    if any(reads_otherwise(group, label) for label in labels):
+        canvas.supxlabel("\u2020 texts no longer read as the baseline's", fontsize=9)
     return canvas
+
+
+def _name(group: Group, label: str) -> str:
+    """What a row is called, with a dagger where its texts no longer read as the baseline's."""
+    return group.short(label) + (" \u2020" if reads_otherwise(group, label) else "")
 
 
 def _interval_row(axis: Axes, group: Group, cell: Cell, metric: str, y: float) -> None:

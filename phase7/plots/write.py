@@ -20,6 +20,7 @@ from phase7.findings.group import Group, groups
 from phase7.plots.areas import POINTS, Area, areas
 from phase7.plots.compared import compared
 from phase7.plots.curve import curve
+from phase7.plots.doses import dose_response
 from phase7.plots.heatmaps import heatmaps
 from phase7.plots.intervals import intervals
 from phase7.plots.lengths import lengths
@@ -109,6 +110,8 @@ def draw(group: Group, figure: Figure, beside: Sequence[Group]) -> Canvas:
     """
     if figure.kind == "intervals":
         return intervals(group)
+    if figure.kind in ("strengths", "choice"):
+        return dose_response(group, figure.kind)
     if figure.kind == "curve":
         return curve(group)
     if figure.kind == "lengths":

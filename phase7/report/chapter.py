@@ -15,11 +15,15 @@ from typing import Any, Generic, Self, TypeVar
 from phase7.findings.cells import Cell
 from phase7.findings.figures import Figure
 from phase7.findings.group import Group
+from phase7.findings.guards import reads_otherwise
 from phase7.report.escape import code, escape
 from phase7.report.language import Language
 from phase7.report.medium import Medium
 from phase7.report.numbers import Numbers
 from phase7.report.tables import Row, Table
+
+#: Marks heads and sets whose texts have left the range of the baseline's.
+DAGGER = "\u2020"
 
 Part = TypeVar("Part", bound="Page", contravariant=True)
 
@@ -268,8 +272,8 @@ class Chapter(Page):
         return "sentiment" if metric == "sentiment_positive" else metric.removeprefix("goemotions_")
 
     def label(self, label: str) -> str:
-        """A head or set in code type."""
-        return code(self.group.short(label))
+        """A head or set in code type, with a dagger where its texts no longer read as the baseline's."""
+        return code(self.group.short(label)) + (DAGGER if reads_otherwise(self.group, label) else "")
 
     def row_name(self, cell: Cell, metric: str) -> str:
         """What a row about one metric of one cell is called, and how sentences name the place."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ContrastPlan
+from phase7.experiment.directions import lens_key, vector_key
 from phase7.experiment.guards import guards_key, n_guarded
 from phase7.experiment.profile import Engine
 from phase7.experiment.readouts import ReadoutPlan, WordSet, continuation_key
@@ -20,7 +21,7 @@ from phase7.models.framing import Framing
 from phase7.run.donating import Donors, Say
 from phase7.run.units import FanOut, Unit, make_unit
 from phase7.store import Store
-from phase7.vocabulary.heads import Head, format_heads
+from phase7.vocabulary.heads import Head
 
 if TYPE_CHECKING:
     from phase7.engine.model.bridge import Model
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from phase7.engine.patch.donors import Donor
     from phase7.engine.patch.patching import Patch
     from phase7.run.reading import TokenSets
-
-#: Raise it when a lens entry would hold something else for the same plan. Keys once had no version: 1.
-LENS_VERSION = 2
 
 Item = TypeVar("Item")
 
@@ -210,22 +208,23 @@ class Executor:
 
         See :mod:`phase7.engine.patch.lens`.
         """
-        prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
-        key = {
-            "engine": ENGINE_VERSION,
-            "lens": LENS_VERSION,
-            "model": stage.files.fingerprint,
-            "format": stage.prompt_format,
-            **stage.files.tokens_key(*prompts),
-            "heads": format_heads(tuple(heads)),
-            "emotion": stage.emotion.digest,
-            "neutral": stage.neutral.digest,
-            "words": sorted(words),
-            "device": self._engine.device,
-            "dtype": self._engine.dtype,
-        }
-        unit = Unit(kind="lens", key=key, arguments=(stage, tuple(heads), tuple(sorted(words))))
+        key, arguments = lens_key(stage, heads, words), (stage, tuple(heads), tuple(sorted(words)))
+        return self._of_donors(Unit(kind="lens", key=key, arguments=arguments))
+
+    def vector(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
+        """What some heads write more for the emotion: `layers` and `modules`, by layer.
+
+        See :mod:`phase7.engine.patch.vector`.
+        """
+        return self._of_donors(
+            Unit(kind="vector", key=vector_key(stage, heads), arguments=(stage, tuple(heads)))
+        )
+
+    def _of_donors(self, unit: Unit) -> dict[str, Any]:
+        """The entry of a unit that needs the mean donors of a stage, its first argument, alone."""
+        stage: Stage = unit.arguments[0]
         if self._fan_out and not self._store.has(unit.kind, unit.key):
+            prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
             self._elsewhere(self._capture(p, stage.framing, False) for p in prompts)
             self._elsewhere([unit])
         found: dict[str, Any] = self._entry(unit)
@@ -246,6 +245,7 @@ class Executor:
             "attribution": self._attribute,
             "fluency": self._guard,
             "path": self._continue,
+            "vector": self._written,
             "readout": self._read,
         }
 
@@ -305,6 +305,17 @@ class Executor:
         emotion = self.donors.mean(stage.emotion, stage.framing, False)
         neutral = self.donors.mean(stage.neutral, stage.framing, False)
         return promoted_tokens(self.model, list(heads), emotion, neutral, words)
+
+    def _written(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
+        from phase7.engine.patch.vector import attention_output, head_vectors
+
+        emotion = self.donors.mean(stage.emotion, stage.framing, False)
+        neutral = self.donors.mean(stage.neutral, stage.framing, False)
+        found = head_vectors(self.model, heads, emotion, neutral)
+        return {
+            "layers": {layer: one.numpy() for layer, one in found.items()},
+            "modules": {layer: attention_output(self.model, layer) for layer in found},
+        }
 
     def _patches(self, stage: Stage, batch: Batch) -> tuple[list[Patch], dict[str, Donor]]:
         """A batch's patches as the engine takes them, and the donors that they name."""

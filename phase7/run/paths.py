@@ -33,6 +33,11 @@ class Paths:
         """The report's files: Markdown, HTML, both or none."""
         return [] if self.report is None else report_files(self.report, self.report_format)
 
+    @property
+    def vectors(self) -> Path:
+        """The folder of the directions of an answer, beside the figures; made where there are some."""
+        return self.plots.with_name("vectors")
+
     def outputs(self, models: Iterable[str], emotions: Sequence[str]) -> list[Path]:
         """The files that must exist after a run, plots aside."""
         pickles = [self.patching(model, emotion) for model in models for emotion in emotions]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from phase7.effects.answer import AnswerScores
 from phase7.effects.datasets import Beside, GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
 from phase7.effects.inference import cell_statistics
@@ -50,6 +51,7 @@ from phase7.run.plan import require_feasible
 from phase7.run.provenance import made_with, mismatch, provenance
 from phase7.run.record import Outcome, inputs_digest, is_up_to_date, write_record
 from phase7.run.settings import group_settings
+from phase7.run.vectors import Vector, write_vector
 from phase7.run.workers import Workers
 from phase7.scoring.base import Scorer
 from phase7.scoring.choose import choose_scorers
@@ -67,6 +69,7 @@ class _Group:
     datasets: dict[str, xr.Dataset]
     result: dict[str, Any]
     stages: list[Measured]
+    vector: Vector | None = None
 
 
 class Run:
@@ -263,7 +266,8 @@ class Run:
         self._timed(f"{files.name}/{emotion.name} statistics", started)
         measured = (swept, checked, confirmed, *others)
         stages = [one for one in measured if one is not None]
-        return _Group(datasets=datasets, result=result_record, stages=stages)
+        vector = _vector(confirm, answer, executor)
+        return _Group(datasets=datasets, result=result_record, stages=stages, vector=vector)
 
     def _beside(
         self,
@@ -328,6 +332,7 @@ class Run:
             target = paths.patching(model, emotion)
             write_result(target, group.result | {"provenance": record})
             written.append(target)
+            written += [] if group.vector is None else write_vector(paths.vectors, group.vector)
         write_effects(tree, paths.effects)
         written.append(paths.effects)
         if paths.reports:
@@ -347,6 +352,13 @@ class Run:
 def _gigabytes(needs: Sequence[Footprint], n_rows: int) -> float:
     """The most memory that a process takes for batches of `n_rows`, in 10^9 bytes."""
     return max(need.gigabytes(n_rows) for need in needs)
+
+
+def _vector(stage: Stage, answer: AnswerScores | None, executor: Executor) -> Vector | None:
+    """The direction of what was chosen to move the text; None where nothing was."""
+    if answer is None or answer.chosen is None:
+        return None
+    return Vector(stage=stage, cell=answer.chosen, **executor.vector(stage, answer.chosen.heads))
 
 
 def _promoted(stage: Stage, executor: Executor, words: Sequence[str]) -> xr.Dataset | None:

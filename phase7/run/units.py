@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 #: The store's stage of an entry.
-Kind = Literal["attribution", "capture", "fluency", "generation", "lens", "path", "readout"]
+Kind = Literal["attribution", "capture", "fluency", "generation", "lens", "path", "readout", "vector"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.numpy import load_file
 from scipy.stats import false_discovery_control
+from transformers import DynamicCache
 
 import phase7
 from phase7.cli import main
 from phase7.effects.guards import kept_in_range
+from phase7.engine.decode.forced import forced_pass
+from phase7.engine.model.tokens import encode
+from phase7.engine.patch.capture import capture
+from phase7.engine.patch.donors import DonorSum
+from phase7.engine.patch.patching import Patch
 from phase7.experiment.answer import choice_stage, fresh_recipients, trials
 from phase7.experiment.declared import Answer
 from phase7.experiment.stages import confirm_stage, sweep_stage
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.guards import GUARDS
-from phase7.vocabulary.heads import parse_heads
+from phase7.vocabulary.heads import HeadSet, parse_heads
 from tests import stages, tiny
-from tests.run.small_project import NEUTRAL, REPOSITORY, write_data
+from tests.plain_patching import read_out
+from tests.run.small_project import EMOTION, NEUTRAL, REPOSITORY, write_data
 
 PROFILE = """
 models = ["model"]
@@ -58,6 +68,7 @@ selection_metrics = ["logodds_words"]
 MORE = ["A green door opens on the yard", "Two spoons lie in the drawer", "The clock on the wall says"]
 PROMPTS = [*NEUTRAL, *MORE]
 METRIC = "logodds_words"
+PAGE = REPOSITORY / "docs/how-to/use-the-vector.md"
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +134,7 @@ def test_the_answer_is_tested_on_confirmation_prompts_and_again_on_fresh_ones(tr
     specific = answer.patched - answer.against_patched
     np.testing.assert_allclose(
         answer.specific_delta.sel(metric=METRIC),
-        specific.sel(metric=METRIC).mean("prompt").T,
+        specific.sel(metric=METRIC).mean("prompt"),
         atol=1e-12,
     )
 
@@ -203,3 +214,55 @@ def test_guards_are_kept_between_the_percentiles_of_the_baseline():
     ])  # fmt: skip
     np.testing.assert_array_equal(kept_in_range(baseline, cells), [1, 0, 0, 0, np.nan])
     assert np.isnan(kept_in_range(np.full((2, 3), np.nan), cells[..., :3])).all()
+
+
+# --- the direction of what was chosen --------------------------------------------------------------
+
+
+def test_the_page_steers_plain_transformers_as_the_patch_does(project, tree):
+    """Code of docs/how-to/use-the-vector.md, on a prompt of one's own, against the package's patch."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    space: dict = {}
+    exec(code, space)
+    path = project / "results/small/vectors/model_gratitude.safetensors"
+    heads = HeadSet.parse(tree["answer"].attrs["heads"]).heads
+    bridged, plain = tiny.load("llama"), tiny.hf_model("llama")
+    tokens, way = list(encode(bridged, "The ferry goes at", "raw")), [41, 300, 7, 262]
+    captured = {
+        name: DonorSum(
+            capture(bridged, encode(bridged, text, "raw"), all_queries=False) for text in texts
+        ).mean()
+        for name, texts in {"emotion": EMOTION, "control": PROMPTS}.items()
+    }
+    patch = Patch(heads=heads, donor="emotion", write="add", strength=1.5, reference="control")
+    sets = {"words": (5, 41, 262)}
+    found = forced_pass(bridged, tokens, way, [patch], donors=captured, token_sets=sets)
+
+    def by_transformers(alpha: float):
+        hooks, cache, logits = space["steered"](plain, path, alpha), DynamicCache(), []
+        with torch.no_grad():
+            for read in (tokens, *([one] for one in way[:-1])):
+                ids = torch.tensor([read])
+                logits.append(plain(ids, past_key_values=cache, use_cache=True).logits[0, -1].double())
+        for hook in hooks:
+            hook.remove()
+        stacked = torch.stack(logits)
+        return read_out(stacked, stacked, way, sets)["words"]
+
+    np.testing.assert_allclose(found.patched.log_odds["words"][0], by_transformers(1.5), atol=1e-4)
+    np.testing.assert_allclose(found.baseline.log_odds["words"], by_transformers(0.0), atol=1e-4)
+    assert np.abs(by_transformers(1.5) - by_transformers(0.0)).max() > 1e-2
+
+
+def test_the_vectors_page_names_what_the_file_holds(project, tree):
+    folder = project / "results/small/vectors"
+    tensors = load_file(folder / "model_gratitude.safetensors")
+    layers = {head.layer for head in HeadSet.parse(tree["answer"].attrs["heads"]).heads}
+    assert set(tensors) == {"sum", *(f"layers.{layer}" for layer in layers)}
+    np.testing.assert_allclose(
+        tensors["sum"], sum(tensors[f"layers.{one}"] for one in layers), rtol=1e-6
+    )
+    page = (folder / "model_gratitude.md").read_text(encoding="utf-8")
+    assert tree["answer"].attrs["heads"] in page
+    for layer in layers:
+        assert f"`model.layers.{layer}.self_attn.o_proj`" in page

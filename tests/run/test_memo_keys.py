@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from phase7.experiment.directions import LENS_VERSION
 from phase7.experiment.profile import Profile
 from phase7.experiment.stages import ENGINE_VERSION, Stage
-from phase7.run.executor import LENS_VERSION, Executor
+from phase7.run.executor import Executor
 from phase7.store import canonical
 from phase7.vocabulary.heads import Head
 from tests import stages
@@ -86,6 +87,7 @@ NOT_IN_A_GENERATION = {
     "confirm.against_text": "says whether the stages of other emotions generate texts",
     "confirm.strengths": "strengths of a stage of its own, whose patches hold them",
     "confirm.write": "as confirm.strengths",
+    "confirm.guard_samples": "how many texts are looked at; their guards have entries of their own",
     "confirm.curve": "sizes of sets of a stage of its own, which generates no text",
     "confirm.curve_random_sets": "as confirm.curve",
     "confirm.positive_controls": "says whether the stages of the positive controls run",
@@ -347,7 +349,7 @@ def test_a_lens_is_another_for_other_heads_prompts_words_and_weights(tmp_path, m
         files = replace(FILES, tokens=tokens | {prompt: "other"})
         found.append(lens(stages.confirm(files=files), tmp_path))
     assert lens(stages.confirm(), tmp_path, words=("grateful", "thank")) == found[0]
-    monkeypatch.setattr("phase7.run.executor.LENS_VERSION", LENS_VERSION + 1)
+    monkeypatch.setattr("phase7.experiment.directions.LENS_VERSION", LENS_VERSION + 1)
     found.append(lens(stages.confirm(), tmp_path))
     assert len({canonical("lens", key) for key in found}) == len(found)
     assert found[0] == {

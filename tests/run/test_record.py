@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import phase7
-from phase7.experiment.declared import Pair, Readouts
+from phase7.experiment.declared import Answer, Pair, Readouts
 from phase7.experiment.profile import Confirm, Profile, Sweep
 from phase7.experiment.prompts import PromptFiles, PromptSet
 from phase7.experiment.statistics import Statistics
@@ -74,6 +74,7 @@ OF_ANOTHER_KIND: dict[str, Any] = {
     "confirm.strengths": (0.5, 1.0, 2.0),
     "confirm.write": "add",
     "confirm.curve": (1, 2),
+    "answer": Answer(),
     "readouts.pairs": (Pair(target=" a", foil=" b"),),
     "statistics.primary_modes": ("v_only",),
 }

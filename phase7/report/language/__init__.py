@@ -13,11 +13,12 @@ from phase7.report.language.groups import GROUPS
 from phase7.report.language.labels import LABELS
 from phase7.report.language.notes import NOTES
 from phase7.report.language.sentences import SENTENCES
+from phase7.report.language.trials import TRIALS
 
 Lang = Literal["ja", "en"]
 
 #: key -> (Japanese, English).
-PHRASES: dict[str, tuple[str, str]] = {**LABELS, **NOTES, **SENTENCES, **GROUPS, **ANSWERS}
+PHRASES: dict[str, tuple[str, str]] = {**LABELS, **NOTES, **SENTENCES, **GROUPS, **ANSWERS, **TRIALS}
 
 
 class Language:

@@ -17,9 +17,9 @@ from phase7.findings.readouts import (
 )
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
-from phase7.report.numbers import MINUS
-from phase7.report.sections import specificity
+from phase7.report.sections import guards, specificity, trials
 from phase7.report.sections.controls import metrics_of
+from phase7.report.sections.percent import percent
 from phase7.report.tables import Row
 
 #: Heads that the headline names.
@@ -27,7 +27,7 @@ MOST_NAMED = 6
 
 
 def headline(chapter: Chapter) -> list[str]:
-    """Sentences on heads by read-out, on sets by the text, and on the smallest detectable effect.
+    """Sentences on heads by read-out, on sets and the answer by the text, and on what could be found.
 
     Nothing where the emotion has no read-out with a direction.
     """
@@ -37,7 +37,7 @@ def headline(chapter: Chapter) -> list[str]:
     sentences = [_heads(chapter, metric), *specificity.headline(chapter)]
     for label in first_sets(chapter.group):
         sentences += _set(chapter, label, metric)
-    return [*sentences, *_detectable(chapter)]
+    return [*sentences, *trials.headline(chapter), *_detectable(chapter)]
 
 
 def table(chapter: Chapter) -> list[str]:
@@ -138,6 +138,7 @@ def _set(chapter: Chapter, label: str, readout: str) -> list[str]:
             share=say("answer.share", share=_with_interval(part)) if known else "",
         )
     ]  # fmt: skip
+    sentences += guards.sentence(chapter, label)
     for other in random_like(group, label):
         drawn = cell_on(group, other, text)
         if drawn is not None:
@@ -197,8 +198,3 @@ def _row(chapter: Chapter, label: str, metric: str) -> Row | None:
 
 def _with_interval(part: Share) -> str:
     return f"{percent(part.value)} [{percent(part.low)}, {percent(part.high)}]"
-
-
-def percent(value: float) -> str:
-    """A share in whole percent."""
-    return f"{100 * value:.0f} %".replace("-0 %", "0 %").replace("-", MINUS)

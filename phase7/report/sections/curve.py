@@ -7,7 +7,7 @@ import math
 from phase7.findings.curve import BAR, Steadiness, Step, steadiness, steps
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
-from phase7.report.sections.answer import percent
+from phase7.report.sections.percent import percent
 from phase7.report.tables import Row
 
 

@@ -10,7 +10,7 @@ from phase7.findings.facts import Hit
 from phase7.findings.group import Group
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
-from phase7.report.sections import answer, curve, specificity
+from phase7.report.sections import answer, curve, guards, specificity, trials
 from phase7.report.sections.wording import hit_header, hit_row
 from phase7.vocabulary.readouts import FIRST, KL_PATH, has_direction, log_odds_metric
 
@@ -19,10 +19,10 @@ MOST = 10
 
 
 def part(chapter: Chapter) -> list[str]:
-    """A table with the largest effects on every read-out; nothing where none was declared."""
+    """Read-outs as far as some were declared, then guards, strengths and the answer of the text."""
     say, group = chapter.say, chapter.group
     if not group.readout_metrics:
-        return []
+        return [*guards.part(chapter), *trials.doses_part(chapter)]
     measured = _measured_hits(chapter)
     tested = [hit for hit in measured if math.isfinite(hit.effect.q)]
     n_found = sum(hit.effect.q < group.alpha for hit in tested)
@@ -45,6 +45,9 @@ def part(chapter: Chapter) -> list[str]:
         *answer.table(chapter),
         *specificity.part(chapter),
         *curve.part(chapter),
+        *guards.part(chapter),
+        *trials.doses_part(chapter),
+        *trials.part(chapter),
     ]
     if rows:
         header = hit_header(chapter)
