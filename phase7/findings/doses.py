@@ -11,6 +11,7 @@ import xarray as xr
 
 from phase7.findings.group import Group
 from phase7.vocabulary.guards import MEAN_LN_P
+from phase7.vocabulary.heads import HeadSet
 
 #: Datasets that hold sets by strength: those that a profile asks for, and candidates for an answer.
 Source = Literal["strengths", "choice"]
@@ -41,6 +42,11 @@ class Dose:
     q: float
     is_kept: bool | None
     is_chosen: bool
+
+    @property
+    def n_heads(self) -> int:
+        """Heads of the set."""
+        return len(HeadSet.parse(self.label).heads)
 
 
 def sources(group: Group) -> list[Source]:

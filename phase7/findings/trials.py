@@ -9,6 +9,7 @@ import xarray as xr
 
 from phase7.findings.group import Group
 from phase7.findings.readouts import Moved, moved
+from phase7.vocabulary.heads import HeadSet
 
 #: The trials of an answer, in order.
 TRIALS = ("confirmation", "fresh")
@@ -59,7 +60,7 @@ def chosen(group: Group) -> Chosen | None:
         return None
     heads = str(found.attrs["heads"])
     return Chosen(
-        heads=heads, n_heads=heads.count(",") + 1, strength=float(found.attrs["strength"]),
+        heads=heads, n_heads=len(HeadSet.parse(heads).heads), strength=float(found.attrs["strength"]),
         write=str(found.attrs["write"]),
     )  # fmt: skip
 

@@ -17,14 +17,14 @@ def dose_response(group: Group, source: Source) -> Canvas:
     metrics = dose_metrics(group, source)
     canvas = Canvas(figsize=(1.2 + 3.6 * len(metrics), 4.0), layout="constrained")
     axes = canvas.subplots(1, len(metrics), squeeze=False).ravel()
-    labels = list(dict.fromkeys(dose.label for dose in doses(group, source, metrics[0])))
-    colors = colormaps["viridis"](np.linspace(0.0, 0.85, len(labels)))
+    sets = {dose.label: dose.n_heads for dose in doses(group, source, metrics[0])}
+    colors = colormaps["viridis"](np.linspace(0.0, 0.85, len(sets)))
     for axis, metric in zip(axes, metrics, strict=True):
         axis.axhline(0.0, color="black", linewidth=0.8, zorder=0)
-        for label, color in zip(labels, colors, strict=True):
+        for (label, n_heads), color in zip(sets.items(), colors, strict=True):
             rows = [dose for dose in doses(group, source, metric) if dose.label == label]
             x = [row.strength for row in rows]
-            axis.plot(x, [row.effect for row in rows], color=color, label=_name(group, label))
+            axis.plot(x, [row.effect for row in rows], color=color, label=_name(group, label, n_heads))
             axis.vlines(x, [row.low for row in rows], [row.high for row in rows], color=color)
             for row in rows:
                 axis.plot(
@@ -48,8 +48,7 @@ def dose_response(group: Group, source: Source) -> Canvas:
     return canvas
 
 
-def _name(group: Group, label: str) -> str:
+def _name(group: Group, label: str, n_heads: int) -> str:
     """What a set is called in the legend."""
     short = group.short(label)
-    n_heads = label.count(",") + 1
     return short if len(short) <= 20 and "..." not in short else f"{n_heads} heads"

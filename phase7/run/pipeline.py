@@ -13,17 +13,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from phase7.effects.answer import AnswerScores
 from phase7.effects.datasets import Beside, GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
-from phase7.effects.inference import cell_statistics
+from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.pickle_file import result_dict, write_result
 from phase7.effects.positive_controls import gather_controls
 from phase7.effects.readouts import StageReadouts
-from phase7.effects.scores import StageTexts, without_nul
+from phase7.effects.scores import StageTexts
 from phase7.effects.selection import selection_metrics, strongest_heads
 from phase7.effects.specificity import gather_against
 from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets
@@ -41,6 +39,7 @@ from phase7.report.language import Lang
 from phase7.report.write import write_reports
 from phase7.run.answering import answered
 from phase7.run.backend import THREADS, Backend
+from phase7.run.directions import promoted, vector_of
 from phase7.run.executor import Executor
 from phase7.run.framed import dated, framed
 from phase7.run.inputs import Prompts, fetch_models, others_of, read_prompts
@@ -70,6 +69,16 @@ class _Group:
     result: dict[str, Any]
     stages: list[Measured]
     vector: Vector | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Search:
+    """What a sweep found; nothing without one."""
+
+    swept: Measured | None = None
+    checked: Measured | None = None
+    result: CellStatistics | None = None
+    ranked: Sequence[Head] = ()
 
 
 class Run:
@@ -215,15 +224,9 @@ class Run:
     def _group(self, files: ModelFiles, emotion: PromptSet, executor: Executor) -> _Group:
         profile, neutral = self.profile, self.prompts.neutral
         metrics = selection_metrics(profile, emotion.name)
-        swept, checked, result, ranked = None, None, None, []
         sweep = sweep_stage(profile, files, neutral, emotion)
-        if sweep is not None:
-            swept = self._measure(executor, sweep)
-            result = cell_statistics(swept.scores.full, profile.statistics, profile.sampling.seed)
-            check = check_stage(sweep)
-            checked = None if check is None else self._measure(executor, check)
-            found = strongest_heads(swept.scores, result, metrics, n_ranked(profile))
-            ranked = [Head(*head) for head in found]
+        search = _Search() if sweep is None else self._search(sweep, metrics, executor)
+        swept, ranked = search.swept, search.ranked
         strongest = ranked[: profile.confirm.strongest]
         first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
         confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
@@ -240,7 +243,7 @@ class Run:
         self._say(f"statistics of {files.name}/{emotion.name}")
         started = time.monotonic()
         words = self.prompts.words.get(emotion.name, ())
-        promoted = _promoted(confirm, executor, words)
+        tokens = promoted(confirm, executor, words)
         sweep_scores = None if swept is None else swept.scores
         halves = {"discovery": swept, "confirmation": confirmed} if swept else {"all": confirmed}
         beside = replace(
@@ -250,10 +253,10 @@ class Run:
                 scores, [one.scores for one in others if one.scores.stage.is_control]
             ),
             attributed={name: one.attributed for name, one in halves.items() if one.attributed},
-            checked=None if checked is None else checked.scores,
+            checked=None if search.checked is None else search.checked.scores,
         )
-        builder = GroupBuilder(scores, sweep_scores, profile.statistics, result, beside)
-        datasets = builder.datasets(texts, promoted)
+        builder = GroupBuilder(scores, sweep_scores, profile.statistics, search.result, beside)
+        datasets = builder.datasets(texts, tokens)
         settings = group_settings(
             files, confirm, sweep,
             strongest=strongest, first=first, drawn=drawn,
@@ -264,10 +267,20 @@ class Run:
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        measured = (swept, checked, confirmed, *others)
+        measured = (swept, search.checked, confirmed, *others)
         stages = [one for one in measured if one is not None]
-        vector = _vector(confirm, answer, executor)
+        vector = vector_of(confirm, answer, executor)
         return _Group(datasets=datasets, result=result_record, stages=stages, vector=vector)
+
+    def _search(self, sweep: Stage, metrics: Sequence[str], executor: Executor) -> _Search:
+        """Order all swept heads, and patch some of them where their effects were predicted."""
+        swept, profile = self._measure(executor, sweep), self.profile
+        result = cell_statistics(swept.scores.full, profile.statistics, profile.sampling.seed)
+        check = check_stage(sweep)
+        checked = None if check is None else self._measure(executor, check)
+        found = strongest_heads(swept.scores, result, metrics, n_ranked(profile))
+        ranked = [Head(*head) for head in found]
+        return _Search(swept=swept, checked=checked, result=result, ranked=ranked)
 
     def _beside(
         self,
@@ -352,36 +365,3 @@ class Run:
 def _gigabytes(needs: Sequence[Footprint], n_rows: int) -> float:
     """The most memory that a process takes for batches of `n_rows`, in 10^9 bytes."""
     return max(need.gigabytes(n_rows) for need in needs)
-
-
-def _vector(stage: Stage, answer: AnswerScores | None, executor: Executor) -> Vector | None:
-    """The direction of what was chosen to move the text; None where nothing was."""
-    if answer is None or answer.chosen is None:
-        return None
-    return Vector(stage=stage, cell=answer.chosen, **executor.vector(stage, answer.chosen.heads))
-
-
-def _promoted(stage: Stage, executor: Executor, words: Sequence[str]) -> xr.Dataset | None:
-    """What the donor promotes most through each head that is tested alone, and how far the words.
-
-    None where no head is tested alone.
-    """
-    heads = sorted({cell.heads[0] for cell in stage.cells if len(cell.heads) == 1})
-    if not heads:
-        return None
-    found = executor.lens(stage, heads, words)
-    token = np.array([[without_nul(ranked) for ranked in ways] for ways in found["token"]], dtype=object)
-    dims = ("head_set", "direction", "rank")
-    return xr.Dataset(
-        {
-            "token": (dims, token),
-            "score": (dims, np.array(found["score"])),
-            "emotion_z": ("head_set", found["emotion_z"]),
-            "emotion_rank": ("head_set", found["emotion_rank"]),
-        },
-        coords={
-            "head_set": found["heads"],
-            "direction": ["promoted", "suppressed"],
-            "rank": np.arange(1, token.shape[2] + 1),
-        },
-    )

@@ -89,13 +89,13 @@ def _candidates(chapter: Chapter) -> str:
     header += [say("ci", effect=chapter.effect_name), say("guards.kept"), say("trials.chosen")]
     rows = []
     for one in doses.doses(group, "choice", metric):
-        label, n_heads = chapter.label(one.label), one.label.count(",") + 1
+        label = chapter.label(one.label)
         kept = "–" if one.is_kept is None else say("curve.yes") if one.is_kept else say("curve.no")
         rows.append(
             Row(
                 name=say("where.dose", label=label, strength=f"{one.strength:g}", metric=code(metric)),
                 cells=(
-                    f"{n_heads}", f"{one.strength:g}", code(metric),
+                    f"{one.n_heads}", f"{one.strength:g}", code(metric),
                     chapter.numbers.signed(one.effect), chapter.numbers.interval(one.low, one.high),
                     kept, say("curve.yes") if one.is_chosen else "–",
                 ),
