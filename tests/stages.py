@@ -166,6 +166,7 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "random_heads": (1, 3),
         "curve": ((1,), (1, 2)),
         "curve_random_sets": (0, 3),
+        "curve_prompts": (1, 2),
         "positive_controls": (False,),
         "against_text": (False,),
         "alone": (False,),

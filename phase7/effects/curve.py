@@ -35,7 +35,7 @@ def curve_dataset(
     scores : StageScores
         Of the stage that :func:`phase7.experiment.curve.curve_stage` makes.
     controls : PositiveControls, optional
-        Of the same prompts, for the shares of prompting.
+        Of the confirmation, whose first prompts the curve was read on, for the shares of prompting.
     """
     place = {cell.heads: c for c, cell in enumerate(scores.stage.cells)}
     sizes, effect = list(curve.first), tested_effect(scores.full)
@@ -46,7 +46,8 @@ def curve_dataset(
     chosen = _only(scores.full, nested)
     for name, values in cell_statistics(chosen, stats, seed).values.items():
         found[name] = (dims, values)
-    for name, values in prompting_shares(controls, effect[nested], stats, seed).items():
+    same = None if controls is None else controls.on_first(effect.shape[-1])
+    for name, values in prompting_shares(same, effect[nested], stats, seed).items():
         found[name] = (dims, values)
     means = mean_over_prompts(effect)
     n_draws = max((len(one) for one in curve.drawn.values()), default=0)
@@ -57,6 +58,7 @@ def curve_dataset(
             drawn[s, d] = means[place[heads]]
         if size <= len(curve.alone):
             alone[s] = means[[place[head,] for head in curve.alone[:size]]].sum(axis=0)
+    found["n_prompts"] = effect.shape[-1]
     found["random_effect"] = (("n_heads", "draw", "metric"), drawn)
     found["sum_of_singles"] = (dims, alone)
     return found.assign_coords(draw=np.arange(n_draws))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -33,6 +33,15 @@ class PositiveControls:
 
     names: tuple[str, ...]
     scores: Scores
+
+    def on_first(self, n: int) -> PositiveControls:
+        """The same on the first `n` of the confirmation's prompts."""
+        scores = replace(
+            self.scores,
+            baseline=self.scores.baseline[..., :n],
+            patched={role: values[..., :n] for role, values in self.scores.patched.items()},
+        )
+        return replace(self, scores=scores)
 
     @property
     def differences(self) -> Floats:

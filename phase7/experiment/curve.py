@@ -77,4 +77,5 @@ def curve_stage(confirm: Stage, curve: Curve) -> Stage:
     """The stage that reads the sets of a curve, in the primary mode."""
     mode = confirm.profile.patching.primary_mode
     cells = sorted({Cell(heads, mode) for heads in curve.sets})
-    return replace(confirm, name="curve", cells=tuple(cells), lengths=())
+    recipients = confirm.recipients[: confirm.profile.confirm.curve_prompts or None]
+    return replace(confirm, name="curve", recipients=recipients, cells=tuple(cells), lengths=())

@@ -128,6 +128,8 @@ class Confirm:
         all swept heads are read too. Empty: no curve.
     curve_random_sets : int
         How many random sets of each of those sizes.
+    curve_prompts : int
+        On how many of the confirmation's prompts the curve is read; 0 means all of them.
     random_heads : int
         How many heads drawn at random (by the seed) to add as a control for the choice of heads.
     alone : bool
@@ -156,6 +158,7 @@ class Confirm:
     random_sets: int = 0
     curve: tuple[int, ...] = ()
     curve_random_sets: int = 20
+    curve_prompts: int = 0
     random_heads: int = 0
     alone: bool = True
     strengths: tuple[float, ...] = ()
@@ -172,6 +175,7 @@ class Confirm:
         check_range(self, "random_heads", 0, 100_000)
         check_range(self, "random_sets", 0, 1_000)
         check_range(self, "curve_random_sets", 0, 10_000)
+        check_range(self, "curve_prompts", 0, 1_000_000)
         check_range(self, "guard_samples", 0, 10_000)
         if any(size < 1 for size in self.curve):
             raise bad_value("curve", "numbers of heads of at least 1", self.curve)

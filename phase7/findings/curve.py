@@ -79,6 +79,13 @@ def steps(group: Group) -> list[Step]:
     return rows
 
 
+def n_prompts(group: Group) -> int:
+    """Prompts that the curve was read on."""
+    found = group.child("curve")
+    known = found is not None and "n_prompts" in found
+    return int(found["n_prompts"]) if known and found is not None else group.n_confirmation
+
+
 @dataclass(frozen=True, kw_only=True)
 class Steadiness:
     """How much of the sweep's first heads stays when its prompts are drawn again.

@@ -8,7 +8,7 @@ from operator import mul
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from phase7.findings.curve import steps
+from phase7.findings.curve import n_prompts, steps
 from phase7.findings.group import Group
 from phase7.plots.style import CONTROL, EMOTION, NET
 
@@ -43,7 +43,7 @@ def curve(group: Group) -> Canvas:
     axis.spines["top"].set_visible(False)
     axis.legend(frameon=False, fontsize=9, loc="best")
     canvas.suptitle(
-        f"{group.model} × {group.emotion}, mode {group.mode}: n = {group.n_confirmation} prompts",
+        f"{group.model} × {group.emotion}, mode {group.mode}: n = {n_prompts(group)} prompts",
         fontsize=10.5,
     )
     return canvas

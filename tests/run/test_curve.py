@@ -34,6 +34,7 @@ target_heads = "0:1"
 modes = ["result"]
 curve = [1, 3, 5]
 curve_random_sets = 4
+curve_prompts = 2
 positive_controls = true
 lengths = []
 [readouts]
@@ -85,7 +86,7 @@ def test_effects_are_those_of_plain_transformers(tree):
 
     def net(heads) -> float:
         by_prompt = []
-        for prompt in NEUTRAL[1::2]:
+        for prompt in NEUTRAL[1::2][:2]:  # of three
             others = direct_mean([captured[text] for text in NEUTRAL if text != prompt])
             donors = (direct_mean([captured[text] for text in EMOTION]), others)
             logits = [
@@ -131,3 +132,8 @@ def test_random_sets_hold_no_head_of_the_nested_set_and_depend_on_the_seed_alone
     assert curve() == found != curve(seed=4)
     assert n_ranked(stages.PROFILE) == 0
     assert curve_of(stages.PROFILE, heads) is None
+
+
+def test_the_curve_is_read_on_the_first_prompts_of_the_confirmation(tree):
+    curve = tree["curve"].to_dataset()
+    assert int(curve.n_prompts) == 2 < int((tree.split.values == "confirmation").sum())

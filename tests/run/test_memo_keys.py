@@ -90,6 +90,7 @@ NOT_IN_A_GENERATION = {
     "confirm.guard_samples": "how many texts are looked at; their guards have entries of their own",
     "confirm.curve": "sizes of sets of a stage of its own, which generates no text",
     "confirm.curve_random_sets": "as confirm.curve",
+    "confirm.curve_prompts": "as confirm.curve",
     "confirm.positive_controls": "says whether the stages of the positive controls run",
     "sweep.text": "says whether the sweep's texts are generated, not which",
     "sweep.readouts": "read-outs have entries of their own",

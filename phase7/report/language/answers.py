@@ -78,8 +78,8 @@ ANSWERS: dict[str, tuple[str, str]] = {
     ),
     "h.curve": ("いくつのHeadが要るか", "How many heads it takes"),
     "c.curve": (
-        "{metric}への効果とHeadの数（mode {mode}、確認用プロンプト）",
-        "The effect on {metric} by the number of heads (mode {mode}, confirmation prompts)",
+        "{metric}への効果とHeadの数（mode {mode}、確認用プロンプト{n}個）",
+        "The effect on {metric} by the number of heads (mode {mode}, {n} confirmation prompts)",
     ),
     "f.curve": (
         "まとめて置換したHeadの数と効果（{stage}）。帯は同じ数の無作為なHeadの5～95 %",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from phase7.findings.curve import BAR, Steadiness, Step, steadiness, steps
+from phase7.findings.curve import BAR, Steadiness, Step, n_prompts, steadiness, steps
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.sections.percent import percent
@@ -21,7 +21,8 @@ def part(chapter: Chapter) -> list[str]:
     header = [say("curve.n_heads"), chapter.effect_name]
     header += [say(key, effect=chapter.effect_name) for key in ("ci", "q")]
     header += [say("answer.share.name"), say("curve.random"), say("curve.singles"), say("curve.above")]
-    caption = say("c.curve", metric=metric, mode=chapter.group.mode)
+    n = n_prompts(chapter.group)
+    caption = say("c.curve", metric=metric, mode=chapter.group.mode, n=n)
     table = chapter.table("curve", caption, header, [_row(chapter, one) for one in rows])
     return [
         chapter.subheading("h.curve"), say("curve.what"), *blocks, table, *chapter.figures_of("curve"),
