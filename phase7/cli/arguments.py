@@ -16,7 +16,6 @@ from phase7 import __version__
 from phase7.cli import commands
 from phase7.cli.terminal import printable
 
-_REPORT = Path("docs/phase7_report.md")
 _DRY_RUN = "print the plan and its cost, download and write nothing"
 
 
@@ -114,8 +113,18 @@ def _add_build(subparsers: Any) -> None:
     parser.add_argument("profile", nargs="?", default="quickstart", help="name or .toml file")
     parser.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
     parser.add_argument("--force", action="store_true", help="write all outputs again")
-    parser.add_argument("--report", type=Path, default=_REPORT, metavar="FILE")
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="report (default: report.md in the profile's results)",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="folder of results (default: results); the effects file of another folder lies in it too",
+    )
     _backend_options(parser)
     _common(parser)
     parser.set_defaults(run=commands.build)
@@ -128,8 +137,18 @@ def _add_patch(subparsers: Any) -> None:
         description="Patch heads alone and together, and write one result file.",
     )
     parser.add_argument("--model", default="smollm2", help="name, folder or hub id (see `models`)")
-    parser.add_argument("--neutral-prompts", required=True, metavar="FILE")
-    parser.add_argument("--emotion-prompts", required=True, metavar="FILE")
+    parser.add_argument(
+        "--neutral-prompts",
+        required=True,
+        metavar="FILE",
+        help="prompts without emotion: the recipients",
+    )
+    parser.add_argument(
+        "--emotion-prompts",
+        required=True,
+        metavar="FILE",
+        help="prompts that the donor is made of; <emotion>_prompts.json names the emotion",
+    )
     parser.add_argument("--n-prompts", type=int, default=0, help="patch only the first N prompts")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="result pickle")
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write a report")
@@ -190,7 +209,7 @@ def _measuring_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
     group.add_argument("--top-p", type=float, default=0.9, help="nucleus (default: 0.9)")
     group.add_argument("--samples", type=int, default=1, help="continuations a prompt (default: 1)")
-    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--seed", type=int, default=0, help="of the sampling noise (default: 0)")
     group.add_argument(
         "--readout",
         metavar="SPEC",
@@ -200,7 +219,7 @@ def _measuring_options(parser: argparse.ArgumentParser) -> None:
         ' "pair: Thank you| No"; may be given several times',
     )
     group.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
-    group.add_argument("--device", default="cpu")
+    group.add_argument("--device", default="cpu", help="cpu, or cuda and others of torch (default: cpu)")
     group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     group.add_argument(
         "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
@@ -244,8 +263,19 @@ def _add_report(subparsers: Any) -> None:
         default=Path("store/effects/quickstart.nc"),
         help="effects file (default: store/effects/quickstart.nc)",
     )
-    parser.add_argument("--output", type=Path, default=_REPORT, metavar="FILE")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the figures")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="report (default: report.md in results/<profile>); a page's figures go beside it",
+    )
+    parser.add_argument(
+        "--plots",
+        type=Path,
+        metavar="DIR",
+        help="folder for the figures (default: FILE without its suffix and _plots; none for HTML,"
+        " which holds them)",
+    )
     _report_options(parser)
     parser.set_defaults(run=commands.report)
 

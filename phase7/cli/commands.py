@@ -19,7 +19,7 @@ from phase7.vocabulary.errors import UserError
 def build(args: argparse.Namespace) -> int:
     """Run a profile, or print its plan."""
     from phase7.experiment.profile import load_profile
-    from phase7.run.paths import build_paths, require_apart
+    from phase7.run.paths import RESULTS, build_paths, require_apart, require_own
 
     root = Path()
     profile = load_profile(args.profile, root)
@@ -27,11 +27,13 @@ def build(args: argparse.Namespace) -> int:
         profile.name,
         root=root,
         store=args.store,
-        results=args.results,
+        results=args.results or RESULTS,
         report=args.report,
         report_format=args.format,
     )
     require_apart(paths.reports, [Path(args.profile)] if args.profile.endswith(".toml") else [])
+    if not args.force:
+        require_own(paths.effects, paths.run_record, paths.run_record.parent / "patching")
     return _run(args, profile, paths)
 
 
@@ -225,8 +227,11 @@ def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
     backend = Backend(name=args.backend, n_jobs=args.jobs, scheduler=args.scheduler)
     voice = _voice(args)
     if args.dry_run:
-        from phase7.run.plan import plan_in_words
+        from phase7.run.plan import is_finished, plan_in_words
 
+        if not args.force and is_finished(profile, paths, args.lang):
+            tell("up to date: nothing to compute")
+            return 0
         for line in plan_in_words(profile, paths, backend):
             tell(line)
         return 0
@@ -249,13 +254,20 @@ def report(args: argparse.Namespace) -> int:
     from phase7.effects.file import open_effects
     from phase7.plots import write_plots
     from phase7.report import report_files, write_reports
-    from phase7.run.paths import require_apart
+    from phase7.run.paths import RESULTS, require_apart
 
-    require_apart(report_files(args.output, args.format), [args.effects])
+    if args.output:
+        report_files(args.output, args.format)  # refuses a name before anything is read
     tree = open_effects(args.effects)
-    plots = args.plots or Path("results") / str(tree.attrs["profile"]) / "plots"
-    written = write_plots(tree, plots)
-    files = report_files(args.output, args.format)
+    folder = RESULTS / str(tree.attrs["profile"])
+    output: Path = args.output or folder / "report.md"
+    files = report_files(output, args.format)
+    require_apart(files, [args.effects])
+    # A page has its figures beside it; an HTML file holds them.
+    beside = output.with_name(f"{output.stem}_plots") if args.output else folder / "plots"
+    plots = args.plots or beside
+    is_page = any(path.suffix.lower() not in (".html", ".htm") for path in files)
+    written = write_plots(tree, plots) if args.plots or is_page else []
     for path in [*written, *write_reports(tree, files, lang=args.lang, plots_dir=plots)]:
         tell(f"wrote {path}")
     return 0

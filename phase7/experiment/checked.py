@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from phase7.models.framing import Arguments
-from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.errors import UserError, or_meant
 from phase7.vocabulary.modes import MODES
 
 
@@ -26,7 +26,7 @@ def build_record(record: type[Any], table: dict[str, Any], where: str) -> Any:
                 expected=f"one of the keys {', '.join(sorted(hints))}",
                 got=repr(key),
                 where=where,
-                remedy="remove or rename the key",
+                remedy=or_meant(key, hints, "remove or rename the key"),
             )
     values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
     missing = [

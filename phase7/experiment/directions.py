@@ -9,7 +9,7 @@ from phase7.experiment.stages import ENGINE_VERSION, Stage
 from phase7.vocabulary.heads import Head, format_heads
 
 #: Raise it when a lens entry would hold something else for the same plan. Keys once had no version: 1.
-LENS_VERSION = 2
+LENS_VERSION = 3
 #: The same of a vector.
 VECTOR_VERSION = 1
 

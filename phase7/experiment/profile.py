@@ -25,7 +25,7 @@ from phase7.experiment.prompts import PromptFiles
 from phase7.experiment.statistics import Statistics
 from phase7.store.reading import read_text
 from phase7.vocabulary.donors import DONOR_RECORDS, ControlKind, DonorKind
-from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.errors import UserError, or_meant
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES, Mode, Positions
 from phase7.vocabulary.readouts import has_direction, is_readout
@@ -311,12 +311,13 @@ def load_profile(name_or_path: str, root: Path) -> Profile:
     try:
         table = tomllib.loads(read_text(path).replace("\r\n", "\n"))
     except OSError as error:
-        known = ", ".join(profile_names(root)) or "none"
+        names = profile_names(root)
+        remedy = "name one of these profiles or give the path of a .toml file"
         raise UserError(
-            expected=f"a readable profile (in {folder}: {known})",
+            expected=f"a readable profile (in {folder}: {', '.join(names) or 'none'})",
             got=error.strerror or type(error).__name__,
             where=str(path),
-            remedy="name one of these profiles or give the path of a .toml file",
+            remedy=or_meant(path.stem, names, remedy),
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(

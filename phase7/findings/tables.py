@@ -28,7 +28,7 @@ from phase7.findings.reader import (
     settings_of,
 )
 from phase7.statistics import relative_depth
-from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.errors import UserError, or_meant
 
 Order = Literal["effect", "effect_size", "q_value"]
 
@@ -311,7 +311,7 @@ def unknown(what: str, got: str, known: list[str]) -> UserError:
         expected=f"a {what} of the effects store",
         got=repr(got),
         where=what,
-        remedy=f"name one of {', '.join(known)}",
+        remedy=or_meant(got, known, f"name one of {', '.join(known)}"),
     )
 
 

@@ -20,7 +20,7 @@ from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.framing import CLOCK, MORE_TEMPLATES, template_sources
 from phase7.models.quiet import quiet
 from phase7.models.registry import REGISTRY, ModelSpec
-from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.errors import UserError, or_meant
 from phase7.vocabulary.names import plain_name
 
 _IDENTITY = re.compile(
@@ -110,7 +110,7 @@ def unknown_model(name: str) -> UserError:
         expected=f"a known model ({', '.join(REGISTRY)}), a folder, or a hub id owner/name",
         got=repr(name[:200]),
         where="model",
-        remedy="see `phase7 models`",
+        remedy=or_meant(name, REGISTRY, "see `phase7 models`"),
     )
 
 

@@ -16,6 +16,7 @@ from phase7.vocabulary.errors import UserError
 Format = Literal["md", "html", "both"]
 
 _HTML = (".html", ".htm")
+_PAGE = (".md", ".markdown", ".txt", "")
 
 
 def report_files(path: Path, report_format: Format | None) -> list[Path]:
@@ -31,7 +32,7 @@ def report_files(path: Path, report_format: Format | None) -> list[Path]:
     Raises
     ------
     UserError
-        If `path` names no file.
+        If `path` names no file, or one of another kind, such as ``.pdf``.
     """
     if not path.name:
         raise UserError(
@@ -41,6 +42,13 @@ def report_files(path: Path, report_format: Format | None) -> list[Path]:
             remedy="name the report, e.g. docs/report.md",
         )
     is_html = path.suffix.lower() in _HTML
+    if not is_html and path.suffix.lower() not in _PAGE:
+        raise UserError(
+            expected="a report that ends in .md or .html",
+            got=repr(path.suffix),
+            where=str(path),
+            remedy="name it .html and print it from a browser, or .md",
+        )
     if report_format is None:
         report_format = "html" if is_html else "md"
     page = path.with_suffix(".md") if is_html else path

@@ -11,6 +11,9 @@ from pathlib import Path
 from phase7.report.write import Format, report_files
 from phase7.vocabulary.errors import UserError
 
+RESULTS = Path("results")
+"""Where results go that no `--results` sends elsewhere."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:
@@ -72,15 +75,22 @@ def require_apart(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
         taken.append(place)
 
 
-def require_own(output: Path, record: Path) -> None:
+def require_own(output: Path, record: Path, earlier: Path | None = None) -> None:
     """Refuse to replace a file that nobody named and that no earlier run with this record wrote.
+
+    Parameters
+    ----------
+    output, record : Path
+    earlier : Path, optional
+        A folder that a run fills before it writes `output`: files in it are those of a run that was
+        cut off between the two, and that may be continued.
 
     Raises
     ------
     UserError
         If it is there, and `record` is not, or does not list it.
     """
-    if not output.exists():
+    if not output.exists() or (earlier is not None and earlier.is_dir() and any(earlier.iterdir())):
         return
     try:
         files = json.loads(record.read_text(encoding="utf-8"))["files"]
@@ -101,18 +111,25 @@ def build_paths(
     *,
     root: Path,
     store: Path,
-    results: Path,
-    report: Path,
+    results: Path = RESULTS,
+    report: Path | None = None,
     report_format: Format | None = None,
 ) -> Paths:
-    """Where `phase7 build` puts its files."""
+    """Where `phase7 build` puts its files.
+
+    Everything but the effects file lies in ``<results>/<profile_name>``. The effects file of `RESULTS`
+    is ``<store>/effects/<profile_name>.nc``; that of other results, which may share the store, lies
+    with them. Without a `report` it is `report.md` there, in Japanese or English.
+    """
     folder = results / profile_name
+    name = f"{profile_name}.nc"
+    suffix = ".html" if report_format == "html" else ".md"
     return Paths(
         root=root,
         store=store,
-        effects=store / "effects" / f"{profile_name}.nc",
+        effects=store / "effects" / name if results == RESULTS else folder / name,
         plots=folder / "plots",
-        report=report,
+        report=report or folder / f"report{suffix}",
         report_format=report_format,
         run_record=folder / "run.json",
         patching=lambda model, emotion: folder / "patching" / f"head_patching_{model}_{emotion}.pkl",

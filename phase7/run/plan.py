@@ -28,6 +28,8 @@ from phase7.run.framed import dated, framed
 from phase7.run.inputs import Prompts, others_of, read_prompts
 from phase7.run.memory import bound_in_words, bounded, footprint
 from phase7.run.paths import Paths
+from phase7.run.record import inputs_digest, is_up_to_date
+from phase7.scoring.choose import choose_scorers
 from phase7.store import Store
 from phase7.store.marker import check_marker
 from phase7.vocabulary.names import require_distinct
@@ -136,6 +138,27 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
             lines, total = lines + of_stages, total + n_tokens
     lines += _known_later(profile)
     return lines + ([_total_line(profile, models, sizes, total, backend)] if sizes else [])
+
+
+def is_finished(profile: Profile, paths: Paths, lang: str) -> bool:
+    """Whether a run would find everything up to date, told without fetching or writing anything.
+
+    False where that is not known: with a model that is not here, and with scorers that come from the hub
+    or are the user's own, which would have to be loaded.
+    """
+    is_quick = all(name in ("embedded", "keywords", "vader") for name in profile.scorers)
+    if not is_quick or not paths.run_record.is_file():
+        return False
+    looked = [look_for_model(name, store_root=paths.store) for name in profile.models]
+    models = [model for model in looked if isinstance(model, ModelFiles)]
+    if len(models) < len(looked):
+        return False
+    prompts = read_prompts(profile, paths.root)
+    scorers = choose_scorers(profile.scorers, root=paths.root, store_root=paths.store)
+    inputs = inputs_digest(dated(profile, models), lang, prompts, models, scorers)
+    emotions = [emotion.name for emotion in prompts.emotions.values()]
+    outputs = paths.outputs([model.name for model in models], emotions)
+    return is_up_to_date(paths.run_record, inputs, outputs)
 
 
 def _known_later(profile: Profile) -> list[str]:

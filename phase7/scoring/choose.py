@@ -13,7 +13,7 @@ from pathlib import Path
 
 from phase7.experiment.data_files import find_data
 from phase7.scoring.base import Scorer
-from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.errors import UserError, or_meant
 from phase7.vocabulary.metrics import METRICS
 
 _PARTS = ("name", "version", "metrics", "score", "describe")
@@ -66,7 +66,7 @@ def _make(name: str, root: Path, store_root: Path) -> Scorer:
         expected=f"some of {', '.join(NAMES)}",
         got=repr(name),
         where="scorers",
-        remedy="correct the name",
+        remedy=or_meant(name, NAMES, "correct the name"),
     )
 
 
@@ -94,7 +94,11 @@ def _own(name: str) -> Scorer:
             expected="some of the 35 metrics",
             got=", ".join(unknown),
             where=f"scorers: {name!r}",
-            remedy="measure a metric of your own on the stored texts; see docs/how-to/own-metric.md",
+            remedy=or_meant(
+                unknown[0],
+                METRICS,
+                "measure a metric of your own on the stored texts; see docs/how-to/own-metric.md",
+            ),
         )
     own: Scorer = scorer
     return own

@@ -6,6 +6,8 @@ line and exits with code 2; anything else that reaches the user is a bug.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -38,6 +40,22 @@ class UserError(Phase7Error):
         """Pickle by the facts, so that the error of a worker process arrives whole."""
         facts = {name: getattr(self, name) for name in ("expected", "got", "where", "remedy")}
         return partial(type(self), **facts), ()
+
+
+def or_meant(name: str, known: Iterable[str], remedy: str) -> str:
+    """A remedy that begins with the known name nearest to `name`, where one is near.
+
+    Parameters
+    ----------
+    name : str
+        What was written, of any length.
+    known : iterable of str
+    remedy : str
+        What to do otherwise.
+    """
+    by_lower = {one.lower(): one for one in known}
+    found = get_close_matches(name[:200].lower(), by_lower, n=1, cutoff=0.7)
+    return f"did you mean {by_lower[found[0]]}? else {remedy}" if found else remedy
 
 
 class SelfCheckError(Phase7Error):

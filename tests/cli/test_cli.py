@@ -16,8 +16,11 @@ from safetensors.torch import load_file, save_file
 
 import phase7
 from phase7.cli import main
+from phase7.cli.arguments import make_parser
 from phase7.models.registry import REGISTRY
+from phase7.scoring.choose import choose_scorers
 from phase7.store import Store
+from phase7.vocabulary.errors import UserError, or_meant
 from tests import tiny
 
 REPOSITORY = Path(__file__).parents[2]
@@ -441,3 +444,40 @@ def test_a_signal_while_a_string_is_executed_gives_the_conventional_code(tmp_pat
     assert done.stderr == (
         "phase7: stopped; finished entries are kept, run the same command again to continue\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["build", "quickstar"], "did you mean quickstart? else name one of these profiles"),
+        (["build", "typo.toml"], "expected one of the keys"),
+        (["build", "typo.toml"], "got 'emotionz'; did you mean emotions? else remove or rename the key"),
+        (["models", "fetch", "SmolM2"], "did you mean smollm2? else see `phase7 models`"),
+        (["build", "--report=r.pdf"], "r.pdf: expected a report that ends in .md or .html, got '.pdf'"),
+        (["report", "--output=r.pdf"], "r.pdf: expected a report"),
+    ],
+)
+def test_a_near_miss_is_told(command, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "typo.toml").write_text('models = ["gpt2"]\nemotionz = ["gratitude"]\n')
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert told in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["typo.toml"]
+
+
+def test_nothing_is_meant_by_what_is_like_nothing():
+    assert or_meant("xyzzy", ["gratitude", "anger"], "see the list") == "see the list"
+    with pytest.raises(UserError, match=r"did you mean embedded\? else correct the name"):
+        choose_scorers(("embeded",), root=Path(), store_root=Path("store"))
+    assert or_meant("Angre", ["gratitude", "anger"], "x") == "did you mean anger? else x"
+
+
+def test_every_option_has_its_help():
+    """Of all commands; `--lang` and others say more than their name."""
+    parser = make_parser()
+    (commands,) = (action for action in parser._actions if isinstance(action.choices, dict))
+    for name, command in commands.choices.items():
+        for action in command._actions:
+            assert action.help or action.choices, (name, action.dest)

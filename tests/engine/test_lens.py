@@ -7,13 +7,14 @@ import pytest
 import torch
 import transformers
 
-from phase7.engine.model.bridge import final_norm
+from phase7.engine.model.bridge import final_norm, has_norm_behind, joins_stream
 from phase7.engine.model.loading import load_model
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.lens import promoted_tokens, standing
 from phase7.models.files import find_model
 from phase7.vocabulary.heads import Head
 from tests import tiny
+from tests.programs.models.architectures import save
 
 HEADS = [Head(0, 1), Head(2, 3), Head(1, 0)]
 #: Of these forms "the", " the", "on", "and" and others are one token of the tiny tokenizer; zebra is none.
@@ -131,6 +132,91 @@ def test_the_gain_of_a_family_that_writes_it_otherwise(tmp_path):
     norm = final_norm(load_model(find_model(str(tmp_path), store_root=tmp_path)))
     np.testing.assert_allclose(norm.gain, 1 + plain.model.norm.weight.detach(), rtol=1e-5, atol=1e-5)
     assert not norm.is_centred
+
+
+@pytest.mark.parametrize(
+    ("name", "is_normed"),
+    [("Llama", False), ("Gemma 2", True), ("EXAONE 4", True), ("VaultGemma", False), ("Granite", False)],
+)
+def test_what_joins_the_stream_is_what_the_model_adds(tmp_path, name, is_normed):
+    """Between the stream before and behind the attention, whatever a family calls its norms."""
+    save(name, tmp_path)
+    model = load_model(find_model(str(tmp_path), store_root=tmp_path))
+    seen = {}
+
+    def keep(key):
+        return lambda states, hook: seen.__setitem__(key, states.detach().clone())
+
+    block = model.bridge.blocks[1]
+    handle = block.attn.o.register_forward_hook(lambda module, given, out: seen.__setitem__("out", out))
+    hooks = [(f"blocks.1.hook_resid_{key}", keep(key)) for key in ("pre", "mid")]
+    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=hooks):
+        model.bridge(torch.tensor([[5, 6, 7, 8]]))
+    handle.remove()
+    output, added = seen["out"][0], (seen["mid"] - seen["pre"])[0]
+    assert has_norm_behind(model, 1) == is_normed
+    with torch.inference_mode():
+        torch.testing.assert_close(joins_stream(model, 1)(output), added, atol=2e-6, rtol=1e-5)
+    is_plain = torch.allclose(output, added, atol=1e-3)
+    assert is_plain == (name in ("Llama", "VaultGemma"))
+
+
+def behind_attention(family):
+    """Tiny models that normalise what attention writes, with uneven gains there and at the end."""
+    sizes = {
+        "vocab_size": tiny.N_VOCAB, "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": tiny.N_LAYERS, "num_attention_heads": tiny.N_HEADS, "head_dim": D_HEAD,
+        "max_position_embeddings": 96, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+    }  # fmt: skip
+    torch.manual_seed(3)
+    if family == "gemma3":
+        config = transformers.Gemma3TextConfig(**sizes, num_key_value_heads=2, query_pre_attn_scalar=8)
+        plain = transformers.Gemma3ForCausalLM(config)
+    else:
+        sizes.pop("head_dim")
+        plain = transformers.Olmo2ForCausalLM(transformers.Olmo2Config(**sizes, num_key_value_heads=2))
+    centre = 1.0 if family == "olmo2" else 0.0
+    with torch.no_grad():
+        for layer in plain.model.layers:
+            layer.post_attention_layernorm.weight.normal_(centre, 0.7)
+        plain.model.norm.weight.normal_(centre, 0.7)
+    return plain, centre
+
+
+@pytest.mark.parametrize("family", ["gemma3", "olmo2"])
+def test_a_norm_behind_attention_counts(family, tmp_path):
+    """The tokens are those of a neutral run of which one head is replaced, and others without the norm."""
+    plain, centre = behind_attention(family)
+    plain.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    model = load_model(find_model(str(tmp_path), store_root=tmp_path))
+    emotion, neutral = donor(1), donor(2)
+    found = promoted_tokens(model, HEADS, emotion, neutral, WORDS, n_tokens=5)
+    final = plain.model.norm.weight.detach().double() + 1 - centre
+    unembedding = plain.get_output_embeddings().weight.detach().double()
+    n_other = 0
+    for place, head in enumerate(HEADS):
+        layer = plain.model.layers[head.layer]
+        projection = layer.self_attn.o_proj.weight.detach().double().T
+        gain = layer.post_attention_layernorm.weight.detach().double() + 1 - centre
+
+        def joined(z, projection=projection, gain=gain):
+            output = torch.tensor(z.reshape(-1)).double() @ projection
+            return gain * output / (output.square().mean() + 1e-6).sqrt()
+
+        before = neutral.z[head.layer, 0].copy()
+        after = before.copy()
+        after[head.head] = emotion.z[head.layer, 0, head.head]
+        logits = (unembedding @ (final * (joined(after) - joined(before)))).numpy()
+        order = np.argsort(logits)
+        for direction, ids in enumerate((order[::-1][:5], order[:5])):
+            np.testing.assert_allclose(
+                found["score"][place][direction], logits[ids], rtol=1e-3, atol=1e-5
+            )
+        difference = torch.tensor((after - before).reshape(-1)).double()
+        without = (unembedding @ (final * (difference @ projection))).numpy()
+        n_other += len(set(order[::-1][:5]) - set(np.argsort(-without)[:5]))
+    assert n_other > 3  # of 15: liveness
 
 
 @pytest.mark.parametrize("words", [(), ("zebra", "xylophone")])

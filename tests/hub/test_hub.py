@@ -156,7 +156,7 @@ def test_baseline_at_reduced_size_gives_nine_groups_and_one_report(hub, home, pr
     for group in groups:
         swept = tree[group]["sweep"].to_dataset()
         assert int((swept.n_prompts > 0).sum()) == 144 * 3
-    report = (project / "docs" / "phase7_report.md").read_text(encoding="utf-8")
+    report = (project / "results" / "baseline" / "report.md").read_text(encoding="utf-8")
     assert all(group.replace("/", " × ") in report for group in groups)
 
 

@@ -46,7 +46,7 @@ resamples = 200
 max_rows = 16
 """
 #: What a build writes below the project.
-OUTPUTS = ("store", "results", "docs")
+OUTPUTS = ("store", "results")
 
 
 def make(folder: Path) -> Path:

@@ -270,7 +270,7 @@ def test_a_build_has_contrasts_beside_its_texts(project, capsys):
     # One token either way: the whole is the first token, and the difference is that of the logits.
     whole, first = (main_node.delta.sel(metric=name) for name in contrasts[2:])
     np.testing.assert_allclose(whole, first, atol=1e-12)
-    report = (project / "docs/phase7_report.md").read_text(encoding="utf-8")
+    report = (project / "results/small/report.md").read_text(encoding="utf-8")
     assert "`loglik_gratitude`" in report and "`logdiff_the_and`" in report
 
 

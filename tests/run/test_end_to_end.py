@@ -25,7 +25,7 @@ def build(*options: str) -> int:
 
 def test_build_leaves_results_effects_figures_and_report(built):
     effects = built / "store" / "effects" / "small.nc"
-    report = (built / "docs" / "phase7_report.md").read_text(encoding="utf-8")
+    report = (built / "results" / "small" / "report.md").read_text(encoding="utf-8")
     figures = list((built / "results" / "small" / "plots").glob("*.png"))
     assert figures
     assert any(figure.name in report for figure in figures)
@@ -105,7 +105,7 @@ def test_an_interrupted_build_continues_and_gives_the_same_bits(built, project, 
 
 
 def test_changed_outputs_are_written_again(built_copy):
-    report = built_copy / "docs" / "phase7_report.md"
+    report = built_copy / "results" / "small" / "report.md"
     whole = report.read_bytes()
     report.write_bytes(whole[:100])
     assert build() == 0

@@ -247,7 +247,7 @@ def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, ca
             longer = longer.take(range(array.shape[axis]), axis)
         np.testing.assert_array_equal(longer, array, err_msg=name)
     plain_report, report = (
-        (folder / "docs/phase7_report.md").read_text(encoding="utf-8") for folder in (built, project)
+        (folder / "results/small/report.md").read_text(encoding="utf-8") for folder in (built, project)
     )
     assert "logodds" not in plain_report
     effects = phase7.open_effects(project / "store/effects/small.nc")["model/gratitude"].to_dataset()

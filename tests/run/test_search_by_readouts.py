@@ -176,7 +176,7 @@ def test_the_effects_file_has_the_new_nodes(tree, built):
         "prompting", "shift 1", "shift 2",
     ]  # fmt: skip
     assert list(tree["attribution"].half.values) == ["discovery", "confirmation"]
-    assert (built / "docs" / "phase7_report.md").stat().st_size > 0
+    assert (built / "results" / "search" / "report.md").stat().st_size > 0
 
 
 def test_the_sweep_generated_no_text(tree, built):

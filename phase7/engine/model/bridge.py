@@ -270,6 +270,39 @@ def final_norm(model: Model) -> FinalNorm:
     return FinalNorm(gain=gain, is_centred=bool(constant.abs().max() < 0.5 * gain.abs().max()))
 
 
+def joins_stream(model: Model, layer: int) -> Callable[[Tensor], Tensor]:
+    """What becomes of a layer's attention output on its way into the residual stream.
+
+    Returns
+    -------
+    callable
+        Attention outputs float32 [n, d_model] to what is added to the stream, the same shape: normalised
+        where a norm stands behind the attention (Gemma 2, OLMo 2), by the model's own module in single
+        precision, and multiplied where the family has a multiplier (Granite).
+    """
+    bridged_norm = getattr(model.bridge.blocks[layer], "ln1_post", None)
+    norm = None if bridged_norm is None else copy.deepcopy(bridged_norm.original_component).float()
+    config = model.bridge.original_model.config.get_text_config()
+    factor = float(getattr(config, "residual_multiplier", 1.0))
+
+    def applied(states: Tensor) -> Tensor:
+        normalised: Tensor = states if norm is None else norm(states[None])[0]
+        return normalised * factor
+
+    return applied
+
+
+def has_norm_behind(model: Model, layer: int) -> bool:
+    """Whether a layer normalises its attention's output before it joins the stream."""
+    return getattr(model.bridge.blocks[layer], "ln1_post", None) is not None
+
+
+def output_bias(model: Model, layer: int) -> Tensor | float:
+    """What a layer's attention adds whatever its heads do: b_O [d_model], or 0."""
+    bias = getattr(model.bridge.blocks[layer].attn.o.original_component, "bias", None)
+    return 0.0 if bias is None else bias.detach().float()
+
+
 def unembedding_weight(model: Model) -> Float[Tensor, "n_vocab d_model"]:
     """W_U, one row a token."""
     weight: Tensor = model.bridge.original_model.get_output_embeddings().weight.detach()

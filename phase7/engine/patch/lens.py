@@ -2,7 +2,9 @@
 
 For each head, what W_U · diag(g) · W_O (z̄_emotion - z̄_neutral) at the last token says: g is the gain of
 the final normalisation, and where that is a LayerNorm, the change is centred first. Its scale 1/σ, which
-depends on the whole residual stream and is common to all tokens and heads, is left out. This is the
+depends on the whole residual stream and is common to all tokens and heads, is left out. Where a layer
+normalises its attention's output before it joins the stream (Gemma 2 and 3, OLMo 2), the change is that
+of the normalised output, when one head of the mean neutral run is given the emotion's z̄. This is the
 direct path only, past all later layers: a lead for an OV analysis, not a measurement of the text.
 """
 
@@ -20,6 +22,9 @@ from phase7.engine.model.bridge import (
     FinalNorm,
     Model,
     final_norm,
+    has_norm_behind,
+    joins_stream,
+    output_bias,
     output_weight,
     unembedding_weight,
 )
@@ -109,8 +114,15 @@ def _written(
     model: Model, norm: FinalNorm, layer: int, emotion: Donor, neutral: Donor
 ) -> Float[Tensor, "n_heads d_model"]:
     """What each head of a layer writes more for the emotion, as it reaches the unembedding."""
+    weight = output_weight(model, layer).float()
     change = torch.from_numpy(emotion.z[layer, 0] - neutral.z[layer, 0]).to(model.device)
-    return norm.folded(torch.einsum("hd,hdm->hm", change, output_weight(model, layer).float()))
+    written = torch.einsum("hd,hdm->hm", change, weight)
+    joins = joins_stream(model, layer)
+    if has_norm_behind(model, layer):
+        plain = torch.from_numpy(neutral.z[layer, 0]).to(model.device)
+        neutral_output = torch.einsum("hd,hdm->m", plain, weight) + output_bias(model, layer)
+        return norm.folded(joins(neutral_output + written) - joins(neutral_output[None]))
+    return norm.folded(joins(written))
 
 
 def _word_scores(

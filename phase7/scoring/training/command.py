@@ -24,13 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(__file__).parents[1] / "embedded",
         help="where the files go (default: the package)",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of training and folds (default: 0)")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--show", action="store_true", help="print the recorded figures and stop")
     action.add_argument(
         "--evaluate",
         action="store_true",
         help="measure the shipped weights on --data and compare with the record",
+    )
+    action.add_argument(
+        "--cross-validate",
+        action="store_true",
+        help="measure the heads of the weights in --out anew on folds of --data; the weights stay",
     )
     action.add_argument("--card", type=Path, metavar="FILE", help="renew the tables of this model card")
     action.add_argument(
@@ -70,9 +75,10 @@ def run(args: argparse.Namespace) -> int:
     if args.evaluate:
         return _evaluate(args.data)
     from phase7.scoring.training.figures import card_tables
-    from phase7.scoring.training.train import train
+    from phase7.scoring.training.train import measure_again, train
 
-    record = train(args.data, args.out, args.seed)
+    measure = measure_again if args.cross_validate else train
+    record = measure(args.data, args.out, args.seed)
     print(card_tables(record)["figures"])
     print(card_tables(record)["machine"])
     return 0

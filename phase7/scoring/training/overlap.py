@@ -30,10 +30,10 @@ def overlapping_sentences(corpora: Corpora, folder: Path) -> list[str]:
     """
     known: dict[int, set[tuple[str, ...]]] = {}
     for text in _corpus_texts(corpora):
-        words = _words(text)
+        words = words_of(text)
         size = min(N_WORDS, len(words))
         if size >= SHORTEST:
-            known.setdefault(size, set()).update(_runs(words, size))
+            known.setdefault(size, set()).update(runs(words, size))
     found: dict[str, None] = {}
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or _SKIPPED & set(path.parts):
@@ -42,10 +42,10 @@ def overlapping_sentences(corpora: Corpora, folder: Path) -> list[str]:
             text = path.read_text(encoding="utf-8")
         except (UnicodeDecodeError, OSError):
             continue
-        words = _words(text)
-        for size, runs in known.items():
-            for run in _runs(words, size):
-                if run in runs:
+        words = words_of(text)
+        for size, seen in known.items():
+            for run in runs(words, size):
+                if run in seen:
                     found[f"{path}: {' '.join(run)}"] = None
     return list(found)
 
@@ -58,9 +58,11 @@ def _corpus_texts(corpora: Corpora) -> Iterator[str]:
     yield from corpora.tweets.texts
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The words of a text, lower case, without punctuation."""
     return [word.lower().replace("’", "'") for word in _WORD.findall(text)]
 
 
-def _runs(words: list[str], size: int) -> Iterator[tuple[str, ...]]:
+def runs(words: list[str], size: int) -> Iterator[tuple[str, ...]]:
+    """All runs of `size` consecutive words."""
     return (tuple(words[i : i + size]) for i in range(len(words) - size + 1))

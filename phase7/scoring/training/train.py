@@ -20,40 +20,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from phase7.scoring.embedded.politeness import PolitenessModel
-from phase7.scoring.embedded.scorer import EmbeddedScorer, emotion_logits
-from phase7.scoring.embedded.sentiment import (
-    SentimentModel,
-    emotion_sentiment,
-    sentiment_features,
-    vader_scores,
+from phase7.scoring.embedded.scorer import EmbeddedScorer
+from phase7.scoring.embedded.sentiment import SentimentModel
+from phase7.scoring.embedded.weights import (
+    RECORD_NAME,
+    WEIGHTS_NAME,
+    EmbeddedModel,
+    load_model,
+    load_record,
+    save_model,
 )
-from phase7.scoring.embedded.text import hash_word, tokenize
-from phase7.scoring.embedded.weights import RECORD_NAME, WEIGHTS_NAME, EmbeddedModel, save_model
-from phase7.scoring.training.calibration import confusion, macro_recall
-from phase7.scoring.training.corpora import Corpora, read_corpora
+from phase7.scoring.training.corpora import POLITENESS_DOMAINS, Corpora, read_corpora
 from phase7.scoring.training.evaluate import evaluate_emotions, evaluate_generated, measure_speed
+from phase7.scoring.training.figures import unseen_figures
+from phase7.scoring.training.folds import near_duplicate_groups
 from phase7.scoring.training.train_emotions import (
     EmotionConfig,
     EmotionResult,
     train_emotions,
-    vader_lexicon,
 )
-from phase7.scoring.training.train_heads import (
-    SentimentData,
-    cross_validate_sentiment,
-    featurise_requests,
-    fit_stack,
-    train_politeness,
-)
+from phase7.scoring.training.train_heads import choose_stack, fit_stack
+from phase7.scoring.training.train_politeness import Calibrated, featurise_requests, fit_chosen
+from phase7.scoring.training.validate import cross_validated, sentiment_data, valence_lexicon
 from phase7.store import writable_folder, write_bytes, write_text
 from phase7.vocabulary.metrics import GOEMOTIONS_LABELS
 
 Floats = NDArray[np.float64]
-_VADER_NEUTRAL = 0.05
-"""Compound scores nearer to 0 are neutral, by VADER's own documentation."""
 
 
 def train(
@@ -90,13 +83,14 @@ def train(
     corpora = read_corpora(data)
     with _one_thread():
         emotions = train_emotions(corpora.train, corpora.dev, config, seed, log)
-        model, cross_validated = _train_heads(corpora, emotions, seed)
-    log("sentiment and politeness heads trained")
+        model, choices = _train_heads(corpora, emotions, seed)
+        log("sentiment and politeness heads trained")
+        figures = cross_validated(model, corpora, seed)
     with tempfile.TemporaryDirectory() as draft:
         weights = save_model(model, Path(draft)).read_bytes()
         record = _measured(EmbeddedScorer(Path(draft)), corpora, emotions)
     record |= {"seed": seed, "settings": asdict(config)} | _parameters(emotions, model)
-    record |= {"cross_validated": cross_validated, "weights_bytes": len(weights)}
+    record |= {"choices": choices, "cross_validated": figures, "weights_bytes": len(weights)}
     record["quality"] = quality(record)
     record["timing"]["training_s"] = round(time.perf_counter() - begin, 1)
     write_bytes(out / WEIGHTS_NAME, weights)
@@ -104,6 +98,34 @@ def train(
         out / RECORD_NAME,
         json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n",
     )
+    return record
+
+
+def measure_again(data: Path, out: Path, seed: int = 0) -> dict[str, Any]:
+    """Cross-validate the heads anew and write the figures into the record beside kept weights.
+
+    Parameters
+    ----------
+    data, out : Path
+        Folder with the corpora; folder that holds both files.
+    seed : int
+
+    Returns
+    -------
+    dict
+        The new content of `model.json`.
+
+    Raises
+    ------
+    UserError
+        If the data are missing or malformed, or `out` lacks weights or record.
+    """
+    corpora = read_corpora(data)
+    model, record = load_model(out)[0], load_record(out)
+    with _one_thread():
+        record["cross_validated"] = cross_validated(model, corpora, seed)
+    record["quality"] = quality(record)
+    write_text(out / RECORD_NAME, json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n")
     return record
 
 
@@ -124,17 +146,19 @@ def _parameters(emotions: EmotionResult, model: EmbeddedModel) -> dict[str, Any]
 def quality(record: dict[str, Any]) -> dict[str, float]:
     """The headline figures, flat, for reports."""
     validated, polite = record["cross_validated"], record["cross_validated"]["politeness"]
+    wikipedia, stack_exchange = (polite["shipped_recipe"][d] for d in POLITENESS_DOMAINS)
     figures = {
         "goemotions_test_macro_f1": record["test"]["macro_f1"],
         "goemotions_test_macro_auroc": record["test"]["macro_auroc"],
         "goemotions_test_calibration_error": record["test"]["calibration_error"],
         "sentiment_tweeteval_macro_recall_cv": validated["sentiment"]["stack"]["macro_recall"],
         "sentiment_goemotions_test_macro_recall": record["test"]["sentiment"]["macro_recall"],
-        "politeness_wikipedia_accuracy_cv": polite["shipped_recipe"]["wikipedia"]["accuracy"],
-        "politeness_stack_exchange_accuracy_cv": polite["shipped_recipe"]["stack-exchange"]["accuracy"],
+        "politeness_wikipedia_accuracy_cv": wikipedia["accuracy"],
+        "politeness_stack_exchange_accuracy_cv": stack_exchange["accuracy"],
         "generated_sentiment_agreement": record["generated"]["sentiment_agreement"],
         "generated_emotion_top3_agreement": record["generated"]["emotion_top3_agreement"],
     }
+    figures |= unseen_figures(record["version"])
     return {name: round(float(value), 4) for name, value in figures.items()}
 
 
@@ -174,38 +198,20 @@ def _measured(scorer: EmbeddedScorer, corpora: Corpora, emotions: EmotionResult)
 def _train_heads(
     corpora: Corpora, emotions: EmotionResult, seed: int
 ) -> tuple[EmbeddedModel, dict[str, Any]]:
-    """Fit sentiment and politeness on the calibrated emotions; return all parts and their figures."""
-    words = vader_lexicon()
-    lexicon = _valence_hashes(words, 1), _valence_hashes(words, -1)
-    requests = {name: featurise_requests(corpus, lexicon) for name, corpus in corpora.politeness.items()}
-    polite, calibration, polite_figures = train_politeness(requests, lexicon, seed)
-    draft = _assemble(emotions, polite, calibration, None)
-    analyzer = SentimentIntensityAnalyzer()
-
-    def featurise(texts: list[str], classes: NDArray[np.int64]) -> SentimentData:
-        vader = vader_scores(analyzer, texts)
-        features = sentiment_features(emotion_logits(draft, tokenize(texts)), vader)
-        return SentimentData(features=features, classes=classes)
-
-    tweets = featurise(corpora.tweets.texts, corpora.tweets.classes)
-    dev_classes = emotion_sentiment(corpora.dev.targets, GOEMOTIONS_LABELS)
-    dev = featurise(corpora.dev.texts, dev_classes).rows(np.flatnonzero(dev_classes >= 0))
-    compound = vader_scores(analyzer, corpora.tweets.texts)[:, 3]
-    by_vader = np.select([compound >= _VADER_NEUTRAL, compound <= -_VADER_NEUTRAL], [0, 1], 2)
-    figures = {
-        "sentiment": {
-            "stack": cross_validate_sentiment(tweets, dev, seed=seed),
-            "vader_macro_recall": macro_recall(confusion(tweets.classes, by_vader)),
-        },
-        "politeness": polite_figures,
-    }
-    return _assemble(emotions, polite, calibration, fit_stack(tweets, dev)), figures
+    """Choose and fit sentiment and politeness on the calibrated emotions; return parts and choices."""
+    lexicon = valence_lexicon()
+    requests = featurise_requests(corpora.politeness, lexicon)
+    polite, request_choice = fit_chosen(requests, lexicon, seed=seed)
+    tweets, dev = sentiment_data(_assemble(emotions, polite, None), corpora)
+    groups = near_duplicate_groups(corpora.tweets.texts)
+    stack_choice = choose_stack(tweets, dev, groups, seed=seed)
+    choices = {"politeness": asdict(request_choice), "sentiment": asdict(stack_choice)}
+    return _assemble(emotions, polite, fit_stack(tweets, dev, stack_choice)), choices
 
 
 def _assemble(
     emotions: EmotionResult,
-    polite: PolitenessModel,
-    calibration: tuple[float, float],
+    polite: Calibrated,
     sentiment: SentimentModel | None,
 ) -> EmbeddedModel:
     empty = SentimentModel(coefficients=np.zeros((0, 3)), bias=np.zeros(3))
@@ -216,16 +222,10 @@ def _assemble(
         slope=emotions.slope,
         intercept=emotions.intercept,
         sentiment=sentiment or empty,
-        politeness=polite,
-        politeness_slope=calibration[0],
-        politeness_intercept=calibration[1],
+        politeness=polite.model,
+        politeness_slope=polite.slope,
+        politeness_intercept=polite.intercept,
     )
-
-
-def _valence_hashes(words: dict[str, float], sign: int) -> NDArray[np.uint64]:
-    """Sorted hashes of the words whose valence is at least 1 in the direction `sign`."""
-    chosen = [hash_word(word) for word, valence in words.items() if sign * valence >= 1.0]
-    return np.array(sorted(chosen), dtype=np.uint64)
 
 
 def _by_label(values: Floats) -> dict[str, float]:
