@@ -69,7 +69,7 @@ def choose(candidates: StageScores, metric: str) -> Cell | None:
     """
     scores = with_control(candidates)
     effect = mean_over_prompts(tested_effect(scores)[:, scores.metrics.index(metric)])
-    kept = guards_kept(scores)
+    kept = guards_kept(scores, candidates.stage.sampling)
     cells = candidates.stage.cells
     able = [c for c in range(len(cells)) if kept[c] == 1 and effect[c] > 0]
     return (
@@ -115,7 +115,8 @@ def answer_dataset(
         dims = ("trial", "against", "metric") if name.startswith("specific_") else ("trial", "metric")
         dataset[name] = (dims[: values.ndim], values)
     dataset["is_of_emotion"] = ("metric", own)
-    dataset["guards_kept"] = ("trial", [float(guards_kept(with_control(t.own))[0]) for t in found.tried])
+    kept = [guards_kept(with_control(one.own), one.own.stage.sampling)[0] for one in found.tried]
+    dataset["guards_kept"] = ("trial", kept)
     for name, values in _scores(found.tried, prompts).items():
         extra = ("against",) if name == "against_patched" else ()
         dataset[name] = (("trial", *extra, "metric", "prompt"), values)

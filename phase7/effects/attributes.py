@@ -146,7 +146,8 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "guards_kept": (
         "whether the texts still read as the baseline's", "1",
         "1: with the {donor} the mean over prompts of each fluency guard (mean_ln_p, repeated_4grams)"
-        " lies within the 5th to 95th percentile of the baseline over these prompts; 0: not; NaN: not"
+        " lies within the 5th to 95th percentile of the baseline over these prompts, repetitions at"
+        " least up to one in one of a prompt's texts; 0: not; NaN: not"
         " looked at",
     ),
     "chosen": (

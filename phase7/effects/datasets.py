@@ -282,7 +282,7 @@ class GroupBuilder:
         chosen = list(cells)
         is_primary = np.zeros((*shape, len(self._metrics)), dtype=bool)
         is_primary[index] = self._primary[chosen]
-        kept = guards_kept(self._confirm.full)[chosen]
+        kept = guards_kept(self._confirm.full, self._confirm.stage.sampling)[chosen]
         variables: dict[str, Any] = {
             "is_primary": ((*dims, "metric"), is_primary),
             "guards_kept": (dims, _scatter(shape, index, kept)),

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from phase7.effects.scores import Floats, Scores, StageScores
+from phase7.experiment.profile import Sampling
 from phase7.experiment.stages import Batch, Stage
 from phase7.vocabulary.donors import Role
-from phase7.vocabulary.guards import GUARDS, RANGE
+from phase7.vocabulary.guards import GUARDS, RANGE, REPEATED, smallest_repetition
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,11 +86,12 @@ def with_guards(scores: StageScores, guards: StageGuards | None) -> StageScores:
     )
 
 
-def guards_kept(scores: Scores) -> Floats:
+def guards_kept(scores: Scores, sampling: Sampling) -> Floats:
     """Whether the texts of each cell are still like the baseline's: 1, 0, or NaN where nobody looked.
 
     They are if the mean over prompts of each guard, under the emotion's donor, lies within the 5th to
-    the 95th percentile of the baseline over the same prompts.
+    the 95th percentile of the baseline over the same prompts; repetitions at least up to the smallest
+    share that a prompt can have (:func:`phase7.vocabulary.guards.smallest_repetition`).
 
     Returns
     -------
@@ -99,21 +101,25 @@ def guards_kept(scores: Scores) -> Floats:
     if not set(GUARDS) <= set(scores.metrics):
         return np.full(len(patched), np.nan)
     places = [scores.metrics.index(name) for name in GUARDS]
-    return kept_in_range(scores.baseline[places], patched[:, places])
+    step = smallest_repetition(sampling.samples, sampling.max_new_tokens)
+    return kept_in_range(scores.baseline[places], patched[:, places], step)
 
 
-def kept_in_range(baseline: Floats, patched: Floats) -> Floats:
+def kept_in_range(baseline: Floats, patched: Floats, step: float) -> Floats:
     """As :func:`guards_kept`, from arrays of the guards alone.
 
     Parameters
     ----------
     baseline : float64 array [guard, prompt]
     patched : float64 array [cell, guard, prompt]
+    step : float
+        Up to which repetitions are kept in any case.
     """
     kept = np.full(len(patched), np.nan)
     if np.isnan(baseline).all(axis=-1).any():
         return kept
     low, high = np.nanpercentile(baseline, RANGE, axis=-1)  # [guard]
+    high = np.maximum(high, np.where([name == REPEATED for name in GUARDS], step, -np.inf))
     for place, one in enumerate(patched):
         if not np.isnan(one).all(axis=-1).any():
             mean = np.nanmean(one, axis=-1)

@@ -44,7 +44,7 @@ def strengths_dataset(
         whole[index] = values
         found[name] = (dims, whole)
     kept = np.full(shape[:2], np.nan)
-    kept[index] = guards_kept(scores)
+    kept[index] = guards_kept(scores, doses.stage.sampling)
     found["guards_kept"] = (dims[:2], kept)
     for role, name in (("emotion", "patched"), ("control", "control_patched")):
         wide = np.full((*shape, len(prompts)), np.nan)

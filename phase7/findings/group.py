@@ -244,7 +244,8 @@ class Group:
         if label == self.target and self.is_target_joint and len(spec) <= _LONG_LABEL:
             return spec
         heads = HeadSet.parse(label).heads
-        return f"{heads[0]}...{heads[-1]}/{len(heads)}/{self.labels.index(label) + 1}"
+        number = f"/{self.labels.index(label) + 1}" if label in self.labels else ""
+        return f"{heads[0]}...{heads[-1]}/{len(heads)}{number}"
 
     @cached_property
     def emotion_metric(self) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phase7.findings.group import Group
-from phase7.vocabulary.guards import GUARDS, RANGE
+from phase7.vocabulary.guards import GUARDS, RANGE, REPEATED, smallest_repetition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class Guarded:
     ----------
     label, guard : str
     baseline, low, high : float
-        Mean of the baseline over prompts, and its 5th and 95th percentile.
+        Mean of the baseline over prompts, and its 5th and 95th percentile; of repetitions at least the
+        smallest share that a prompt can have.
     patched : float
         Mean over prompts with the emotion's donor.
     """
@@ -61,10 +62,13 @@ def guarded(group: Group, label: str) -> list[Guarded]:
     cell = group.guards.get((label, group.mode))
     if cell is None or math.isnan(cell.scalar("guards_kept")):
         return []
+    samples, n_tokens = (int(group.settings[key]) for key in ("samples", "max_new_tokens"))
     found = []
     for guard in GUARDS:
         baseline, patched = (cell.scores(name, guard) for name in ("baseline", "patched"))
         low, high = np.nanpercentile(baseline, RANGE)
+        if guard == REPEATED:
+            high = max(high, smallest_repetition(samples, n_tokens))
         found.append(
             Guarded(
                 label=label, guard=guard, baseline=float(np.nanmean(baseline)),

@@ -17,6 +17,20 @@ GUARDS = (MEAN_LN_P, REPEATED)
 RANGE = (5.0, 95.0)
 
 
+def smallest_repetition(n_samples: int, n_tokens: int) -> float:
+    """The smallest :data:`REPEATED` other than 0 that a prompt's texts of full length can have.
+
+    One 4-gram repeated in one sample. A baseline without any repetition has a range of no width, which
+    a single repeated 4-gram among all texts would leave; so the range reaches at least as far as this.
+
+    Examples
+    --------
+    >>> smallest_repetition(4, 13)
+    0.025
+    """
+    return 1 / (n_samples * max(n_tokens - 3, 1))
+
+
 def is_guard(metric: str) -> bool:
     """Whether a metric is a guard.
 

@@ -103,6 +103,7 @@ def test_the_candidate_that_raises_the_read_out_most_under_the_guards_is_chosen(
             guards = one.sel(metric=list(GUARDS))
             assert np.isfinite(guards.patched.values[:, discovery]).all()
             low, high = np.percentile(guards.baseline.values[:, discovery], (5, 95), axis=1)
+            high[1] = max(high[1], 1 / 3)  # one of three 4-grams, in one sample
             mean = guards.patched.mean("prompt").values
             assert one.guards_kept == float(((low <= mean) & (mean <= high)).all())
             if one.guards_kept == 1 and net.sel(head_set=label, strength=strength) > max(best, 0):
@@ -212,8 +213,10 @@ def test_guards_are_kept_between_the_percentiles_of_the_baseline():
         [np.resize(inside, 21), np.eye(1, 21)[0]],
         [np.full(21, np.nan), np.zeros(21)],
     ])  # fmt: skip
-    np.testing.assert_array_equal(kept_in_range(baseline, cells), [1, 0, 0, 0, np.nan])
-    assert np.isnan(kept_in_range(np.full((2, 3), np.nan), cells[..., :3])).all()
+    np.testing.assert_array_equal(kept_in_range(baseline, cells, 0.04), [1, 0, 0, 0, np.nan])
+    assert np.isnan(kept_in_range(np.full((2, 3), np.nan), cells[..., :3], 0.1)).all()
+    single = np.array([[np.resize(inside, 21), np.eye(1, 21)[0]]])  # mean 1 / 21 = 0.048
+    assert kept_in_range(baseline, single, 0.05) == [1]
 
 
 # --- the direction of what was chosen --------------------------------------------------------------

@@ -15,6 +15,7 @@ from phase7.cli import main
 from phase7.engine.decode import loop as generation
 from phase7.engine.decode import running
 from phase7.run import executor as execution
+from phase7.vocabulary.guards import GUARDS
 from phase7.vocabulary.metrics import METRICS
 from tests.run.small_project import NEUTRAL, arrays, assert_same_bits
 
@@ -34,7 +35,7 @@ def test_build_leaves_results_effects_figures_and_report(built):
     tree = xr.open_datatree(effects)
     group = tree["model/gratitude"].to_dataset()
     assert {"layer", "head", "mode", "metric", "prompt"} <= set(group.sizes)
-    assert list(group.metric.values) == list(METRICS)
+    assert list(group.metric.values) == [*METRICS, *GUARDS]
     assert json.loads(tree.attrs["provenance"])["self_check"]["failures"] == 0
     assert json.loads(tree.attrs["provenance"])["self_check"]["max_logit_gap"] == 0.0
 

@@ -22,6 +22,7 @@ from phase7.run.executor import Executor
 from phase7.store import Store, canonical
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
+from phase7.vocabulary.guards import GUARDS
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES
 from phase7.vocabulary.readouts import is_readout, readout_metrics
@@ -36,6 +37,8 @@ from tests.stages import OTHER_VALUES, changed
 #: Words that the tiny model has tokens for; of an emotion's it has none.
 WORDS = ("the", "and")
 N_STEPS = 5
+#: The metrics of text, guards included.
+TEXT = (*METRICS, *GUARDS)
 PROFILE = replace(
     stages.PROFILE,
     sampling=Sampling(max_new_tokens=3, temperature=1.0, seed=2),
@@ -234,11 +237,11 @@ def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, ca
     assert main(["build", "small", "--quiet"]) == 0
     plain, read = (arrays(folder / "store/effects/small.nc") for folder in (built, project))
     metrics = [str(name) for name in read["/model/gratitude:metric"]]
-    assert metrics == [*METRICS, *readout_metrics(["words"])]
-    assert set(read["/model/gratitude:measured_on"][len(METRICS) :]) == {"logits"}
-    tested = ~np.isnan(read["/model/gratitude/sweep:net_p_value"][..., 0, len(METRICS) :])
+    assert metrics == [*TEXT, *readout_metrics(["words"])]
+    assert set(read["/model/gratitude:measured_on"][len(TEXT) :]) == {"logits"}
+    tested = ~np.isnan(read["/model/gratitude/sweep:net_p_value"][..., 0, len(TEXT) :])
     assert (tested == [True, False, True, False]).all()  # divergences have no direction to test
-    measured = ~np.isnan(read["/model/gratitude/sweep:net_delta"][..., 0, len(METRICS) :])
+    measured = ~np.isnan(read["/model/gratitude/sweep:net_delta"][..., 0, len(TEXT) :])
     assert measured.all()
     for name, array in plain.items():
         longer = read[name]

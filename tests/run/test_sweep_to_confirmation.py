@@ -103,7 +103,9 @@ def test_the_sweeps_strongest_heads_are_confirmed_on_the_other_prompts(project):
         emotions=("gratitude", "anger"),
         scorers=(f"{__name__}:Telling",),
         sweep=Sweep(max_new_tokens=4),
-        confirm=Confirm(target_heads="1:2,2:1", strongest=2, modes=("result",), lengths=()),
+        confirm=Confirm(
+            target_heads="1:2,2:1", strongest=2, modes=("result",), lengths=(), guard_samples=0
+        ),
         statistics=Statistics(resamples=100),
     )
     made = run(project, profile)
