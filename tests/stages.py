@@ -198,6 +198,8 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "system": ("Be brief.",),
         "template": ((("enable_thinking", False),),),
         "date": ("2025-01-31",),
+        "column": ("text",),
+        "scenarios": ("topic",),
     },
     "engine": {"device": ("cuda", "mps"), "dtype": ("bfloat16",), "max_rows": (32, 500)},
 }

@@ -7,6 +7,7 @@ error and exit code 2.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -50,9 +51,9 @@ def _folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         type=Path,
-        default=Path("store"),
+        default=Path(os.environ.get("PHASE7_STORE") or "store"),
         metavar="DIR",
-        help="folder of finished work (default: store)",
+        help="folder of finished work (default: the environment's PHASE7_STORE, else store)",
     )
 
 
@@ -200,6 +201,11 @@ def _intervention_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="another emotion's prompts, whose donor is one more control; may be given several times",
     )
+    group.add_argument(
+        "--no-positive-controls",
+        action="store_true",
+        help="leave out prompting and the shift of all heads, which take most of the time for few heads",
+    )
     group.add_argument("--random-heads", type=int, default=0, help="add N random heads as a control")
 
 
@@ -228,6 +234,18 @@ def _measuring_options(parser: argparse.ArgumentParser) -> None:
 
 def _prompt_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how prompts are put to the model")
+    group.add_argument(
+        "--prompt-column",
+        default="",
+        metavar="NAME",
+        help="column of the texts, where prompts are .csv, .jsonl, .parquet or a folder of datasets",
+    )
+    group.add_argument(
+        "--scenario-column",
+        default="",
+        metavar="NAME",
+        help="column whose values say which emotion and neutral prompts belong together",
+    )
     group.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
     group.add_argument("--system", default="", metavar="TEXT", help="system message of the chat")
     group.add_argument(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,23 +72,35 @@ def _patch(args: argparse.Namespace) -> int:
 
 def _patch_profile(args: argparse.Namespace) -> Any:
     """The profile that the flags of `patch` amount to."""
+    from phase7.api.settings import patch_profile
     from phase7.experiment.data_files import find_data
-    from phase7.experiment.profile import (
-        Engine,
-        Patching,
-        Profile,
-        Sampling,
-    )
+    from phase7.experiment.profile import Engine, Sampling
     from phase7.experiment.prompts import load_prompts
     from phase7.vocabulary.modes import MODES
 
-    emotion = load_prompts(find_data(args.emotion_prompts, Path())).name
-    modes: Any = MODES if args.patch_mode == "all" else (args.patch_mode,)
-    options: dict[str, Any] = {"scorers": tuple(args.scorers.split(","))} if args.scorers else {}
-    return Profile(
+    return patch_profile(
         name=args.output.stem or "patch",
-        models=(args.model,),
-        emotions=(emotion,),
+        model=args.model,
+        emotion=load_prompts(
+            find_data(args.emotion_prompts, Path()),
+            column=args.prompt_column,
+            ids=args.scenario_column,
+        ).name,
+        heads=args.head_spec,
+        modes=MODES if args.patch_mode == "all" else (args.patch_mode,),
+        donor=args.donor,
+        control=args.control,
+        positions=args.positions,
+        use_attn_result=args.use_attn_result,
+        against=args.against or (),
+        strengths=_strengths(args.strength),
+        write=args.write,
+        alone=not args.together_only,
+        n_prompts=args.n_prompts,
+        random_heads=args.random_heads,
+        positive_controls=not args.no_positive_controls,
+        readouts=args.readout or (),
+        scorers=tuple(args.scorers.split(",")) if args.scorers else None,
         prompts=_prompt_files(args),
         sampling=Sampling(
             max_new_tokens=args.max_tokens,
@@ -97,18 +109,7 @@ def _patch_profile(args: argparse.Namespace) -> Any:
             samples=args.samples,
             seed=args.seed,
         ),
-        readouts=_readouts(args.readout or [], args.max_tokens),
-        patching=Patching(
-            donor=args.donor,
-            control=args.control,
-            positions=args.positions,
-            primary_mode=modes[0],
-            use_attn_result=args.use_attn_result,
-            against=tuple(args.against or ()),
-        ),
-        confirm=_confirm(args, modes),
         engine=Engine(device=args.device, dtype=args.dtype, max_rows=args.max_rows),
-        **options,
     )
 
 
@@ -123,6 +124,8 @@ def _prompt_files(args: argparse.Namespace) -> Any:
         system=args.system,
         template=tuple(dict(args.template_argument or ()).items()),
         date=args.date,
+        column=args.prompt_column,
+        scenarios=args.scenario_column,
     )
 
 
@@ -139,6 +142,7 @@ _FLAGS = {
     "random_heads": "--random-heads",
     "max_rows": "--max-rows",
     "date": "--date",
+    "readouts": "--readout",
     "readouts.words": "--readout",
     "readouts.pairs": "--readout",
     "pairs": "--readout",
@@ -168,21 +172,6 @@ def _flags_named() -> Iterator[None]:
         raise UserError(expected=expected, got=got, where=flag, remedy=remedy) from error
 
 
-def _confirm(args: argparse.Namespace, modes: Any) -> Any:
-    """What is tested: the heads of `patch`, alone and together, at one strength or more."""
-    from phase7.experiment.profile import Confirm
-
-    return Confirm(
-        target_heads=args.head_spec,
-        modes=modes,
-        n_prompts=args.n_prompts,
-        random_heads=args.random_heads,
-        alone=not args.together_only,
-        strengths=_strengths(args.strength),
-        write=args.write,
-    )
-
-
 def _strengths(spec: str | None) -> tuple[float, ...]:
     """The numbers of a `--strength`; none without one."""
     try:
@@ -194,30 +183,6 @@ def _strengths(spec: str | None) -> tuple[float, ...]:
             where="--strength",
             remedy="write for example --strength 0.5,1,2,4",
         ) from error
-
-
-def _readouts(specs: Sequence[str], n_tokens: int) -> Any:
-    """What `--readout` asks for; nothing without one."""
-    from phase7.experiment.declared import Pair, Readouts
-
-    words: list[str] = []
-    pairs = []
-    for spec in specs:
-        kind, _, rest = spec.partition(":")
-        named = [word.strip() for word in rest.split(",")]
-        target, bar, foil = rest.partition("|")
-        if kind == "words" and all(named):
-            words += named
-        elif kind == "pair" and bar:
-            pairs.append(Pair(target=target, foil=foil))
-        else:
-            raise UserError(
-                expected="words: with commas between them, or pair: and two texts with | between them",
-                got=repr(spec)[:80],
-                where="--readout",
-                remedy='write for example "words:joy,glad" or "pair: Thank you| No"',
-            )
-    return Readouts(words=tuple(words), pairs=tuple(pairs), max_new_tokens=n_tokens)
 
 
 def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from phase7.experiment.profile import Profile
+from phase7.experiment.prompts import PromptFiles
 from phase7.models.facts import ModelFacts
 from phase7.models.framing import Framing
 from phase7.vocabulary.errors import UserError
@@ -18,17 +19,7 @@ def resolve_format(files: ModelFacts, profile: Profile) -> Literal["raw", "chat"
     UserError
         If ``chat`` is asked of a model without a template.
     """
-    wanted = profile.prompts.format
-    if wanted == "chat" and not files.has_chat_template:
-        raise UserError(
-            expected="a model with a chat template",
-            got=f"{files.name}, which has none",
-            where="prompt format chat",
-            remedy="use the format raw",
-        )
-    if wanted == "auto":
-        return "chat" if files.has_chat_template else "raw"
-    return wanted
+    return _format(files, profile.prompts)
 
 
 def resolve_framing(files: ModelFacts, profile: Profile) -> Framing:
@@ -39,7 +30,12 @@ def resolve_framing(files: ModelFacts, profile: Profile) -> Framing:
     UserError
         As :func:`resolve_format`.
     """
-    prompts, kind = profile.prompts, resolve_format(files, profile)
+    return framing_of(files, profile.prompts)
+
+
+def framing_of(files: ModelFacts, prompts: PromptFiles) -> Framing:
+    """The same without a profile."""
+    kind = _format(files, prompts)
     if kind == "raw":
         return Framing(format=kind, system=prompts.system)  # refused where tokens are made
     return Framing(
@@ -48,3 +44,17 @@ def resolve_framing(files: ModelFacts, profile: Profile) -> Framing:
         arguments=prompts.template,
         date=prompts.date if files.reads_clock else "",
     )
+
+
+def _format(files: ModelFacts, prompts: PromptFiles) -> Literal["raw", "chat"]:
+    wanted = prompts.format
+    if wanted == "chat" and not files.has_chat_template:
+        raise UserError(
+            expected="a model with a chat template",
+            got=f"{files.name}, which has none",
+            where="prompt format chat",
+            remedy="use the format raw",
+        )
+    if wanted == "auto":
+        return "chat" if files.has_chat_template else "raw"
+    return wanted

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,20 @@ class ModelSizes:
     n_context: int
     weights_bytes: int
     is_half: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Held:
+    """What a model that is in memory has in place of files.
+
+    Attributes
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+    sizes : ModelSizes
+    """
+
+    tokenizer: Any
+    sizes: ModelSizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from phase7.models import hub, wheel
-from phase7.models.facts import ModelFacts, ModelSizes
+from phase7.models.facts import Held, ModelFacts, ModelSizes
 from phase7.models.framing import CLOCK, MORE_TEMPLATES, template_sources
 from phase7.models.quiet import quiet
 from phase7.models.registry import REGISTRY, ModelSpec
@@ -41,11 +41,17 @@ class ModelFiles(ModelFacts):
         Where the files came from, for the record.
     revision : str or None
         The pin: hub commit or wheel SHA-256; None for a local folder.
+    held : Held or None
+        What stands in for the files of a model that is in memory; None for one that is read from files.
+    loaded : callable or None
+        Gives the model where it has been loaded already.
     """
 
     folder: Path
     source: str
     revision: str | None
+    held: Held | None = field(default=None, compare=False, repr=False)
+    loaded: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
 
 
 def find_model(
@@ -162,18 +168,25 @@ def read_sizes(files: ModelFiles) -> ModelSizes:
 
     What a configuration does not say is taken as the architectures of today have it.
     """
-    config = _text_config(files.folder)
+    if files.held is not None:
+        return files.held.sizes
+    n_bytes = sum(path.stat().st_size for path in files.folder.glob("*.safetensors"))
+    return sizes_in(_text_config(files.folder), files.n_layers, files.n_heads, n_bytes)
+
+
+def sizes_in(config: dict[str, Any], n_layers: int, n_heads: int, weights_bytes: int) -> ModelSizes:
+    """The sizes that a text model's configuration says, for weights of so many bytes."""
     d_model = _first(config, "hidden_size", "n_embd", "d_model", default=1024)
     return ModelSizes(
-        n_layers=files.n_layers,
-        n_heads=files.n_heads,
-        n_kv_heads=_first(config, "num_key_value_heads", default=files.n_heads),
-        d_head=_first(config, "head_dim", default=d_model // max(1, files.n_heads)),
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_kv_heads=_first(config, "num_key_value_heads", default=n_heads),
+        d_head=_first(config, "head_dim", default=d_model // max(1, n_heads)),
         d_model=d_model,
         d_mlp=_first(config, "intermediate_size", "n_inner", default=4 * d_model),
         n_vocab=_first(config, "vocab_size", default=50_000),
         n_context=_first(config, "max_position_embeddings", "n_positions", "max_seq_len", default=1024),
-        weights_bytes=sum(path.stat().st_size for path in files.folder.glob("*.safetensors")),
+        weights_bytes=weights_bytes,
         is_half=(config.get("dtype") or config.get("torch_dtype")) in ("float16", "bfloat16"),
     )
 

@@ -85,9 +85,11 @@ class Executor:
 
     @cached_property
     def model(self) -> Model:
-        """The model, loaded on first use."""
+        """The model, loaded on first use where it is not loaded yet."""
         from phase7.engine.model.loading import load_model
 
+        if self._files.loaded is not None:
+            return self._files.loaded()  # type: ignore[no-any-return]
         self._say(f"loading {self._files.name} ({self._files.source})")
         return load_model(self._files, device=self._engine.device, dtype=self._engine.dtype)
 

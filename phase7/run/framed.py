@@ -52,7 +52,8 @@ def framed(
     """
     found, unread = [], {name for name, _ in profile.prompts.template}
     for files in models:
-        framing, tokenizer = resolve_framing(files, profile), load_tokenizer(files.folder)
+        framing = resolve_framing(files, profile)
+        tokenizer = load_tokenizer(files.folder) if files.held is None else files.held.tokenizer
         texts = {text for one in (prompts.neutral, *prompts.every_emotion) for text in one.prompts}
         tokens = {text: tokens_of(tokenizer, text, framing) for text in sorted(texts)}
         _require_different(files.name, prompts, tokens)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phase7.experiment.data_files import find_data
 from phase7.experiment.profile import Profile
-from phase7.experiment.prompts import PromptSet, load_prompts
+from phase7.experiment.prompt_tables import is_prompt_file
+from phase7.experiment.prompts import PromptSet, load_prompts, paired
 from phase7.experiment.word_families import load_families
 from phase7.models.files import ModelFiles, find_model, require_heads
 from phase7.vocabulary.names import plain_name, require_distinct
@@ -41,6 +42,21 @@ class Prompts:
         return (*self.emotions.values(), *self.against.values())
 
 
+@dataclass(frozen=True, kw_only=True)
+class AtHand:
+    """What a caller has read already, in place of what a profile names.
+
+    Attributes
+    ----------
+    prompts : Prompts or None
+    models : tuple of ModelFiles
+        Empty for those that the profile names.
+    """
+
+    prompts: Prompts | None = None
+    models: tuple[ModelFiles, ...] = ()
+
+
 def read_prompts(profile: Profile, root: Path) -> Prompts:
     """Read the profile's prompt files and its emotions' words, of `root` or else packaged.
 
@@ -49,10 +65,27 @@ def read_prompts(profile: Profile, root: Path) -> Prompts:
     UserError
         If a file cannot be used, or two emotions would have the same name in results.
     """
-    neutral = load_prompts(find_data(profile.prompts.neutral, root))
+    neutral = _load(profile, profile.prompts.neutral, root)
     emotions = {name: _emotion_prompts(profile, name, root) for name in profile.emotions}
+    emotions = {name: paired(one, neutral) for name, one in emotions.items()}
     named = (name for name in profile.patching.against if name not in emotions)
     against = {name: _other_prompts(profile, name, root) for name in named}
+    return with_words(neutral, emotions, against, root)
+
+
+def with_words(
+    neutral: PromptSet,
+    emotions: Mapping[str, PromptSet],
+    against: Mapping[str, PromptSet],
+    root: Path,
+) -> Prompts:
+    """Prompts with their emotions' words, of `root` or else packaged.
+
+    Raises
+    ------
+    UserError
+        If two emotions would have the same name in results, or the words cannot be read.
+    """
     names = [prompts.name for prompts in emotions.values()]
     require_distinct("emotions", [*names, *(prompts.name for prompts in against.values())])
     families = load_families(find_data("data/keywords.toml", root), names, is_strict=False)
@@ -97,15 +130,19 @@ def fetch_models(
     return models
 
 
+def _load(profile: Profile, path: str, root: Path) -> PromptSet:
+    prompts = profile.prompts
+    return load_prompts(find_data(path, root), column=prompts.column, ids=prompts.scenarios)
+
+
 def _emotion_prompts(profile: Profile, name: str, root: Path) -> PromptSet:
     path = profile.prompts.emotion.replace("{emotion}", name)
-    prompts = load_prompts(find_data(path, root))
-    return PromptSet(name=plain_name(name), path=prompts.path, prompts=prompts.prompts)
+    return replace(_load(profile, path, root), name=plain_name(name))
 
 
 def _other_prompts(profile: Profile, name: str, root: Path) -> PromptSet:
     """The prompts of an emotion that is a control, by its name or its own file."""
-    if not name.endswith(".json"):
+    if not is_prompt_file(name, root):
         return _emotion_prompts(profile, name, root)
-    prompts = load_prompts(find_data(name, root))
-    return PromptSet(name=plain_name(prompts.name), path=prompts.path, prompts=prompts.prompts)
+    prompts = _load(profile, name, root)
+    return replace(prompts, name=plain_name(prompts.name))

@@ -8,9 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from phase7.effects.attribution import (
     StageAttribution,
@@ -33,6 +30,7 @@ from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.guards import guards_key, has_guards, n_guarded
 from phase7.experiment.stages import Stage
 from phase7.run.executor import Executor
+from phase7.run.progress import Progress, progress
 from phase7.store import Store
 
 _log = logging.getLogger(__name__)
@@ -160,13 +158,10 @@ class Measuring:
             )
 
     @contextlib.contextmanager
-    def _told(self, name: str, n_tokens: int) -> Iterator[tqdm[Any]]:
-        """A progress bar of some work, which is timed."""
+    def _told(self, name: str, n_tokens: int) -> Iterator[Progress]:
+        """The progress of some work, which is timed."""
         started = time.monotonic()
-        with tqdm(
-            total=n_tokens, unit="tok", unit_scale=True, desc=name, leave=False,
-            disable=not (self._show_progress and n_tokens),
-        ) as bar:  # fmt: skip
+        with progress(name, n_tokens, is_shown=self._show_progress) as bar:
             yield bar
         self._timed(name, started)
 

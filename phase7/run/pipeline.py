@@ -42,7 +42,7 @@ from phase7.run.backend import THREADS, Backend
 from phase7.run.directions import promoted, vector_of
 from phase7.run.executor import Executor
 from phase7.run.framed import dated, framed
-from phase7.run.inputs import Prompts, fetch_models, others_of, read_prompts
+from phase7.run.inputs import AtHand, Prompts, fetch_models, others_of, read_prompts
 from phase7.run.measuring import Measured, Measuring
 from phase7.run.memory import Footprint, bound_in_words, bounded, footprint
 from phase7.run.paths import Paths, require_apart
@@ -102,6 +102,8 @@ class Run:
         damaged entry; None: `say`.
     backend : Backend
         Where memo entries are computed.
+    at_hand : AtHand
+        Prompts and models that are in memory; they stand in for those that the profile names.
     """
 
     def __init__(
@@ -114,7 +116,9 @@ class Run:
         show_progress: bool = True,
         warn: Callable[[str], None] | None = None,
         backend: Backend = THREADS,
+        at_hand: AtHand | None = None,
     ) -> None:
+        self._at_hand = at_hand or AtHand()
         self.paths, self._given, self._lang, self._backend = paths, profile, lang, backend
         self._say, self._show_progress, self._warn = say, show_progress, warn or say
         self._seconds: dict[str, float] = {}
@@ -127,11 +131,13 @@ class Run:
     @cached_property
     def prompts(self) -> Prompts:
         """The profile's prompts."""
-        return read_prompts(self._given, self.paths.root)
+        return self._at_hand.prompts or read_prompts(self._given, self.paths.root)
 
     @cached_property
     def models(self) -> list[ModelFiles]:
         """The profile's models; those that are not here are downloaded."""
+        if self._at_hand.models:
+            return list(self._at_hand.models)
         root = self.paths.store
         return fetch_models(self._given, root, show_progress=self._show_progress, tell=self._warn)
 
@@ -184,6 +190,19 @@ class Run:
         )
         write_record(self.paths.run_record, inputs, outcome, record)
         return outcome
+
+    def effects(self) -> xr.DataTree:
+        """Compute what the store lacks; the tree that an effects file would hold, which is not written.
+
+        Raises
+        ------
+        UserError
+            If the profile cannot be carried out here.
+        """
+        self.store.require_known_format()
+        for files in self.models:
+            require_feasible(self.profile, files, self.prompts)
+        return self._tree(*self._compute())
 
     @cached_property
     def _dated(self) -> Profile:
@@ -333,10 +352,13 @@ class Run:
         origins = self.store.origins
         return provenance(self.profile, self.models, self_check, self.paths.root, origins)
 
-    def _write(self, groups: Mapping[str, _Group], record: dict[str, Any]) -> list[Path]:
-        paths = self.paths
+    def _tree(self, groups: Mapping[str, _Group], record: dict[str, Any]) -> xr.DataTree:
+        """The effects of all groups as an effects file holds them."""
         attributes = {"profile": self.profile.name, "provenance": settings_json(record)}
-        tree = build_tree({name: g.datasets for name, g in groups.items()}, attributes)
+        return build_tree({name: g.datasets for name, g in groups.items()}, attributes)
+
+    def _write(self, groups: Mapping[str, _Group], record: dict[str, Any]) -> list[Path]:
+        paths, tree = self.paths, self._tree(groups, record)
         written: list[Path] = []
         for path in self._outputs():
             remove_abandoned(path.parent, time.time())

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from phase7.cli import main
 from phase7.cli.arguments import make_parser
 from phase7.cli.commands import _patch_profile
 from phase7.experiment.profile import load_profile
+from phase7.run.inputs import read_prompts
 from phase7.vocabulary.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -134,3 +136,32 @@ def test_a_path_that_the_terminal_cannot_show_is_escaped(project, encoding):
     code = encoding.partition(":")[0]
     shown = "感謝é: 感謝é".encode(code, "backslashreplace")
     assert done.stdout.startswith(shown + b" (fingerprint")
+
+
+def test_prompts_of_a_table_need_their_column_and_are_paired_by_scenario(tmp_path):
+    rows = {"plain": ("one,1", "two,2"), "joy": ("B,2", "A,1")}
+    for name, lines in rows.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,topic", *lines]), encoding="utf-8")
+    command = ["patch", "--head-spec", "0:0", "--output", "r.pkl"]
+    command += ["--neutral-prompts", str(tmp_path / "plain.csv")]
+    command += ["--emotion-prompts", str(tmp_path / "joy.csv")]
+    named = [*command, "--prompt-column", "text", "--scenario-column", "topic"]
+    profile = _patch_profile(make_parser().parse_args(named))
+    assert profile.emotions == ("joy",) and profile.confirm.positive_controls
+    read = read_prompts(
+        replace(profile, prompts=replace(profile.prompts, emotion=str(tmp_path / "{emotion}.csv"))),
+        tmp_path,
+    )
+    assert read.neutral.prompts == ("one", "two") and read.emotions["joy"].prompts == ("A", "B")
+    with pytest.raises(UserError, match="without the name of the prompts' column"):
+        _patch_profile(make_parser().parse_args(command))
+    left_out = make_parser().parse_args([*named, "--no-positive-controls"])
+    assert _patch_profile(left_out).confirm.positive_controls is False
+
+
+def test_the_store_may_stand_in_the_environment(monkeypatch):
+    monkeypatch.delenv("PHASE7_STORE", raising=False)
+    assert make_parser().parse_args(["build"]).store == Path("store")
+    monkeypatch.setenv("PHASE7_STORE", "/elsewhere")
+    assert make_parser().parse_args(["build"]).store == Path("/elsewhere")
+    assert make_parser().parse_args(["build", "--store", "here"]).store == Path("here")

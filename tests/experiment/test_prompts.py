@@ -60,7 +60,7 @@ def test_the_name_is_the_stem_without_prompts(write, file, name):
         (b'\xef\xbb\xbf{"prompts": ["caf\xe9"]}', "not JSON in UTF-8"),
         ('{"prompts": ["a"], "prompts": ["b"]}', "(the key 'prompts' more than once)"),
         ("[" * 100_000, "not JSON in UTF-8"),
-        ('["a"]', "a JSON document with list"),
+        ("[1]", "something other than a list of texts"),
         ('"a"', "a JSON document with str"),
         ("null", "a JSON document with NoneType"),
         ("{}", "a JSON document with []"),
@@ -107,7 +107,7 @@ def test_control_characters_other_than_nul_are_kept(write):
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\)"):
         load_prompts(tmp_path / "none.json")
-    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(UserError, match="a folder that datasets did not write"):
         load_prompts(tmp_path)
 
 

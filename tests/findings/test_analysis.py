@@ -17,8 +17,10 @@ import xarray as xr
 
 import phase7
 import phase7.accessor
+from phase7.accessor import datasets, trees
 from phase7.effects import file as effects
 from phase7.effects.attributes import COORDINATES, VARIABLES
+from phase7.findings import pairs
 from phase7.statistics import agreement_by_head
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
@@ -70,7 +72,11 @@ def test_docstrings_show_what_happens(made):
         doctest.DocTestFinder(),
         doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE),
     )
-    tests = finder.find(phase7.accessor, extraglobs={"tree": made})
+    tests = [
+        one
+        for module in (datasets, trees, pairs)
+        for one in finder.find(module, extraglobs={"tree": made})
+    ]
     for one in tests:
         runner.run(one)
     assert runner.failures == 0
@@ -300,3 +306,67 @@ def test_the_pages_answer_in_six_lines_works(tmp_path, monkeypatch, capsys):
     assert re.search(r"1:2 .*2:1", printed)  # the head of each model, in one row
     for block in others:
         exec(block, space)
+
+
+def test_a_node_answers_as_its_dataset_does(made):
+    for path in ("tiny/gratitude", "tiny/gratitude/sweep", "tiny/gratitude/head_sets"):
+        node = made[path]
+        whole = node.to_dataset()
+        metric = "sentiment_positive"
+        pd.testing.assert_frame_equal(node.phase7.top_heads(metric), whole.phase7.top_heads(metric))
+        pd.testing.assert_frame_equal(node.phase7.to_dataframe(), whole.phase7.to_dataframe())
+    group, anger = made["tiny/gratitude"], made["tiny/anger"]
+    pd.testing.assert_frame_equal(
+        group.phase7.layers("politeness"), group.to_dataset().phase7.layers("politeness")
+    )
+    assert group.phase7.compare(anger, "politeness").identical(
+        group.to_dataset().phase7.compare(anger.to_dataset(), "politeness")
+    )
+    assert group["sweep"].phase7.heatmap("politeness").get_xlabel() == "layer"
+
+
+def test_a_tree_of_several_groups_asks_for_one_where_it_must(made):
+    with pytest.raises(UserError, match=r"expected one group, got 3 \(tiny/gratitude, tiny/anger"):
+        made.phase7.heatmap("politeness")
+    with pytest.raises(UserError, match="a tree of effects"):
+        xr.DataTree().phase7.top_heads("politeness")
+
+
+def test_texts_come_in_pairs_with_the_first_difference_marked(made):
+    group = made["tiny/gratitude"]
+    found = group.phase7.texts("1:2")
+    texts = group["texts"].to_dataset().sel(head_set="1:2", mode=found[0].mode)
+    n_ran = int((texts.split != "discovery").sum()) * texts.sizes["sample"]
+    assert len(found) == n_ran and found[0].baseline and found[:2].to_dataframe().shape[0] == 2
+    assert found[0].patched == str(
+        texts.patched_text.sel(prompt=texts.prompt[texts.split != "discovery"][0], sample=0).item()
+    )
+    with pytest.raises(UserError, match="expected heads with texts"):
+        group.phase7.texts("0:3")
+    with pytest.raises(UserError, match="a Dataset without texts"):
+        group.to_dataset().phase7.texts("1:2")
+
+
+def test_pairs_are_shown_side_by_side():
+    pair = pairs.TextPair(
+        baseline="a cup of tea", patched="a cup of <b>", prompt="p", heads="1:2", mode="result"
+    )
+    assert str(pair).splitlines()[0] == "p [1:2, result]"
+    assert "a cup of \u25b8tea" in str(pair) and "a cup of \u25b8<b>" in str(pair)
+    assert "<mark>&lt;b&gt;</mark>" in pair._repr_html_()
+    same = pairs.TextPair(baseline="x", patched="x")
+    assert same.first_difference is None and str(same).endswith("(equal)")
+
+
+def test_a_report_and_what_a_notebook_shows(made, tmp_path, monkeypatch):
+    one, drawn = made["tiny/gratitude"].phase7, []
+    monkeypatch.setattr(
+        "phase7.report.write.render_html", lambda tree, lang: drawn.append(tree) or f"{lang} page"
+    )
+    (page,) = one.report(tmp_path / "out.html")
+    assert page.read_text(encoding="utf-8") == "en page"
+    assert drawn[0].phase7.groups() == ["tiny/gratitude"]
+    assert drawn[0].attrs == made.attrs and drawn[0]["tiny/gratitude"].identical(made["tiny/gratitude"])
+    assert "deep" in made.phase7._repr_html_() and "deep" not in one._repr_html_()
+    assert repr(one) == "<phase7: tiny/gratitude>"
+    assert one._repr_html_().count("<tr") >= 6

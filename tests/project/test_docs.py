@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,16 @@ import matplotlib
 import pytest
 import xarray as xr
 
+import phase7
 from phase7.cli.arguments import make_parser
 from phase7.effects import file as effects
 from phase7.experiment.prompts import load_prompts
+from tests import tiny
 from tests.report.synthetic import Spec, tree
 
 REPOSITORY = Path(__file__).parents[2]
+#: In an example that needs a real model.
+LOADS_SMOLLM2 = 'load_model("smollm2")'
 DOCS = REPOSITORY / "docs"
 PAGES = {
     "README.md": REPOSITORY / "README.md",
@@ -66,19 +71,48 @@ def folder(written, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "tutorial.md", "how-to/own-metric.md", "how-to/own-scorer.md"]
+    "page",
+    ["README.md", "tutorial.md", "how-to/own-metric.md", "how-to/own-scorer.md", "how-to/python.md"],
 )
 def test_the_examples_run(page, folder, capsys):
     space: dict[str, object] = {}
-    found = blocks(PAGES[page], "python")
+    if page == "how-to/python.md":
+        space = {"hf_model": tiny.hf_model("llama"), "tokenizer": tiny.tokenizer()}
+    found = [block for block in blocks(PAGES[page], "python") if LOADS_SMOLLM2 not in block]
     assert found
     for block in found:
         exec(block, space)
     if page == "tutorial.md":
         assert len([line for line in found[-1].splitlines() if line.strip()]) <= 6
         assert re.search(r"1:2 .*1:2 ", capsys.readouterr().out)  # both models' head, in one row
+    if page == "how-to/python.md":
+        told = capsys.readouterr().out
+        assert (
+            told.count("baseline") == 2
+            and "patched 2:1 (result, thanks - neutral, strength 4): " in told
+        )
+        assert not list(folder.glob("*.nc"))
     if page == "how-to/own-scorer.md":
         assert space["Please"]().score(["Please!", "no"])["politeness"].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_script_of_the_readme_patches_smollm2_within_a_minute(tmp_path, monkeypatch, capsys):
+    """The conversion of the model, once a machine, is not in the time."""
+    (script,) = [block for block in blocks(PAGES["README.md"], "python") if LOADS_SMOLLM2 in block]
+    assert len([line for line in script.splitlines() if line.strip()]) <= 12
+    monkeypatch.chdir(tmp_path)
+    phase7.load_model("smollm2")
+    started, space = time.monotonic(), {}
+    exec(script, space)
+    seconds = time.monotonic() - started
+    assert (len(space["thankful"]), len(space["plain"])) == (5, 5)
+    told = capsys.readouterr().out
+    assert re.search(r"ci_low\s+ci_high\s+0\s+21\s+1", told) and "baseline" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]  # the converted model
+    assert list((tmp_path / "store").iterdir()) == [tmp_path / "store" / "models"]
+    assert seconds < 60
 
 
 @pytest.mark.parametrize("page", PAGES)

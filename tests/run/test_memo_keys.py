@@ -80,6 +80,8 @@ NOT_IN_A_GENERATION = {
     "prompts.system": "the tokens' digest is in the key, of every prompt that is not known by its text",
     "prompts.template": "as prompts.system",
     "prompts.date": "as prompts.system",
+    "prompts.column": "says where prompts are read; the prompts are in the key",
+    "prompts.scenarios": "says in which order prompts are read; the prompts are in the key",
     "confirm.strongest": "a number of heads that the sweep names; they are in the patches",
     "confirm.strongest_sets": "as confirm.strongest",
     "confirm.random_sets": "a number of sets that are drawn beside the sweep's; they are in the patches",

@@ -316,9 +316,12 @@ def bridged(files: ModelFiles, hf_model: Any, tokenizer: Any, device: torch.devi
     """
     from transformer_lens.model_bridge import TransformerBridge
 
+    own = copy.deepcopy(tokenizer)
+    if files.held is not None:  # or the bridge would look for the tokenizer's files, which may be none
+        own.init_kwargs = {"name_or_path": "", **own.init_kwargs, "add_bos_token": True}
     with _nothing_installed():
         bridge: Any = TransformerBridge.boot_transformers(
-            str(files.folder), hf_model=hf_model, tokenizer=copy.deepcopy(tokenizer), device=device
+            str(files.folder), hf_model=hf_model, tokenizer=own, device=device
         )
     bridge.eval()
     return bridge

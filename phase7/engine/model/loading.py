@@ -1,6 +1,6 @@
-"""A model's folder, loaded.
+"""A model's folder, loaded, or a transformers model that is in memory already.
 
-A folder that cannot be used is refused in one line: an architecture that the bridge cannot run, runs
+A model that cannot be used is refused in one line: an architecture that the bridge cannot run, runs
 otherwise than transformers (:mod:`phase7.engine.model.faithful`) or that has no output of its own for
 each head, weights that are missing or no numbers, a tokenizer that does not fit the embedding.
 """
@@ -8,6 +8,7 @@ each head, weights that are missing or no numbers, a tokenizer that does not fit
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from phase7.engine.model.compared import (
     that_hold,
 )
 from phase7.engine.model.faithful import check_logits
-from phase7.engine.model.packed import PACKED_ROWS, all_packed, suits_packing
+from phase7.engine.model.packed import PACKED_ROWS, all_packed, forget_copies, suits_packing
 from phase7.engine.model.patterns import PatternSite, hook_order
 from phase7.engine.model.probes import has_plain_head, is_parallel, switch_lengths
 from phase7.engine.model.rough import RoughUnembedding, multiplies_bfloat16
@@ -62,18 +63,68 @@ def load_model(
         the model computes otherwise than transformers does.
     """
     torch_device, torch_dtype = _device(device), getattr(torch, dtype)
+
+    def read() -> tuple[Any, Any]:
+        hf_model, tokenizer, unused = _from_folder(files, torch_device, torch_dtype)
+        if unused:
+            _log.warning(_unused_weights(files, unused))
+        return hf_model, tokenizer
+
+    return _ready(files, read, torch_device, torch_dtype, pack)
+
+
+def model_from(files: ModelFiles, hf_model: Any, tokenizer: Any, *, pack: bool = True) -> Model:
+    """Make a model of a transformers model that is in memory, on the device and in the type it has.
+
+    It is left as it is and shares its weights with the model that is made; packed copies of them are
+    made now, so a weight that is changed afterwards is not seen.
+
+    Parameters
+    ----------
+    files : ModelFiles
+        What is known of it; its name stands in messages.
+    hf_model : transformers.PreTrainedModel
+        A causal language model.
+    tokenizer : transformers.PreTrainedTokenizerBase
+    pack : bool
+        As in :func:`load_model`.
+
+    Raises
+    ------
+    UserError
+        As :func:`load_model`.
+    """
+    first = next(hf_model.parameters())
+
+    def read() -> tuple[Any, Any]:
+        forget_copies(hf_model)
+        own = same_weights(hf_model)
+        own.set_attn_implementation("eager")
+        own = _text_model(files, own)
+        _check_numbers(files, own)
+        return own.eval(), tokenizer
+
+    return _ready(files, read, first.device, first.dtype, pack)
+
+
+def _ready(
+    files: ModelFiles,
+    read: Callable[[], tuple[Any, Any]],
+    torch_device: torch.device,
+    torch_dtype: torch.dtype,
+    pack: bool,
+) -> Model:
+    """What `read` gives, a transformers model of one's own and its tokenizer, bridged and checked."""
     others = versions.untested()
     fast = pack and suits_packing(torch_device, torch_dtype)
     wanted = Shortcuts(packed_products=fast, lean_modules=fast, shared_cache=True, shared_layers=True)
     try:
         with quiet():
-            hf_model, tokenizer, unused = _from_folder(files, torch_device, torch_dtype)
+            hf_model, tokenizer = read()
             pristine = same_weights(hf_model)
             bridge = bridged(files, hf_model, tokenizer, torch_device)
             kept = that_hold(bridge, wanted) if others else wanted
             kept.apply(bridge)
-        if unused:
-            _log.warning(_unused_weights(files, unused))
         _check_tokenizer(files, tokenizer, hf_model.get_input_embeddings().weight.shape[0])
         model = _described(files, bridge, tokenizer, pristine, kept, torch_device, torch_dtype)
         _check_sizes(files, model)

@@ -109,6 +109,16 @@ def packed_forward(layer: Any) -> Product:
     return forward
 
 
+def forget_copies(modules: torch.nn.Module) -> None:
+    """Let the weights of some modules be packed anew.
+
+    A change through ``weight.data`` is none that torch counts.
+    """
+    with _packing:
+        for weight in modules.parameters():
+            _copies.pop(weight, None)
+
+
 def _packed_copy(weight: Tensor, source: _Source) -> Tensor:
     """The packed copy of a weight, made once for all layers and threads that use it."""
     with _packing:

@@ -1,28 +1,18 @@
-"""``dataset.phase7`` and ``tree.phase7``: the analysis as methods of xarray objects.
-
-Importing this module registers both accessors; using :func:`phase7.open_effects` imports it. ``import
-phase7`` alone does not, so that the command line stays quick: with files opened by xarray itself,
-write ``import phase7.accessor`` once.
-
-The functions behind the methods are in :mod:`phase7.findings.tables`,
-:mod:`phase7.findings.comparison` and :mod:`phase7.findings.remeasure`. In the examples, `tree` is
-what :func:`phase7.open_effects` returned.
-"""
+"""Methods of one Dataset of an effects store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import xarray as xr
 
-from phase7.findings import comparison, remeasure, tables
+from phase7.findings import comparison, tables
+from phase7.findings.pairs import TextPairs, pairs_of
+from phase7.vocabulary.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-__all__ = ["DataTreeAccessor", "DatasetAccessor"]
 
 
 @xr.register_dataset_accessor("phase7")  # type: ignore[no-untyped-call]
@@ -227,128 +217,45 @@ class DatasetAccessor:
         """
         return tables.to_dataframe(self._dataset)
 
-
-@xr.register_datatree_accessor("phase7")  # type: ignore[no-untyped-call]
-class DataTreeAccessor:
-    """Methods over all groups of a tree.
-
-    Parameters
-    ----------
-    tree : xarray.DataTree
-        Given by xarray; the root of an effects store.
-    """
-
-    def __init__(self, tree: xr.DataTree) -> None:
-        self._tree = tree
-
-    def groups(self) -> list[str]:
-        """Paths of the (model, emotion) groups.
-
-        Examples
-        --------
-        >>> tree.phase7.groups()
-        ['tiny/gratitude', 'tiny/anger', 'deep/gratitude']
-        """
-        return comparison.group_paths(self._tree)
-
-    def top_heads(
-        self,
-        metric: str,
-        n: int = 10,
-        *,
-        mode: str | None = None,
-        by: tables.Order = "effect",
-    ) -> pd.DataFrame:
-        """The `n` strongest heads of each group, one table.
+    def texts(self, heads: str = "", mode: str | None = None) -> TextPairs:
+        """The texts without and with a patch, of a group's ``texts``.
 
         Parameters
         ----------
-        metric, n, mode, by
-            As in :meth:`DatasetAccessor.top_heads`.
-
-        Returns
-        -------
-        pandas.DataFrame
-            With the columns model and emotion in front.
-
-        Examples
-        --------
-        >>> tree.phase7.top_heads("sentiment_positive", 1)[["model", "emotion", "layer", "head"]]
-          model    emotion  layer  head
-        0  tiny  gratitude      1     2
-        1  tiny      anger      1     2
-        2  deep  gratitude      2     1
-        """
-        datasets = [self._tree[path].to_dataset() for path in self.groups()]
-        frames = [tables.top_heads(one, metric, n, mode=mode, by=by) for one in datasets]
-        return pd.concat(frames, ignore_index=True)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """Every test of single heads in every group.
-
-        Returns
-        -------
-        pandas.DataFrame
-            The rows of :meth:`DatasetAccessor.to_dataframe`, group after group.
-
-        Examples
-        --------
-        >>> len(tree.phase7.to_dataframe())
-        945
-        """
-        datasets = [self._tree[path].to_dataset() for path in self.groups()]
-        return pd.concat([tables.to_dataframe(one) for one in datasets], ignore_index=True)
-
-    def agreement(self, metric: str, mode: str | None = None) -> pd.DataFrame:
-        """Rank agreement of heads for every pair of groups.
-
-        Parameters
-        ----------
-        metric : str
+        heads : str
+            As they were tested, e.g. ``"21:1"`` or ``"3:5,7:2"``; default: the first.
         mode : str, optional
-            Default: the primary mode of each.
+            Default: the first that has texts.
 
         Returns
         -------
-        pandas.DataFrame
-            As :func:`phase7.findings.comparison.pairwise_agreement` describes it.
-
-        Examples
-        --------
-        >>> tree.phase7.agreement("politeness")[["one", "other", "by", "n_compared"]]
-                      one           other     by  n_compared
-        0  tiny/gratitude      tiny/anger   head          12
-        1  tiny/gratitude  deep/gratitude  depth           4
-        2      tiny/anger  deep/gratitude  depth           4
-        """
-        return comparison.pairwise_agreement(self._tree, metric, mode)
-
-    def measure(self, metric: str, function: Callable[[str], float]) -> xr.Dataset:
-        """Test a metric of your own on the texts of this group; nothing is generated again.
-
-        Parameters
-        ----------
-        metric : str
-            What to call it.
-        function : callable
-            From a continuation (str) to its score; NaN for "cannot be measured".
-
-        Returns
-        -------
-        xarray.Dataset
-            As :func:`phase7.findings.remeasure.measure` describes it.
+        TextPairs
+            One for each prompt and sample.
 
         Raises
         ------
         UserError
-            If this node is not a group, or the function returns no number.
-
-        Examples
-        --------
-        >>> n_words = tree["tiny/gratitude"].phase7.measure("n_words", lambda text: len(text.split()))
-        >>> sorted(n_words.head_set.values.tolist())
-        ['0:1', '1:2', '1:2,3:0', '3:0']
-        >>> n_words.phase7.top_heads("n_words", 1).columns.tolist()[:5]
-        ['model', 'emotion', 'head_set', 'mode', 'effect']
+            If the Dataset holds no texts, or none of these heads in this mode.
         """
-        return remeasure.measure(self._tree, metric, function)
+        if "patched_text" not in self._dataset:
+            raise UserError(
+                expected="a group's node, or the Dataset of its texts",
+                got="a Dataset without texts",
+                where="texts",
+                remedy='take tree["model/emotion"].phase7.texts(...)',
+            )
+        return pairs_of(self._dataset, heads, mode)
+
+    def __repr__(self) -> str:
+        named = " / ".join(str(self._dataset.attrs.get(key, "?")) for key in ("model", "emotion"))
+        return f"<phase7: {named}, {', '.join(map(str, self._dataset.sizes))}>"
+
+    def _repr_html_(self) -> str:
+        """The tests with the smallest q."""
+        frame = self.to_dataframe()
+        prefix = "net_" if "net_delta" in frame and frame["net_delta"].notna().any() else ""
+        columns = [f"{prefix}{name}" for name in ("delta", "ci_low", "ci_high", "q_value")]
+        place = [name for name in ("layer", "head", "head_set", "mode", "metric") if name in frame]
+        shown = frame.sort_values(columns[-1], kind="stable").head(5)[[*place, *columns]]
+        html: str = shown.to_html(index=False, float_format="{:.4g}".format)
+        return html

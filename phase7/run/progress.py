@@ -1,0 +1,102 @@
+"""Progress of long work: a bar on a terminal and in a notebook, a line a minute anywhere else."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from tqdm import tqdm
+
+#: How often a line is written where no bar can be drawn, in seconds.
+EVERY_S = 60.0
+
+
+class Progress(Protocol):
+    """What is told how much is done."""
+
+    def update(self, n: int) -> object:
+        """Add to what is done."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> object: ...
+
+
+class Lines:
+    """Progress as lines: none for work that takes less than a minute.
+
+    Parameters
+    ----------
+    name : str
+    total : int
+    clock : callable
+        Seconds.
+    write : callable, optional
+        Called with each line; default: it is written on stderr.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[str], None] | None = None,
+    ) -> None:
+        self._name, self._total, self._clock = name, total, clock
+        self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._done, self._started = 0, clock()
+        self._last = self._started
+
+    def update(self, n: int) -> None:
+        """Add to what is done; a line if the last one is a minute old."""
+        self._done += n
+        now = self._clock()
+        if now - self._last < EVERY_S or self._done >= self._total:
+            return
+        self._last, passed = now, now - self._started
+        share = self._done / self._total
+        left = f", about {_minutes(passed / share - passed)} left" if share > 0 else ""
+        self._write(f"phase7: {self._name}: {share:.0%} after {_minutes(passed)}{left}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def progress(name: str, total: int, *, is_shown: bool) -> Progress:
+    """The progress of `total` tokens of work; nothing is shown of none, or where it is not wanted."""
+    is_shown = is_shown and total > 0
+    notebook = _in_notebook()
+    if is_shown and not notebook and not sys.stderr.isatty():
+        return Lines(name, total)
+    bar: Any = tqdm
+    if notebook and find_spec("ipywidgets") is not None:
+        from tqdm import notebook as widgets
+
+        bar = widgets.tqdm
+    made: Progress = bar(
+        total=total, unit="tok", unit_scale=True, desc=name, leave=False, disable=not is_shown
+    )
+    return made
+
+
+def _in_notebook() -> bool:
+    shell = getattr(builtins, "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

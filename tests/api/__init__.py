@@ -1,0 +1,1 @@
+"""Tests of :mod:`phase7.api`."""
