@@ -7,6 +7,7 @@ error and exit code 2.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from phase7 import __version__
-from phase7.cli import commands
+from phase7.cli import commands, planning
 from phase7.cli.terminal import printable
 
 _DRY_RUN = "print the plan and its cost, download and write nothing"
@@ -27,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"phase7 {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_build, _add_patch, _add_report, _add_models, _add_store, _add_train):
+    for add in (_add_build, _add_plan, _add_patch, _add_report, _add_models, _add_store, _add_train):
         add(subparsers)
     return parser
 
@@ -60,6 +61,10 @@ def _folders(parser: argparse.ArgumentParser) -> None:
 def _common(parser: argparse.ArgumentParser) -> None:
     _folders(parser)
     _report_options(parser)
+    _noise(parser)
+
+
+def _noise(parser: argparse.ArgumentParser) -> None:
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument("--quiet", action="store_true", help="no progress on stderr")
     noise.add_argument(
@@ -129,6 +134,38 @@ def _add_build(subparsers: Any) -> None:
     _backend_options(parser)
     _common(parser)
     parser.set_defaults(run=commands.build)
+
+
+def _add_plan(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "plan",
+        help="what a profile would find, and how many prompts and samples that takes",
+        description="Print, from the last run of a profile or a pilot of a few prompts, the spread of"
+        " its primary tests, the smallest effects found, and the prompts that an effect takes. With a"
+        " budget, write the profile whose prompts and samples make these tests strongest for it.",
+    )
+    parser.add_argument("profile", nargs="?", default="quickstart", help="name or .toml file")
+    parser.add_argument(
+        "--budget", metavar="B", help="of the run: a time (90s, 30m, 2h) or tokens (200000tok)"
+    )
+    parser.add_argument(
+        "--effect", type=_effect, default=0.1, metavar="E",
+        help="tell what finding this takes, in the metric's unit (default: 0.1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="with --budget (default: PROFILE-planned.toml)"
+    )
+    _backend_options(parser)
+    _folders(parser)
+    _noise(parser)
+    parser.set_defaults(run=planning.plan)
+
+
+def _effect(text: str) -> float:
+    effect = float(text)
+    if not 0 < effect < math.inf:
+        raise ValueError(text)
+    return effect
 
 
 def _add_patch(subparsers: Any) -> None:

@@ -190,7 +190,7 @@ def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
     from phase7.run.backend import Backend
 
     backend = Backend(name=args.backend, n_jobs=args.jobs, scheduler=args.scheduler)
-    voice = _voice(args)
+    heard = voice(args)
     if args.dry_run:
         from phase7.run.plan import is_finished, plan_in_words
 
@@ -202,7 +202,7 @@ def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
         return 0
     from phase7.run.pipeline import Run
 
-    outcome = Run(profile, paths, lang=args.lang, **voice, backend=backend).execute(force=args.force)
+    outcome = Run(profile, paths, lang=args.lang, **heard, backend=backend).execute(force=args.force)
     if outcome.up_to_date:
         tell(f"up to date: nothing to compute ({outcome.seconds:.1f} s)")
         return 0
@@ -311,7 +311,7 @@ def store(args: argparse.Namespace) -> int:
     return 0
 
 
-def _voice(args: argparse.Namespace) -> dict[str, Any]:
+def voice(args: argparse.Namespace) -> dict[str, Any]:
     """What a run prints: always warnings, progress unless --quiet, and a log, not bars, if --verbose."""
     if args.verbose:
         log_to_stderr()

@@ -17,9 +17,11 @@ _SCORE = (
 )
 _NAN = "NaN: not tested or not measured, never 0"
 _FAMILY = (
-    "controls the false discovery rate within the test's family: the primary one (is_primary), or all"
-    " other tests of the group's stage that can reject: text, read-outs and guards apart. NaN: not"
-    " tested, or so few differences other than 0 (n_nonzero) that no signs could bring p below the level"
+    "in the primary family (is_primary) Benjamini-Hochberg; all other tests of the stage that can"
+    " reject, text, read-outs and guards apart, in two steps: which cells have any effect, then which"
+    " tests within these (Benjamini & Bogomolov 2014). Controls the false discovery rate of the family,"
+    " or of the cells and, on average, within a selected one. NaN: not tested, or"
+    " so few differences other than 0 (n_nonzero) that no signs could bring p below the level"
 )
 _FLIPS = (
     "two-sided sign-flip permutation test over prompts, of the two arms being exchangeable; all flips"
@@ -43,7 +45,7 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "ci_high": ("upper end of the 95 % interval of delta", "1", _INTERVAL),
     "p_value": ("p of delta", "1", _FLIPS),
     "n_nonzero": ("prompts whose delta is not 0", "1", _COUNT),
-    "q_value": ("q of delta", "1", f"Benjamini-Hochberg; {_FAMILY}"),
+    "q_value": ("q of delta", "1", _FAMILY),
     "effect_size": ("Cohen's d_z of delta", "1", f"mean over standard deviation over prompts; {_NAN}"),
     "control_delta": (
         "mean Δ, patched with the {control} - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}",
@@ -55,7 +57,7 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "net_ci_high": ("upper end of the 95 % interval of net_delta", "1", _INTERVAL),
     "net_p_value": ("p of net_delta", "1", _FLIPS),
     "net_n_nonzero": ("prompts whose net_delta is not 0", "1", _PAIRS),
-    "net_q_value": ("q of net_delta", "1", f"Benjamini-Hochberg; {_FAMILY}"),
+    "net_q_value": ("q of net_delta", "1", _FAMILY),
     "net_effect_size": (
         "Cohen's d_z of net_delta", "1", f"mean over standard deviation over prompts; {_NAN}",
     ),
@@ -93,7 +95,7 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "specific_p_value": ("p of specific_delta", "1", f"as net_p_value; {_NAN}"),
     "specific_q_value": (
         "q of specific_delta", "1",
-        f"Benjamini-Hochberg over all confirmed cells, metrics and other emotions; {_NAN}",
+        f"as net_q_value, over all confirmed cells of all other emotions; {_NAN}",
     ),
     "specific_effect_size": ("Cohen's d_z of specific_delta", "1", f"as net_effect_size; {_NAN}"),
     "other_delta": (

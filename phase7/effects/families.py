@@ -2,12 +2,15 @@
 
 A test is in one family. The primary one is small and fixed before the run: its `p_adjusted` controls
 the probability of one or more false rejections, its q the expected share of false ones among all. The
-exploratory families, one of texts, one of read-outs and one of fluency guards, are corrected by q alone.
+exploratory families, one of texts, one of read-outs and one of fluency guards, are corrected by q alone,
+in two steps: first which cells have any effect, then which tests within these
+(:mod:`phase7.statistics.hierarchy`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +20,13 @@ from phase7.experiment.chosen_heads import target_heads
 from phase7.experiment.profile import Profile
 from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
-from phase7.statistics import benjamini_hochberg, minimum_p, step_down_min_p
+from phase7.statistics import (
+    benjamini_hochberg,
+    global_p,
+    hierarchical_q,
+    minimum_p,
+    step_down_min_p,
+)
 from phase7.vocabulary.emotions import goemotions_metric
 from phase7.vocabulary.guards import is_guard
 from phase7.vocabulary.metrics import METRICS
@@ -25,6 +34,9 @@ from phase7.vocabulary.modes import Mode
 from phase7.vocabulary.readouts import FIRST, is_readout, log_odds_metric
 
 Bools = npt.NDArray[np.bool_]
+
+#: What a metric is measured on.
+Kind = Literal["text", "logits", "guards"]
 
 
 def primary_tests(stage: Stage, metrics: Sequence[str]) -> Bools:
@@ -71,7 +83,8 @@ def families_rule(stage: Stage) -> str:
     return (
         f"primary: {names} x the declared sets of heads x {modes} (p_adjusted controls the family-wise"
         " error, q the false discovery rate); exploratory: all other tests of the stage that could"
-        f" reject, {kinds} (q)"
+        f" reject, {kinds}, first which cells have any effect, then which tests within these (q controls"
+        " the false discovery rate of the cells, and within a selected one on average)"
     )
 
 
@@ -81,8 +94,9 @@ def q_values(
     metrics: Sequence[str],
     stats: Statistics,
     primary: Bools | None = None,
+    cell_p: Mapping[Kind, Floats] | None = None,
 ) -> Floats:
-    """Benjamini-Hochberg q of p [..., metric], by family.
+    """q of p [..., metric], by family.
 
     Read-outs see far smaller effects than text does; in one family they would let texts pass at a p
     that alone would not do. Exploratory tests with so few differences other than 0 that no signs could
@@ -94,16 +108,75 @@ def q_values(
     n_nonzero : float64 array [..., metric]
         Prompts whose difference is not 0.
     primary : bool array [..., metric], optional
-        The primary family.
+        The primary family, whose q is that of Benjamini & Hochberg.
+    cell_p : mapping, optional
+        As of :func:`cell_p_values`, each float64 [...]: exploratory q are hierarchical, the tests of a
+        cell within the cells. Without it they are those of Benjamini & Hochberg over all tests.
     """
+    first, kinds = _explored(p_values, n_nonzero, metrics, stats, primary)
+    q: Floats = np.full_like(p_values, np.nan)
+    q[first] = benjamini_hochberg(p_values[first])
+    for kind, family in kinds.items():
+        if cell_p is None:
+            q[family] = benjamini_hochberg(p_values[family])
+            continue
+        p = np.where(family, p_values, np.nan).reshape(-1, p_values.shape[-1])
+        found = hierarchical_q(p, cell_p[kind].reshape(-1)).reshape(p_values.shape)
+        q[family] = found[family]
+    return q
+
+
+def cell_p_values(
+    differences: Floats,
+    p_values: Floats,
+    n_nonzero: Floats,
+    metrics: Sequence[str],
+    stats: Statistics,
+    primary: Bools | None = None,
+    *,
+    shares: Floats | None = None,
+    seed: int,
+) -> dict[Kind, Floats]:
+    """One p for each cell's exploratory tests together, of texts and of read-outs; each float64 [cell].
+
+    Where read-outs have to hold over pairs of donor prompts too, it is the larger one of both.
+
+    Parameters
+    ----------
+    differences : float64 array [cell, metric, prompt]
+    p_values, n_nonzero : float64 array [cell, metric]
+    metrics, stats, primary
+        As of :func:`q_values`.
+    shares : float64 array [cell, metric, pair] or None
+        What each pair of donor prompts adds; NaN where it is not known.
+    """
+    _, kinds = _explored(p_values, n_nonzero, metrics, stats, primary)
+
+    def of(values: Floats, family: Bools) -> Floats:
+        return global_p(
+            np.where(family[..., None], values, np.nan), seed=seed, n_resamples=stats.resamples
+        )
+
+    found = {kind: of(differences, family) for kind, family in kinds.items()}
+    if shares is not None:
+        found["logits"] = np.fmax(found["logits"], of(shares, kinds["logits"]))
+    return found
+
+
+def _explored(
+    p_values: Floats,
+    n_nonzero: Floats,
+    metrics: Sequence[str],
+    stats: Statistics,
+    primary: Bools | None,
+) -> tuple[Bools, dict[Kind, Bools]]:
+    """The primary tests, and the exploratory ones of each kind that can reject."""
     on_logits = np.array([is_readout(metric) for metric in metrics])
     guards = np.array([is_guard(metric) for metric in metrics])
     first = np.zeros(p_values.shape, dtype=bool) if primary is None else primary
-    able = ~first & can_reject(n_nonzero, stats)
-    q: Floats = np.full_like(p_values, np.nan)
-    for family in (first, able & on_logits, able & guards, able & ~on_logits & ~guards):
-        q[family] = benjamini_hochberg(p_values[family])
-    return q
+    able = ~first & can_reject(n_nonzero, stats) & ~np.isnan(p_values)
+    text = able & ~on_logits & ~guards
+    return first, {"text": text, "logits": able & on_logits, "guards": able & guards}
 
 
 def can_reject(n_nonzero: Floats, stats: Statistics) -> Bools:

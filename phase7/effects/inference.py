@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from phase7.effects.families import Bools, adjusted_p, q_values
+from phase7.effects.families import Bools, Kind, adjusted_p, cell_p_values, q_values
 from phase7.effects.scores import Floats, Scores
 from phase7.experiment.statistics import Statistics
 from phase7.statistics import PairedSummary, paired_summary
@@ -21,9 +21,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellStatistics:
-    """Statistics of some cells: each value a float64 array [cell, metric]."""
+    """Statistics of some cells: each value a float64 array [cell, metric].
+
+    `cell_p` holds the p of each cell's exploratory tests together, float64 [cell], by the prefix of the
+    effect's names and by what is measured on (:func:`phase7.effects.families.cell_p_values`).
+    """
 
     values: dict[str, Floats]
+    cell_p: dict[str, dict[Kind, Floats]] = field(default_factory=dict)
 
     def column(self, name: str) -> Floats:
         """One statistic."""
@@ -65,12 +70,10 @@ def cell_statistics(
     for prefix, effect in (("", delta), ("net_", net)):
         values |= _named(prefix, effect, summarise(effect))
     values |= _over_donors(values, scores.donor_shares, summarise)
-    undirected = [m for m, name in enumerate(scores.metrics) if not has_direction(name)]
-    for prefix in ("", "net_"):
-        values[f"{prefix}p_value"][..., undirected] = np.nan
-        values[f"{prefix}q_value"] = q_values(
-            values[f"{prefix}p_value"], values[f"{prefix}n_nonzero"], scores.metrics, stats, first
-        )
+    cell_p = {
+        prefix: _with_q(values, prefix, effect, scores, stats, first, shares=shares, seed=seed)
+        for prefix, effect, shares in (("", delta, None), ("net_", net, scores.donor_shares))
+    }
     values["p_adjusted"] = adjusted_p(
         net if has_control else delta,
         values["net_p_value" if has_control else "p_value"],
@@ -79,7 +82,31 @@ def cell_statistics(
         donor_p=values["net_donor_p_value"],
         seed=seed,
     )
-    return CellStatistics(values=values)
+    return CellStatistics(values=values, cell_p=cell_p)
+
+
+def _with_q(
+    values: dict[str, Floats],
+    prefix: str,
+    effect: Floats,
+    scores: Scores,
+    stats: Statistics,
+    primary: Bools,
+    *,
+    shares: Floats | None,
+    seed: int,
+) -> dict[Kind, Floats]:
+    """Add an effect's q to its statistics, and take the p of metrics without a direction away.
+
+    Returns the p of each cell's exploratory tests together.
+    """
+    undirected = [m for m, name in enumerate(scores.metrics) if not has_direction(name)]
+    values[f"{prefix}p_value"][..., undirected] = np.nan
+    tests = values[f"{prefix}p_value"], values[f"{prefix}n_nonzero"]
+    metrics = scores.metrics
+    cell_p = cell_p_values(effect, *tests, metrics, stats, primary, shares=shares, seed=seed)
+    values[f"{prefix}q_value"] = q_values(*tests, metrics, stats, primary, cell_p)
+    return cell_p
 
 
 def _effects(scores: Scores) -> tuple[Floats, Floats, Floats]:

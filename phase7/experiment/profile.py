@@ -30,6 +30,8 @@ from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES, Mode, Positions
 from phase7.vocabulary.readouts import has_direction, is_readout
 
+_PROFILES = Path(FOLDER) / "profiles"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -297,6 +299,12 @@ class Profile:
         return dataclasses.asdict(self)
 
 
+def profile_path(name_or_path: str, root: Path) -> Path:
+    """The file of a profile: of `root` or else packaged, or the TOML file itself."""
+    is_path = name_or_path.endswith(".toml")
+    return Path(name_or_path) if is_path else find_data(_PROFILES / f"{name_or_path}.toml", root)
+
+
 def load_profile(name_or_path: str, root: Path) -> Profile:
     """Read the profile ``data/profiles/<name>.toml``, of `root` or else packaged, or a TOML file.
 
@@ -305,16 +313,14 @@ def load_profile(name_or_path: str, root: Path) -> Profile:
     UserError
         If there is no such file, or a key or value in it is not right.
     """
-    folder = Path(FOLDER) / "profiles"
-    is_path = name_or_path.endswith(".toml")
-    path = Path(name_or_path) if is_path else find_data(folder / f"{name_or_path}.toml", root)
+    path = profile_path(name_or_path, root)
     try:
         table = tomllib.loads(read_text(path).replace("\r\n", "\n"))
     except OSError as error:
         names = profile_names(root)
         remedy = "name one of these profiles or give the path of a .toml file"
         raise UserError(
-            expected=f"a readable profile (in {folder}: {', '.join(names) or 'none'})",
+            expected=f"a readable profile (in {_PROFILES}: {', '.join(names) or 'none'})",
             got=error.strerror or type(error).__name__,
             where=str(path),
             remedy=or_meant(path.stem, names, remedy),

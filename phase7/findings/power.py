@@ -31,7 +31,8 @@ class Reach:
         Tests in a family.
     n_alone : int
         Of them, those that could be significant whatever the other tests say: their smallest p, times
-        the size of their family, is below alpha.
+        the size of the primary family, or of an exploratory test's cell and the number of such cells,
+        is below alpha.
     n_together : int
         Those that could be significant if every test of the family reached its smallest p.
     n_left_out : int
@@ -84,11 +85,16 @@ def reach_by_cell(group: Group, cells: Sequence[Cell], others: Sequence[Cell] = 
     """
     tests = _tests([*cells, *others])
     alone, together = (np.zeros(len(tests.floor), dtype=bool) for _ in range(2))
-    for family in (tests.is_primary, ~tests.is_primary & (tests.place < len(cells))):
-        members = family & tests.in_family
-        floors = tests.floor[members]
-        alone[members] = floors * len(floors) < group.alpha
-        together[members] = benjamini_hochberg(floors) < group.alpha
+    primary = tests.is_primary & tests.in_family
+    floors = tests.floor[primary]
+    alone[primary] = floors * len(floors) < group.alpha
+    together[primary] = benjamini_hochberg(floors) < group.alpha
+    explored = ~tests.is_primary & tests.in_family & (tests.place < len(cells))
+    members = [np.flatnonzero(explored & (tests.place == place)) for place in range(len(cells))]
+    n_cells = sum(bool(some.size) for some in members)
+    for some in members:  # a cell's own test reaches as low as any of its tests, or lower
+        alone[some] = tests.floor[some] * some.size * n_cells < group.alpha
+        together[some] = benjamini_hochberg(tests.floor[some]) < group.alpha
     found = []
     for place in range(len(cells)):
         here = tests.place == place

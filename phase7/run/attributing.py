@@ -13,11 +13,31 @@ from phase7.engine.model.tokens import encode
 from phase7.engine.patch.donors import Donor
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ContrastPlan
+from phase7.run.donating import Donors
 from phase7.run.reading import Continuations, TokenSets, as_tokens, followed, weights
 from phase7.vocabulary.donors import Role
 from phase7.vocabulary.modes import Positions
 
 Pair = tuple[Donor, Donor]
+
+
+def attributed(
+    model: Model, plan: AttributionPlan, index: int, way: Any, donors: Donors, sets: TokenSets
+) -> dict[str, Any]:
+    """The entry of a recipient, as of :func:`attribution`; `sets` are of no use to a contrast."""
+    stage = plan.stage
+    found = {role: donors.of(stage, role, index) for role in stage.roles}
+    made = {role: donor for role, donor in found.items() if donor is not None}
+    pairs = [
+        (
+            donors.single(stage, stage.emotion.prompts[j]),
+            donors.single(stage, stage.neutral.prompts[j]),
+        )
+        for j in plan.pairs
+    ]
+    if isinstance(plan.readouts, ContrastPlan):
+        return contrast_attribution(model, plan, index, way, made, pairs)
+    return attribution(model, plan, index, way, made, pairs, sets)
 
 
 def attribution(

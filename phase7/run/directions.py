@@ -1,14 +1,8 @@
-"""What donors and weights alone say of heads: the tokens they promote, and the direction they write."""
+"""The direction of what was chosen to move the text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-import xarray as xr
-
 from phase7.effects.answer import AnswerScores
-from phase7.effects.scores import without_nul
 from phase7.experiment.stages import Stage
 from phase7.run.executor import Executor
 from phase7.run.vectors import Vector
@@ -19,29 +13,3 @@ def vector_of(stage: Stage, answer: AnswerScores | None, executor: Executor) -> 
     if answer is None or answer.chosen is None:
         return None
     return Vector(stage=stage, cell=answer.chosen, **executor.vector(stage, answer.chosen.heads))
-
-
-def promoted(stage: Stage, executor: Executor, words: Sequence[str]) -> xr.Dataset | None:
-    """What the donor promotes most through each head that is tested alone, and how far the words.
-
-    None where no head is tested alone.
-    """
-    heads = sorted({cell.heads[0] for cell in stage.cells if len(cell.heads) == 1})
-    if not heads:
-        return None
-    found = executor.lens(stage, heads, words)
-    token = np.array([[without_nul(ranked) for ranked in ways] for ways in found["token"]], dtype=object)
-    dims = ("head_set", "direction", "rank")
-    return xr.Dataset(
-        {
-            "token": (dims, token),
-            "score": (dims, np.array(found["score"])),
-            "emotion_z": ("head_set", found["emotion_z"]),
-            "emotion_rank": ("head_set", found["emotion_rank"]),
-        },
-        coords={
-            "head_set": found["heads"],
-            "direction": ["promoted", "suppressed"],
-            "rank": np.arange(1, token.shape[2] + 1),
-        },
-    )

@@ -19,6 +19,7 @@ from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, roles_of
 from phase7.models.files import ModelFiles
 from phase7.models.framing import Framing
 from phase7.run.donating import Donors, Say
+from phase7.run.together import side_by_side, store_together
 from phase7.run.units import FanOut, Unit, make_unit
 from phase7.store import Store
 from phase7.vocabulary.heads import Head
@@ -191,19 +192,25 @@ class Executor:
 
         `captures` gives what is to be recorded before the units of some items.
         """
-        missing = [
-            i for i, u in enumerate(units) if self._fan_out and not self._store.has(u.kind, u.key)
-        ]
+        missing = [i for i, u in enumerate(units) if not self._store.has(u.kind, u.key)]
         if missing:
             self._elsewhere(captures([items[i] for i in missing]))
             self._elsewhere([units[i] for i in missing], progress)
         for item, unit in zip(items, units, strict=True):
             yield item, self._entry(unit, progress)
 
-    def compute(self, unit: Unit) -> None:
-        """Compute one unit into the store, if it is not there."""
-        if not self._store.has(unit.kind, unit.key):
-            self._entry(unit)
+    def side_by_side(self, units: Sequence[Unit], n_at_once: int = 1) -> list[tuple[Unit, ...]]:
+        """Units in groups to be computed together, where so many groups are computed at once."""
+        return side_by_side(units, self._engine.max_rows, n_at_once)
+
+    def compute(self, units: Sequence[Unit]) -> None:
+        """Compute a group of units into the store, as far as they are not there."""
+        lacking = [unit for unit in units if not self._store.has(unit.kind, unit.key)]
+        if len(lacking) == 1:
+            self._entry(lacking[0])
+        elif lacking:
+            with one_thread():
+                store_together(self._store, lacking, self._together)
 
     def lens(self, stage: Stage, heads: Sequence[Head], words: Sequence[str]) -> dict[str, Any]:
         """What the donor promotes through each head, and how far the emotion's `words` among it.
@@ -262,16 +269,26 @@ class Executor:
     def _elsewhere(
         self, units: Iterable[Unit], progress: Callable[[int], object] = lambda n_tokens: None
     ) -> None:
-        """Have the units that the store lacks computed by the other threads or processes."""
-        lacking = {str(u.key): u for u in units if not self._store.has(u.kind, u.key)}
-        if not lacking or self._fan_out is None:
+        """Have the units that the store lacks computed by the other threads or processes.
+
+        Without these, the groups among them are computed here; a unit alone waits until it is wanted.
+        """
+        lacking = list({str(u.key): u for u in units if not self._store.has(u.kind, u.key)}.values())
+        if not lacking:
             return
-        for unit in self._fan_out(list(lacking.values())):
-            computed, hits = self._store.n_computed, self._store.n_hits
-            computed[unit.kind] = computed.get(unit.kind, 0) + 1
-            if unit.kind != "capture":  # it is read here once, which is no hit
+        computed, hits = self._store.n_computed, self._store.n_hits
+        if self._fan_out is not None:
+            for unit in self._fan_out(lacking):
+                computed[unit.kind] = computed.get(unit.kind, 0) + 1
+                if unit.kind != "capture":  # it is read here once, which is no hit
+                    hits[unit.kind] = hits.get(unit.kind, 0) - 1
+                progress(unit.n_tokens)
+            return
+        for group in (group for group in self.side_by_side(lacking) if len(group) > 1):
+            self.compute(group)
+            for unit in group:
                 hits[unit.kind] = hits.get(unit.kind, 0) - 1
-            progress(unit.n_tokens)
+                progress(unit.n_tokens)
 
     def _captures(self, stage: Stage, batches: Sequence[Batch]) -> Iterator[Unit]:
         """The captures that donors of these batches are made of, so that none is recorded twice."""
@@ -304,40 +321,28 @@ class Executor:
     def _promoted(self, stage: Stage, heads: Sequence[Head], words: Sequence[str]) -> dict[str, Any]:
         from phase7.engine.patch.lens import promoted_tokens
 
-        emotion = self.donors.mean(stage.emotion, stage.framing, False)
-        neutral = self.donors.mean(stage.neutral, stage.framing, False)
-        return promoted_tokens(self.model, list(heads), emotion, neutral, words)
+        return promoted_tokens(self.model, list(heads), *self._means(stage), words)
+
+    def _means(self, stage: Stage) -> tuple[Donor, Donor]:
+        """The mean donors of all emotion prompts and of all neutral ones."""
+        emotion, neutral = (
+            self.donors.mean(one, stage.framing, False) for one in (stage.emotion, stage.neutral)
+        )
+        return emotion, neutral
 
     def _written(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
         from phase7.engine.patch.vector import attention_output, head_vectors
 
-        emotion = self.donors.mean(stage.emotion, stage.framing, False)
-        neutral = self.donors.mean(stage.neutral, stage.framing, False)
-        found = head_vectors(self.model, heads, emotion, neutral)
+        found = head_vectors(self.model, heads, *self._means(stage))
         return {
             "layers": {layer: one.numpy() for layer, one in found.items()},
             "modules": {layer: attention_output(self.model, layer) for layer in found},
         }
 
     def _patches(self, stage: Stage, batch: Batch) -> tuple[list[Patch], dict[str, Donor]]:
-        """A batch's patches as the engine takes them, and the donors that they name."""
-        from phase7.engine.patch.patching import Patch
+        from phase7.run.patches import patches_of
 
-        roles = roles_of(batch.patches)
-        donors = {role: self.donors.of(stage, role, batch.prompt_index) for role in roles}
-        patches = [
-            Patch(
-                heads=cell.heads,
-                mode=cell.mode,
-                donor=stage.donor_kind(role) if donors[role] is None else role,
-                positions=stage.profile.patching.positions,
-                write=cell.write,
-                strength=cell.strength,
-                reference="control" if cell.write == "add" else "",
-            )
-            for role, cell in batch.patches
-        ]
-        return patches, {role: donor for role, donor in donors.items() if donor is not None}
+        return patches_of(stage, batch, self.donors)
 
     def _continue(self, stage: Stage, prompt: str) -> dict[str, Any]:
         from phase7.run.reading import continuation
@@ -353,23 +358,11 @@ class Executor:
         return reading(self.model, plan, batch, way, *patches, self._token_sets(plan))
 
     def _attribute(self, plan: AttributionPlan, index: int, way: Any) -> dict[str, Any]:
-        from phase7.run.attributing import attribution, contrast_attribution
+        from phase7.run.attributing import attributed
 
-        stage = plan.stage
-        found = {role: self.donors.of(stage, role, index) for role in stage.roles}
-        donors = {role: donor for role, donor in found.items() if donor is not None}
-        pairs = [
-            (
-                self.donors.single(stage, stage.emotion.prompts[j]),
-                self.donors.single(stage, stage.neutral.prompts[j]),
-            )
-            for j in plan.pairs
-        ]
         readouts = plan.readouts
-        if isinstance(readouts, ContrastPlan):
-            return contrast_attribution(self.model, plan, index, way, donors, pairs)
-        sets = self._token_sets(readouts)
-        return attribution(self.model, plan, index, way, donors, pairs, sets)
+        sets = {} if isinstance(readouts, ContrastPlan) else self._token_sets(readouts)
+        return attributed(self.model, plan, index, way, self.donors, sets)
 
     def _token_sets(self, plan: ReadoutPlan) -> TokenSets:
         """The tokens of a plan's words, found once: every form of each has to be tokenized."""
@@ -385,9 +378,17 @@ class Executor:
         return guards(self.model, stage, batch, self._entry(_generation(stage, batch)), n_guarded(stage))
 
     def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
-        from phase7.run.generating import generation
+        return self._generated([(stage, batch)])[0]
 
-        return generation(self.model, stage, batch, *self._patches(stage, batch), self._each_step)
+    def _together(self, units: Sequence[Unit]) -> list[dict[str, Any]]:
+        return self._generated([unit.arguments for unit in units])
+
+    def _generated(self, asked: Sequence[tuple[Stage, Batch]]) -> list[dict[str, Any]]:
+        from phase7.run.generating import generations
+
+        stages, batches = zip(*asked, strict=True)
+        patches = [self._patches(stage, batch) for stage, batch in asked]
+        return generations(self.model, stages[0], batches, patches, self._each_step)
 
 
 def _path(stage: Stage, prompt: str) -> Unit:
@@ -395,4 +396,4 @@ def _path(stage: Stage, prompt: str) -> Unit:
 
 
 def _generation(stage: Stage, batch: Batch) -> Unit:
-    return make_unit("generation", batch.key, (stage, batch), batch.n_tokens)
+    return make_unit("generation", batch.key, (stage, batch), batch.n_tokens, batch.n_rows)

@@ -1,11 +1,11 @@
-"""What an entry of generated texts holds, computed with a loaded model."""
+"""What generation entries hold, made from what the engine generates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from phase7.engine.decode.loop import generate
+from phase7.engine.decode.loop import Continuations, Request, generate_together
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.donors import Donor
@@ -14,34 +14,54 @@ from phase7.experiment.stages import Batch, Stage
 from phase7.run.reading import NOTHING
 
 
-def generation(
+def generations(
     model: Model,
     stage: Stage,
-    batch: Batch,
-    patches: Sequence[Patch],
-    donors: Mapping[str, Donor],
+    batches: Sequence[Batch],
+    patches: Sequence[tuple[Sequence[Patch], Mapping[str, Donor]]],
     each_step: Callable[[], object],
-) -> dict[str, Any]:
-    """Generate a batch's baseline and patched texts.
+) -> list[dict[str, Any]]:
+    """The entries of some batches of one stage, generated together.
+
+    Parameters
+    ----------
+    model : Model
+    stage : Stage
+    batches : sequence of Batch
+        Of different prompts.
+    patches : sequence of (patches, donors)
+        Of each batch, as the engine takes them.
+    each_step : callable
+        Called before every generated token.
 
     Returns
     -------
-    dict
-        `baseline_tokens` int32 [sample, T] and `patched_tokens` [patch, sample, T], -1 after the end;
-        `texts` by length; `kl_first_token_nats` [patch]; and what the self-check found.
+    list of dict
+        By batch: tokens, texts by length, divergence at the first token, and what the self-check found.
     """
-    n_new, n_patches = stage.sampling.max_new_tokens, len(patches)
-    prompt = encode(model, batch.prompt, stage.framing, n_new_tokens=n_new)
-    got = generate(
+    n_new = stage.sampling.max_new_tokens
+    prompts = [encode(model, batch.prompt, stage.framing, n_new_tokens=n_new) for batch in batches]
+    requests = [
+        Request(prompt=batch.prompt, tokens=tokens, patches=of_batch or [NOTHING], donors=donors)
+        for batch, tokens, (of_batch, donors) in zip(batches, prompts, patches, strict=True)
+    ]
+    found = generate_together(
         model,
-        batch.prompt,
-        prompt,
-        patches or [NOTHING],
-        donors=donors,
+        requests,
         sampling=stage.sampling,
         use_attn_result=stage.profile.patching.use_attn_result,
         each_step=each_step,
     )
+    return [
+        _entry(model, stage, prompt, got, len(of_batch))
+        for prompt, got, (of_batch, _) in zip(prompts, found, patches, strict=True)
+    ]
+
+
+def _entry(
+    model: Model, stage: Stage, prompt: Sequence[int], got: Continuations, n_patches: int
+) -> dict[str, Any]:
+    """One batch's entry; what was generated for want of a patch is left out."""
 
     def texts(tokens: Any, length: int) -> list[str]:
         cut = ([t for t in row[:length].tolist() if t >= 0] for row in tokens)
@@ -55,7 +75,7 @@ def generation(
                 "baseline": texts(got.baseline_tokens, length),
                 "patched": [texts(one, length) for one in got.patched_tokens[:n_patches]],
             }
-            for length in (*stage.lengths, n_new)
+            for length in (*stage.lengths, stage.sampling.max_new_tokens)
         },
         "kl_first_token_nats": got.kl_first_token_nats[:n_patches],
         "n_self_rows": got.n_self_rows,

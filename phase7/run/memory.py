@@ -18,6 +18,9 @@ from phase7.vocabulary.modes import POSITION_RECORDS
 #: Numbers of rows to choose from: few, so that the choice is the same on most machines.
 LADDER = (32, 64, 128, 256, 512)
 
+#: Prompts whose batches are generated together at most.
+MOST_PROMPTS = 16
+
 _SHARE = 0.6  # of the free memory; the rest is left to the caches of files and to other processes
 _PROCESS_BYTES = 900 * 2**20  # interpreter and libraries, measured at 0.7 GB, with room
 _FLOAT = 4
@@ -40,24 +43,26 @@ def footprint(sizes: ModelSizes, profile: Profile) -> Footprint:
 
     A row holds keys and values of the generated tokens (of the prompt too where all positions are
     patched), its logits with the copies that sampling makes, the widest activations of a layer, and the
-    attention's scores.
+    attention's scores. Prompts whose batches run together have keys and values each.
     """
     n_new = profile.sampling.max_new_tokens
     n_prompt = min(sizes.n_context, 512)
     by_row = POSITION_RECORDS[profile.patching.positions].from_start
     kept = n_new + (n_prompt if by_row else 0)
     queries = n_prompt if by_row else 1
+    held = 2 * sizes.n_layers * sizes.n_kv_heads * sizes.d_head
     floats = (
-        2 * sizes.n_layers * sizes.n_kv_heads * sizes.d_head * kept
+        held * kept
         + 2 * sizes.n_vocab * queries
         + queries * (8 * sizes.d_mlp + 12 * sizes.d_model)
         + 4 * queries * sizes.n_heads * (n_prompt + n_new)
     )
     widened = sizes.is_half and profile.engine.dtype == "float32"
     weights = sizes.weights_bytes * (2 if widened else 1)
+    prompts = 0 if by_row else MOST_PROMPTS * held * n_prompt
     # Loading holds the weights twice for a moment, and running holds packed copies of most of them,
     # and one of the unembedding with 16 bits a number.
-    fixed = _PROCESS_BYTES + 2 * weights + 2 * sizes.n_vocab * sizes.d_model
+    fixed = _PROCESS_BYTES + 2 * weights + 2 * sizes.n_vocab * sizes.d_model + prompts * _FLOAT
     return Footprint(fixed_bytes=fixed, bytes_per_row=floats * _FLOAT)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import xarray as xr
 
 from phase7.effects.datasets import Beside, GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
-from phase7.effects.inference import CellStatistics, cell_statistics
+from phase7.effects.inference import cell_statistics
 from phase7.effects.pickle_file import result_dict, write_result
 from phase7.effects.positive_controls import gather_controls
 from phase7.effects.readouts import StageReadouts
@@ -39,18 +39,20 @@ from phase7.report.language import Lang
 from phase7.report.write import write_reports
 from phase7.run.answering import answered
 from phase7.run.backend import THREADS, Backend
-from phase7.run.directions import promoted, vector_of
+from phase7.run.directions import vector_of
 from phase7.run.executor import Executor
 from phase7.run.framed import dated, framed
+from phase7.run.groups import Group, Rehearsal, Search
 from phase7.run.inputs import AtHand, Prompts, fetch_models, others_of, read_prompts
 from phase7.run.measuring import Measured, Measuring
 from phase7.run.memory import Footprint, bound_in_words, bounded, footprint
 from phase7.run.paths import Paths, require_apart
 from phase7.run.plan import require_feasible
+from phase7.run.promoted import promoted
 from phase7.run.provenance import made_with, mismatch, provenance
 from phase7.run.record import Outcome, inputs_digest, is_up_to_date, write_record
 from phase7.run.settings import group_settings
-from phase7.run.vectors import Vector, write_vector
+from phase7.run.vectors import write_vector
 from phase7.run.workers import Workers
 from phase7.scoring.base import Scorer
 from phase7.scoring.choose import choose_scorers
@@ -61,24 +63,6 @@ from phase7.store.writing import remove_abandoned, require_place
 from phase7.vocabulary.heads import Head
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Group:
-    datasets: dict[str, xr.Dataset]
-    result: dict[str, Any]
-    stages: list[Measured]
-    vector: Vector | None = None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Search:
-    """What a sweep found; nothing without one."""
-
-    swept: Measured | None = None
-    checked: Measured | None = None
-    result: CellStatistics | None = None
-    ranked: Sequence[Head] = ()
 
 
 class Run:
@@ -204,6 +188,34 @@ class Run:
             require_feasible(self.profile, files, self.prompts)
         return self._tree(*self._compute())
 
+    def rehearse(self) -> Rehearsal:
+        """Compute everything, and write no output: entries go into the store.
+
+        Raises
+        ------
+        UserError
+            As :meth:`execute`.
+        """
+        started = time.monotonic()
+        self._check()
+        groups, record = self._compute()
+        return Rehearsal(
+            groups=tuple(groups),
+            tree=self._tree(groups, record),
+            seconds=dict(self._seconds),
+            total_seconds=time.monotonic() - started,
+            tokens={
+                f"{group} {one.texts.stage.name}": sum(b.n_tokens for b in one.texts.stage.batches())
+                for group, found in groups.items()
+                for one in found.stages
+                if one.texts is not None
+            },
+        )
+
+    def _tree(self, groups: Mapping[str, Group], record: dict[str, Any]) -> xr.DataTree:
+        attributes = {"profile": self.profile.name, "provenance": settings_json(record)}
+        return build_tree({name: g.datasets for name, g in groups.items()}, attributes)
+
     @cached_property
     def _dated(self) -> Profile:
         """The profile as given, with the day of the run where a chat template asks for it."""
@@ -223,7 +235,7 @@ class Run:
         for files in self.models:
             require_feasible(self.profile, files, self.prompts)
 
-    def _compute(self) -> tuple[dict[str, _Group], dict[str, Any]]:
+    def _compute(self) -> tuple[dict[str, Group], dict[str, Any]]:
         """Every (model, emotion) by ``model/emotion``, and under what circumstances they were made."""
         needs = [footprint(sizes, self.profile) for sizes in self._sizes]
         models = framed(self.models, self.profile, self.prompts, self._warn)
@@ -240,11 +252,11 @@ class Run:
             record = self._provenance(groups) | {"backend": workers.describe()}
         return groups, record
 
-    def _group(self, files: ModelFiles, emotion: PromptSet, executor: Executor) -> _Group:
+    def _group(self, files: ModelFiles, emotion: PromptSet, executor: Executor) -> Group:
         profile, neutral = self.profile, self.prompts.neutral
         metrics = selection_metrics(profile, emotion.name)
         sweep = sweep_stage(profile, files, neutral, emotion)
-        search = _Search() if sweep is None else self._search(sweep, metrics, executor)
+        search = Search() if sweep is None else self._search(sweep, metrics, executor)
         swept, ranked = search.swept, search.ranked
         strongest = ranked[: profile.confirm.strongest]
         first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
@@ -262,7 +274,7 @@ class Run:
         self._say(f"statistics of {files.name}/{emotion.name}")
         started = time.monotonic()
         words = self.prompts.words.get(emotion.name, ())
-        tokens = promoted(confirm, executor, words)
+        lens = promoted(confirm, executor, words)
         sweep_scores = None if swept is None else swept.scores
         halves = {"discovery": swept, "confirmation": confirmed} if swept else {"all": confirmed}
         beside = replace(
@@ -275,7 +287,7 @@ class Run:
             checked=None if search.checked is None else search.checked.scores,
         )
         builder = GroupBuilder(scores, sweep_scores, profile.statistics, search.result, beside)
-        datasets = builder.datasets(texts, tokens)
+        datasets = builder.datasets(texts, lens)
         settings = group_settings(
             files, confirm, sweep,
             strongest=strongest, first=first, drawn=drawn,
@@ -289,9 +301,9 @@ class Run:
         measured = (swept, search.checked, confirmed, *others)
         stages = [one for one in measured if one is not None]
         vector = vector_of(confirm, answer, executor)
-        return _Group(datasets=datasets, result=result_record, stages=stages, vector=vector)
+        return Group(datasets=datasets, result=result_record, stages=stages, vector=vector)
 
-    def _search(self, sweep: Stage, metrics: Sequence[str], executor: Executor) -> _Search:
+    def _search(self, sweep: Stage, metrics: Sequence[str], executor: Executor) -> Search:
         """Order all swept heads, and patch some of them where their effects were predicted."""
         swept, profile = self._measure(executor, sweep), self.profile
         result = cell_statistics(swept.scores.full, profile.statistics, profile.sampling.seed)
@@ -299,7 +311,7 @@ class Run:
         checked = None if check is None else self._measure(executor, check)
         found = strongest_heads(swept.scores, result, metrics, n_ranked(profile))
         ranked = [Head(*head) for head in found]
-        return _Search(swept=swept, checked=checked, result=result, ranked=ranked)
+        return Search(swept=swept, checked=checked, result=result, ranked=ranked)
 
     def _beside(
         self,
@@ -338,7 +350,7 @@ class Run:
         self._seconds[name] = round(time.monotonic() - started, 3)
         _log.info("%s: %.3f s", name, self._seconds[name])
 
-    def _provenance(self, groups: Mapping[str, _Group]) -> dict[str, Any]:
+    def _provenance(self, groups: Mapping[str, Group]) -> dict[str, Any]:
         stages = [one for group in groups.values() for one in group.stages]
         texts = [one.texts for one in stages if one.texts is not None]
         checked: list[StageTexts | StageReadouts] = [*texts]
@@ -352,12 +364,7 @@ class Run:
         origins = self.store.origins
         return provenance(self.profile, self.models, self_check, self.paths.root, origins)
 
-    def _tree(self, groups: Mapping[str, _Group], record: dict[str, Any]) -> xr.DataTree:
-        """The effects of all groups as an effects file holds them."""
-        attributes = {"profile": self.profile.name, "provenance": settings_json(record)}
-        return build_tree({name: g.datasets for name, g in groups.items()}, attributes)
-
-    def _write(self, groups: Mapping[str, _Group], record: dict[str, Any]) -> list[Path]:
+    def _write(self, groups: Mapping[str, Group], record: dict[str, Any]) -> list[Path]:
         paths, tree = self.paths, self._tree(groups, record)
         written: list[Path] = []
         for path in self._outputs():

@@ -23,7 +23,7 @@ from phase7.store import write_text
 from phase7.store.sums import file_sum
 
 #: Raise it when effects, report or figures would differ for the same generations.
-ANALYSIS_VERSION = 6
+ANALYSIS_VERSION = 7
 
 
 @dataclass(kw_only=True)

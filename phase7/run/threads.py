@@ -52,10 +52,11 @@ class Threads:
 
     def __call__(self, units: Sequence[Unit]) -> Iterator[Unit]:
         """Yield each unit when its entry is in the store; the first error ends all threads."""
-        todo, done = deque(units), queue.SimpleQueue[Unit | BaseException]()
+        groups = self._executors[0].side_by_side(units, self._n_threads)
+        todo, done = deque(groups), queue.SimpleQueue[Unit | BaseException]()
         self._stop.clear()
         with one_thread(), _short_turns():
-            n_threads = min(self._n_threads, len(units))
+            n_threads = min(self._n_threads, len(groups))
             while len(self._executors) < n_threads:
                 self._executors.append(self._executors[0].twin(self._store(), self._go_on))
             threads = [
@@ -102,21 +103,26 @@ def _short_turns() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-def _work(executor: Executor, todo: deque[Unit], done: queue.SimpleQueue[Unit | BaseException]) -> None:
+def _work(
+    executor: Executor,
+    todo: deque[tuple[Unit, ...]],
+    done: queue.SimpleQueue[Unit | BaseException],
+) -> None:
     try:
         with one_thread():
-            for unit in _taken(todo):
-                executor.compute(unit)
-                done.put(unit)
+            for group in _taken(todo):
+                executor.compute(group)
+                for unit in group:
+                    done.put(unit)
     except BaseException as error:  # for whoever waits
         done.put(error)
 
 
-def _taken(todo: deque[Unit]) -> Iterator[Unit]:
-    """Take one unit after another until none is left."""
+def _taken(todo: deque[tuple[Unit, ...]]) -> Iterator[tuple[Unit, ...]]:
+    """Take one group after another until none is left."""
     while True:
         try:
-            unit = todo.popleft()
+            group = todo.popleft()
         except IndexError:
             return
-        yield unit
+        yield group

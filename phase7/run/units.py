@@ -27,18 +27,24 @@ class Unit:
         What the computation takes besides the model and the store.
     n_tokens : int
         Tokens it generates, for the progress bar.
+    n_rows : int
+        Rows of a batch that can be computed together with others (:mod:`phase7.run.together`); 0 for
+        what is computed alone.
     """
 
     kind: Kind
     key: dict[str, Any]
     arguments: tuple[Any, ...]
     n_tokens: int = 0
+    n_rows: int = 0
 
 
 #: Computes units in other threads or processes, into the same store, and yields each when it is there.
 FanOut = Callable[[Sequence[Unit]], Iterator[Unit]]
 
 
-def make_unit(kind: Kind, key: dict[str, Any], arguments: tuple[Any, ...], n_tokens: int = 0) -> Unit:
+def make_unit(
+    kind: Kind, key: dict[str, Any], arguments: tuple[Any, ...], n_tokens: int = 0, n_rows: int = 0
+) -> Unit:
     """A unit by its parts."""
-    return Unit(kind=kind, key=key, arguments=arguments, n_tokens=n_tokens)
+    return Unit(kind=kind, key=key, arguments=arguments, n_tokens=n_tokens, n_rows=n_rows)

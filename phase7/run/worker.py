@@ -1,7 +1,7 @@
 """What runs inside a worker process, of this machine or of a Dask cluster.
 
-A worker is sent units of work, computes each into the shared store and sends back only the unit's
-number: no tensor travels between processes. The model is loaded once and kept for the next unit.
+A worker is sent groups of units of work, computes them into the shared store and sends back only the
+group's number: no tensor travels between processes. The model is loaded once and kept for the next unit.
 
 A worker refuses to compute where its results would not be the main process's: where it does not see the
 same store or the same model files, or has other versions of the packages that numbers depend on.
@@ -55,11 +55,11 @@ _one_at_a_time = threading.Lock()  # a Dask worker may have several threads, but
 _held: dict[str, Executor] = {}
 
 
-def compute_unit(task: tuple[Workplace, Unit], number: int) -> int:
-    """Compute one unit into the store and return its number."""
-    place, unit = task
+def compute_units(task: tuple[Workplace, tuple[Unit, ...]], number: int) -> int:
+    """Compute a group of units into the store and return its number."""
+    place, units = task
     with _one_at_a_time:
-        _executor(place).compute(unit)
+        _executor(place).compute(units)
     return number
 
 

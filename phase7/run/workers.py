@@ -1,7 +1,7 @@
 """The main process's side of a run in several threads or processes: who computes what the store lacks.
 
 joblib's backends hand the units to worker processes (:mod:`phase7.run.worker`), which write the entries
-into the shared store; nothing but a unit and its number travels. Wherever a unit is computed, torch uses
+into the shared store; nothing but units and a number travels. Wherever a unit is computed, torch uses
 a single thread for it, because the last bits of a result can depend on the number of threads.
 """
 
@@ -24,8 +24,9 @@ from phase7.run.executor import Executor
 from phase7.run.loky import end_workers, manager_held_back
 from phase7.run.provenance import made_with, package_versions
 from phase7.run.threads import Threads
+from phase7.run.together import side_by_side
 from phase7.run.units import FanOut, Unit
-from phase7.run.worker import Workplace, appears, compute_unit
+from phase7.run.worker import Workplace, appears, compute_units
 from phase7.store import Store, write_text
 from phase7.vocabulary.errors import UserError
 
@@ -132,13 +133,14 @@ class Workers:
             options |= {"client": self._client, "n_jobs": -1, "wait_for_workers_timeout": WORKERS_S}
         # A tuple goes to the worker with its task. joblib would keep a larger object on one worker
         # of a Dask cluster, and lose it with that worker.
-        calls = [joblib.delayed(compute_unit)((place, unit), i) for i, unit in enumerate(units)]
+        groups = side_by_side(units, place.engine.max_rows, self._n_workers)
+        calls = [joblib.delayed(compute_units)((place, group), i) for i, group in enumerate(groups)]
         with _in_one_line(self._backend), joblib.parallel_config(**options):
             parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
             with contextlib.closing(parallel(calls)) as numbers:
-                for number in numbers:
-                    self._await(units[number])
-                    yield units[number]
+                for unit in (unit for number in numbers for unit in groups[number]):
+                    self._await(unit)
+                    yield unit
 
     def _await(self, unit: Unit) -> None:
         """Wait until this process sees the entry that a worker wrote."""

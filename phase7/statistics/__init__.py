@@ -19,8 +19,10 @@ from phase7.statistics.agreement import (
     scaled_ranks,
     shared_heads,
 )
+from phase7.statistics.hierarchy import global_p, hierarchical_q
 from phase7.statistics.multiplicity import benjamini_hochberg
 from phase7.statistics.paired import PairedSummary, paired_summary
+from phase7.statistics.planning import Spread, detectable_shift, prompts_for, spread
 from phase7.statistics.power import detectable_effect, minimum_p, prompts_needed
 from phase7.statistics.ratings import overall_rating, size_of_effect
 from phase7.statistics.step_down import step_down_min_p
@@ -29,6 +31,7 @@ __all__ = [
     "Agreement",
     "PairedSummary",
     "Shared",
+    "Spread",
     "SynergySummary",
     "agreement_by_depth",
     "agreement_by_head",
@@ -36,14 +39,19 @@ __all__ = [
     "depth_bins",
     "depth_profile",
     "detectable_effect",
+    "detectable_shift",
+    "global_p",
+    "hierarchical_q",
     "minimum_p",
     "overall_rating",
     "paired_summary",
+    "prompts_for",
     "prompts_needed",
     "relative_depth",
     "scaled_ranks",
     "shared_heads",
     "size_of_effect",
+    "spread",
     "step_down_min_p",
     "synergy",
     "synergy_verdict",

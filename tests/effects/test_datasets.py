@@ -17,7 +17,7 @@ from phase7.experiment.profile import Confirm, Patching, Profile, Sampling
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import confirm_stage
 from phase7.models.files import ModelFiles
-from phase7.statistics import paired_summary, step_down_min_p
+from phase7.statistics import global_p, hierarchical_q, paired_summary, step_down_min_p
 from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS, donor_words
 from phase7.vocabulary.heads import Head
 from tests import stages
@@ -169,14 +169,20 @@ def test_the_primary_family_is_in_the_datasets():
     np.testing.assert_allclose(order.values.ravel(), adjusted)
     assert sets["p_adjusted"].where(~sets.is_primary).isnull().all()
     assert not made[""].is_primary.any() and made[""].p_adjusted.isnull().all()
-    others = np.concatenate(
-        [d["net_p_value"].where(~d.is_primary).values.ravel() for d in (made[""], sets)]
+    p, q, net = (
+        np.concatenate(of_all) for of_all in zip(*map(_explored, (made[""], sets)), strict=True)
     )
-    rest = np.concatenate(
-        [d["net_q_value"].where(~d.is_primary).values.ravel() for d in (made[""], sets)]
-    )
-    tested = np.isfinite(others)
-    np.testing.assert_allclose(rest[tested], false_discovery_control(others[tested]))
+    expected = hierarchical_q(p, global_p(net, seed=PROFILE.sampling.seed))
+    assert np.isfinite(expected).any()
+    np.testing.assert_allclose(q, expected)
+
+
+def _explored(data):
+    """p and q [cell, metric] and net differences [cell, metric, prompt] of a Dataset's exploratory tests."""
+    dims = [dim for dim in data.net_p_value.dims if dim != "metric"]
+    in_order = data.stack(cell=dims).transpose("cell", "metric", ...)
+    here = in_order.where(~in_order.is_primary & in_order.net_q_value.notnull())
+    return here.net_p_value.values, here.net_q_value.values, (here.patched - here.control_patched).values
 
 
 def test_the_number_of_prompts_that_differ_is_beside_every_test(plain):

@@ -12,6 +12,7 @@ from scipy.stats import false_discovery_control
 from phase7.effects.families import (
     adjusted_p,
     can_reject,
+    cell_p_values,
     families_rule,
     primary_metrics,
     primary_tests,
@@ -21,7 +22,7 @@ from phase7.experiment.profile import Confirm, Profile, Readouts
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import confirm_stage
 from phase7.experiment.statistics import Statistics
-from phase7.statistics import paired_summary, step_down_min_p
+from phase7.statistics import global_p, hierarchical_q, paired_summary, step_down_min_p
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.metrics import METRICS
@@ -96,6 +97,38 @@ def test_each_family_is_corrected_by_itself():
     logits = np.broadcast_to([name in READ for name in NAMES], p.shape)
     for family in (primary, ~primary & logits, ~primary & ~logits):
         np.testing.assert_allclose(q[family], false_discovery_control(p[family]), rtol=1e-12)
+
+
+def test_exploratory_q_are_of_two_steps():
+    """Which cells, by all their tests that are not primary together, and then which tests."""
+    rng = np.random.default_rng(3)
+    differences = rng.normal(0.0, 1.0, size=(4, len(NAMES), 8))
+    differences[1] += 1.5
+    summary = paired_summary(differences, seed=0)
+    primary = np.zeros(summary.p_value.shape, dtype=bool)
+    primary[:, [NAMES.index(name) for name in PRIMARY]] = True
+    tests = summary.p_value, summary.n_nonzero, NAMES, STATS, primary
+    cell_p = cell_p_values(differences, *tests, seed=0)
+    q, flat = q_values(*tests, cell_p=cell_p), q_values(*tests)
+    np.testing.assert_array_equal(q[primary], flat[primary])
+    assert (q[~primary] != flat[~primary]).any()
+    logits = np.array([name in READ for name in NAMES])
+    for kind, of_kind in (("text", ~logits), ("logits", logits)):
+        family = ~primary & of_kind
+        here = np.where(family[..., None], differences, np.nan)
+        np.testing.assert_array_equal(cell_p[kind], global_p(here, seed=0))
+        expected = hierarchical_q(np.where(family, summary.p_value, np.nan), cell_p[kind])
+        np.testing.assert_array_equal(q[family], expected[family])
+    assert (q[1] < 0.05).any() and cell_p["text"][1] == cell_p["text"].min()
+
+
+def test_a_cells_p_is_of_the_tests_that_can_reject():
+    differences = np.random.default_rng(4).normal(2.0, 1.0, size=(1, len(METRICS), 8))
+    differences[0, 3:, 5:] = 0.0
+    summary = paired_summary(differences, seed=0)
+    found = cell_p_values(differences, summary.p_value, summary.n_nonzero, METRICS, STATS, seed=0)
+    np.testing.assert_array_equal(found["text"], global_p(differences[:, :3], seed=0))
+    assert np.isnan(found["logits"]).all()
 
 
 def test_tests_that_cannot_reject_take_no_place():

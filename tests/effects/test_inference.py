@@ -12,7 +12,7 @@ from phase7.effects.families import q_values
 from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores
 from phase7.experiment.statistics import Statistics
-from phase7.statistics import paired_summary
+from phase7.statistics import global_p, paired_summary
 
 METRICS = ("politeness", "logodds_words", "kl_path", "logodds_words_first", "kl_path_first")
 DIRECTED, TEXT, KL = [1, 3], 0, [2, 4]
@@ -78,8 +78,20 @@ def test_net_p_is_the_larger_of_both():
 
 def test_q_is_made_of_that_p():
     found = cell_statistics(scores(shares_of()), STATS, 3)
-    expected = q_values(found.column("net_p_value"), found.column("net_n_nonzero"), METRICS, STATS)
+    tests = found.column("net_p_value"), found.column("net_n_nonzero"), METRICS, STATS
+    expected = q_values(*tests, cell_p=found.cell_p["net_"])
     np.testing.assert_array_equal(found.column("net_q_value"), expected)
+    assert (expected != q_values(*tests)).any()  # liveness: in two steps it is another number
+
+
+def test_the_p_of_a_cell_is_the_larger_of_both_too():
+    shares = shares_of(shift=0.6)
+    plain, both = (cell_statistics(scores(given), STATS, 3) for given in (None, shares))
+    over_pairs = global_p(shares[:, DIRECTED], seed=3)
+    over_recipients = plain.cell_p["net_"]["logits"]
+    np.testing.assert_array_equal(both.cell_p["net_"]["logits"], np.maximum(over_recipients, over_pairs))
+    assert (over_pairs > over_recipients).any()
+    np.testing.assert_array_equal(both.cell_p[""]["logits"], plain.cell_p[""]["logits"])
 
 
 def test_the_smaller_number_of_prompts_or_pairs_that_differ_counts():

@@ -21,8 +21,8 @@ from phase7.experiment.readouts import ReadoutPlan, readout_plan
 from phase7.run.executor import Executor
 from phase7.store import Store, canonical
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import Head
 from phase7.vocabulary.guards import GUARDS
+from phase7.vocabulary.heads import Head
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import MODES
 from phase7.vocabulary.readouts import is_readout, readout_metrics

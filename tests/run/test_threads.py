@@ -98,7 +98,9 @@ class Work:
         self.n_torch_threads: list[int] = []
         files = tiny.load("llama").files
 
-        def compute(executor, unit):
+        def compute(executor, group):
+            (unit,) = group
+
             def value():
                 self.n_torch_threads.append(torch.get_num_threads())
                 return does(unit, executor._each_step)

@@ -61,7 +61,7 @@ def test_a_worker_with_other_weights_of_that_name_refuses(place, monkeypatch):
     monkeypatch.setattr(worker, "_held", {})
     other = replace(place, files=replace(place.files, fingerprint="0" * 64))
     with pytest.raises(UserError, match="fingerprint 0000"):
-        worker.compute_unit((other, Unit(kind="capture", key={}, arguments=())), 0)
+        worker.compute_units((other, (Unit(kind="capture", key={}, arguments=()),)), 0)
 
 
 def test_a_users_error_survives_the_way_from_a_worker():

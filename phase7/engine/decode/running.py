@@ -16,18 +16,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from phase7.engine.decode.rows import SharedLayers
+from phase7.engine.decode.rows import Ints, SharedLayers
 from phase7.engine.model.attention import writes_results
 from phase7.engine.model.blocks import whole_blocks
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.buffers import Buffers
 from phase7.engine.model.faithful import not_finite
-from phase7.engine.model.gates import Gate
+from phase7.engine.model.gates import Gate, Hook
 from phase7.engine.model.kv_cache import fan_out, shares_layers, values_of
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import BASELINE, Patch, Patcher
 from phase7.engine.patch.step import Rows, Step
 from phase7.vocabulary.errors import SelfCheckError, UserError
 from phase7.vocabulary.modes import POSITION_RECORDS
+from phase7.vocabulary.sites import SiteName
 
 
 def self_checks(patches: Sequence[Patch]) -> list[Patch]:
@@ -144,7 +146,7 @@ class RunningBatch:
             share_attention=not self._use_attn_result,
         )
 
-    def prefill_once(self, *, n_new: int, share_layers: bool) -> None:
+    def prefill_once(self, *, n_new: int, share_layers: bool, buffers: Buffers | None = None) -> None:
         """Run all of the prompt but its last token in one row without hooks; all rows share its cache.
 
         A prompt of one token leaves nothing to run, and the rows share nothing.
@@ -155,6 +157,8 @@ class RunningBatch:
             Tokens by row that room is made for.
         share_layers : bool
             Whether rows shall share layers, where the cache can hold groups of rows.
+        buffers : Buffers, optional
+            Memory for keys and values; without it the model's.
         """
         if len(self._tokens) == 1:
             return
@@ -167,7 +171,7 @@ class RunningBatch:
             self.cache,
             n_slots=self.n_slots,
             n_new=n_new,
-            buffers=self._model.buffers,
+            buffers=buffers or self._model.buffers,
             share=shared_cache,
         )
 
@@ -176,11 +180,15 @@ class RunningBatch:
         if len(self._tokens) > 1:
             self.forward(self._ids(self._tokens[:-1]).expand(self.n_slots, -1), 0)
 
+    def hooks(self) -> dict[SiteName, dict[int, Hook]]:
+        """The patcher's hooks, for the pass that is :attr:`running`."""
+        return self.patcher.hooks(lambda: self.running)
+
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
         """Patch the enclosed forward passes, and let rows share layers in them."""
-        rows = self._rows_at if self._model.shortcuts.shared_layers else None
-        with self._model.hooked(self.patcher.hooks(lambda: self.running), rows=rows):
+        rows = self.rows_at if self._model.shortcuts.shared_layers else None
+        with self._model.hooked(self.hooks(), rows=rows):
             yield
 
     def forward(
@@ -206,18 +214,25 @@ class RunningBatch:
     def _ids(self, tokens: Sequence[int]) -> Int[Tensor, "one queries"]:
         return torch.tensor([list(tokens)], dtype=torch.long, device=self._model.device)
 
-    def _rows_at(self, gate: Gate, layer: int) -> Tensor | None:
-        """For `Model.hooked`: which rows pass a gate of a layer; None for all as they are."""
+    def passing(self, gate: Gate, layer: int) -> tuple[Ints, int]:
+        """Which rows pass a gate of a layer, in order, and of how many."""
         layout = self.layout
         if gate == "layer":
-            rows, n_before = layout.entering(layer), layout.n_slots(layer - 1)
-        elif gate == "attention":
-            rows, n_before = layout.attending(layer), layout.n_slots(layer)
-        else:
-            rows, n_before = layout.leaving(layer), layout.n_attention_slots(layer)
-        if np.array_equal(rows, np.arange(n_before)):
-            return None
-        return torch.from_numpy(rows).to(self._model.device)
+            return layout.entering(layer), layout.n_slots(layer - 1)
+        if gate == "attention":
+            return layout.attending(layer), layout.n_slots(layer)
+        return layout.leaving(layer), layout.n_attention_slots(layer)
+
+    def rows_at(self, gate: Gate, layer: int) -> Tensor | None:
+        """For `Model.hooked`: which rows pass a gate of a layer; None for all as they are."""
+        return selection(*self.passing(gate, layer), self._model)
+
+
+def selection(rows: Ints, n_before: int, model: Model) -> Tensor | None:
+    """Rows as an index into `n_before` of them; None where they are all of these as they are."""
+    if np.array_equal(rows, np.arange(n_before)):
+        return None
+    return torch.from_numpy(rows).to(model.device)
 
 
 @contextlib.contextmanager

@@ -23,3 +23,21 @@ class Buffers:
         if held is None or len(held) < n or (held.dtype, held.device) != (like.dtype, like.device):
             held = self._held[layer, name] = like.new_empty(n)
         return held[:n].view(*shape)
+
+    def parts(self, sizes: Sequence[int]) -> list[Buffers]:
+        """Buffers for batches of so many slots that run side by side, which share this memory."""
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        return [_Part(self, start, sum(sizes)) for start in starts]
+
+
+class _Part(Buffers):
+    """Some of the first axis of each tensor of other buffers, from `start` on, of `n_all`."""
+
+    def __init__(self, whole: Buffers, start: int, n_all: int) -> None:
+        super().__init__()
+        self._whole, self._start, self._n_all = whole, start, n_all
+
+    def take(self, layer: int, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        """As of the whole; all parts must take the same shape but for the first axis."""
+        taken = self._whole.take(layer, name, (self._n_all, *shape[1:]), like)
+        return taken[self._start : self._start + shape[0]]

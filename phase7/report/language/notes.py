@@ -45,14 +45,16 @@ NOTES: dict[str, tuple[str, str]] = {
         "20件までは全ての反転を数える）、95 %区間はその検定が棄却しない値の全体で、pと食い違うことはない。**q**は族ごとの"
         "Benjamini–Hochberg補正で、有意としたもののうちの誤りの割合の期待値を抑える。実行前に宣言した**主要な族**には、一つでも"
         "誤る確率を抑える**調整したp**（step-down minP、Westfall & Young 1993）も示す。それ以外は探索的な族で、テキストと"
-        "読み出しは別の族。**d_z**は平均差÷標準偏差。**\\*** は q（または調整したp）< 有意水準（丸める前の値で判定）。",
+        "読み出しは別の族。そこでは二段階（まずどのセルに効果があるか、次に選ばれたセルの中のどの検定か、Benjamini & Bogomolov "
+        "2014）で補正する。**d_z**は平均差÷標準偏差。**\\*** は q（または調整したp）< 有意水準（丸める前の値で判定）。",
         "The unit is the prompt. **p** is a two-sided sign-flip permutation test (its null: the two arms are "
         "exchangeable; prompts with a difference of 0 drop out, and with up to 20 others all flips count); a "
         "95 % interval holds all values which that test does not reject, so the two never disagree. **q** is "
         "Benjamini–Hochberg adjusted within a family and controls the expected share of false ones among what "
         "is called significant. Tests of the **primary family**, declared before the run, also have an "
         "**adjusted p** (step-down minP, Westfall & Young 1993), which controls the probability of any false "
-        "one. All others are exploratory, texts and read-outs apart. **d_z** is the mean difference over its "
+        "one. All others are exploratory, texts and read-outs apart, and corrected in two steps: which cells "
+        "have any effect, then which tests of these (Benjamini & Bogomolov 2014). **d_z** is the mean difference over its "
         "standard deviation. **\\*** marks q (or adjusted p) below the level, judged before rounding.",
     ),
     "read.rounding": (
@@ -184,12 +186,12 @@ NOTES: dict[str, tuple[str, str]] = {
         "single token, so read the rows of read-outs first.",
     ),
     "note.power": (
-        "「単独で有意になり得る」: その検定の最小のp × 族の検定数 < {alpha}。「すべてが最小のpなら」: 族の全検定が最小のpに"
+        "「単独で有意になり得る」: その検定の最小のp × 族の検定数（探索的な族ではそのセルの検定数 × セル数）< {alpha}。「すべてが最小のpなら」: 族の全検定が最小のpに"
         "達したときにq < {alpha}となるもの。検出できる大きさは80 %の検定力で、そのセルで測ったばらつきから（n = {n}）: 1検定の"
         "水準{alpha}と、それを族の検定数で割った水準。|d_z|の中央値の右は、プロンプトの符号を無作為に反転したとき（{flips}回"
         "の中央値と95 %の範囲）。",
-        "“Could survive alone”: the smallest p of the test, times the number of tests in its family, is below "
-        "{alpha}. “If all were at their floor”: q < {alpha} if every test of the family reached its smallest p. "
+        "“Could survive alone”: the smallest p of the test, times the number of tests in its family (in an "
+        "exploratory family: of its cell's tests, times the cells), is below {alpha}. “If all were at their floor”: q < {alpha} if every test of the family reached its smallest p. "
         "What would have been found has a power of 80 %, by the spread measured in that cell (n = {n}): in one "
         "test at the level {alpha}, and at that level over the number of tests in the family. Beside the median "
         "|d_z| stands what random signs of whole prompts give (median of {flips} flips, and the range of 95 %).",
@@ -259,8 +261,8 @@ NOTES: dict[str, tuple[str, str]] = {
     ),
     "lengths.none": ("生成長別の測定はない。", "Lengths were not measured."),
     "note.lengths": (
-        "qは全ての生成長・セル・指標を一つの族として補正した値で、同じセルでも{sections}節のqとは異なる。",
-        "q corrects over all lengths, cells and metrics as one family, so it differs from the q of the "
+        "qは生成長ごとのセルすべてを一つの族として二段階で補正した値で、同じセルでも{sections}節のqとは異なる。",
+        "q corrects over the cells of all lengths as one family, in two steps, so it differs from the q of the "
         "same cell in sections {sections}.",
     ),
     "note.kl": (

@@ -3,7 +3,7 @@
 Experiments are made of the differences by prompt that a finished run has stored. Each draws as many prompts
 as that run had, with replacement, and flips the sign of each at random, the same in all tests: the tests
 keep what they share by prompt, the tails and the zeros of the data, and nothing is there to be found. Into
-the primary tests a shift is then planted that the formula says is found with a given power. Writes
+the primary tests a shift is then planted that is predicted to be found with a given power. Writes
 `docs/measurements/power.json`.
 """
 
@@ -17,15 +17,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phase7.effects.families import q_values
+from phase7.effects.families import cell_p_values, q_values
 from phase7.effects.file import open_effects
 from phase7.experiment.statistics import Statistics
-from phase7.statistics import detectable_effect, paired_summary, step_down_min_p
+from phase7.statistics import (
+    detectable_effect,
+    detectable_shift,
+    paired_summary,
+    step_down_min_p,
+)
 from phase7.store import write_text
 
 ROOT = Path(__file__).parents[3]
 OUTPUT = ROOT / "docs" / "measurements" / "power.json"
-N_EXPERIMENTS, POWERS, N_FLIPS = 500, (0.5, 0.8), 4_096
+N_EXPERIMENTS, POWERS, N_FLIPS, N_PLANNED = 500, (0.5, 0.65, 0.8, 0.9), 4_096, 2_000
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -64,7 +69,8 @@ def under_the_null(made: list[Floats], primary: Bools, metrics: list[str]) -> di
         (adjusted,) = step_down_min_p([one[primary]], seed=0, n_flips=N_FLIPS)
         any_adjusted += bool((adjusted < stats.alpha).any())
         found = paired_summary(one, seed=0, confidence=None)
-        q = q_values(found.p_value, found.n_nonzero, metrics, stats, primary)
+        tests = found.p_value, found.n_nonzero, metrics, stats, primary
+        q = q_values(*tests, cell_p=cell_p_values(one, *tests, seed=0))
         any_q += bool((q[~primary] < stats.alpha).any())
         any_p += bool((found.p_value[primary] < stats.alpha).any())
     names = ("family_wise_error_of_p_adjusted", "fdr_of_q", "family_wise_error_of_p")
@@ -75,16 +81,29 @@ def under_the_null(made: list[Floats], primary: Bools, metrics: list[str]) -> di
 
 
 def achieved(made: list[Floats], differences: Floats, primary: Bools) -> dict[str, Any]:
-    """The share of experiments in which a planted shift is found, by predicted power and test."""
+    """The share of experiments in which a planted shift is found, by rule, predicted power and test.
+
+    The shift is that which the rule says is found with the power: by other experiments, resampled from the
+    same differences, or by the formula for normal ones.
+    """
     tests = differences[primary]
     # Flipped at random, a difference has a mean of 0 and this standard deviation.
     spread, n = np.sqrt((tests**2).mean(axis=-1)), tests.shape[-1]
-    result = {}
+    result: dict[str, Any] = {}
     for power in POWERS:
-        shift = detectable_effect(spread, n, power=power)
-        drawn = np.stack([one[primary] + shift[:, None] for one in made])
-        found = paired_summary(drawn, seed=0, confidence=None).p_value < Statistics().alpha
-        result[f"{power:g}"] = np.round(found.mean(axis=0), 3).tolist()
+        by_rule = {
+            "resampled": detectable_shift(tests, n, power=power, seed=1, n_experiments=N_PLANNED),
+            "normal": detectable_effect(spread, n, power=power),
+        }
+        for rule, shift in by_rule.items():
+            drawn = np.stack([one[primary] + shift[:, None] for one in made])
+            found = paired_summary(drawn, seed=0, confidence=None).p_value < Statistics().alpha
+            by_test = np.round(found.mean(axis=0), 3).tolist()
+            result.setdefault(rule, {})[f"{power:g}"] = {
+                "mean": round(float(np.mean(by_test)), 3),
+                "largest_gap": round(max(abs(one - power) for one in by_test), 3),
+                "by_test": by_test,
+            }
     return result
 
 
@@ -92,19 +111,13 @@ def main(path: Path, n: int = N_EXPERIMENTS) -> dict[str, Any]:
     """Simulate, write, print and return the figures."""
     differences, primary, metrics = stored(path)
     made = experiments(differences, n, seed=0)
-    powers = achieved(made, differences, primary)
-    gaps = {power: [abs(one - float(power)) for one in found] for power, found in powers.items()}
     result = {
         "experiments": n,
         "prompts": int(differences.shape[-1]),
         "primary_tests": int(primary.sum()),
         "exploratory_tests": int((~primary).sum()),
         "null": under_the_null(made, primary, metrics),
-        "achieved_power": {
-            power: {"mean": round(float(np.mean(found)), 3), "by_test": found,
-                    "largest_gap": round(max(gaps[power]), 3)}
-            for power, found in powers.items()
-        },
+        "achieved_power": achieved(made, differences, primary),
         "metrics": [metrics[m] for _, m in np.argwhere(primary)],
     }  # fmt: skip
     return result

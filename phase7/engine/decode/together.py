@@ -1,0 +1,247 @@
+"""Several prompts' batches decoded together: one pass through the model for all their rows.
+
+A batch of few rows costs little less than one of many, because every weight is read for it anew. So
+the rows of several prompts pass the model side by side. Only the attention tells them apart: prompts
+differ in length, keys and values, so each layer's attention runs once for every prompt, on its own rows,
+with its own cache and its own hooks, one prompt right after the other, while the layer's weights are at
+hand.
+
+Nothing else in a pass mixes rows. A row's bits are therefore those that it has in a batch of its own
+prompt alone, wherever a product's row depends on no other row (:func:`can_run_together` says where).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from phase7.engine.decode.running import RunningBatch, selection, step_of
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.compared import holds
+from phase7.engine.model.faithful import not_finite
+from phase7.engine.model.gates import Gate, Hook
+from phase7.engine.model.packed import PACKED_ROWS
+from phase7.engine.patch.patching import Patch
+from phase7.vocabulary.heads import Head
+from phase7.vocabulary.sites import SITES
+
+
+class Together:
+    """Batches of different prompts whose steps are one pass.
+
+    Parameters
+    ----------
+    model : Model
+    batches : sequence of RunningBatch
+        Prefilled. A single one runs as it would alone.
+    """
+
+    def __init__(self, model: Model, batches: Sequence[RunningBatch]) -> None:
+        self._model, self._batches = model, batches
+        self._running: Sequence[RunningBatch] = batches
+        self._n_rows = 0  # of the running ones, in the first layer
+        self._attending: RunningBatch | None = None  # whose attention runs
+
+    @contextlib.contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Patch the enclosed passes, and let rows share layers in them."""
+        if len(self._batches) == 1:
+            with self._batches[0].hooked():
+                yield
+            return
+        hooks = [batch.hooks() for batch in self._batches]
+        sites = {
+            site: {
+                layer: self._of_attending([one.get(site, {}).get(layer) for one in hooks])
+                for layer in sorted({layer for one in hooks for layer in one.get(site, {})})
+            }
+            for site in SITES
+        }
+        with contextlib.ExitStack() as stack:
+            for layer in range(self._model.n_layers):
+                stack.enter_context(self._one_after_the_other(layer))
+            rows = self._rows_at if self._model.shortcuts.shared_layers else None
+            stack.enter_context(self._model.hooked(sites, rows=rows))
+            yield
+
+    def forward(
+        self, running: Sequence[RunningBatch], ids: Sequence[Int[Tensor, " slots"]], first: Sequence[int]
+    ) -> list[Float[Tensor, "last_slots d_model"]]:
+        """One token of every slot of the first layer, for each of some of the batches.
+
+        Parameters
+        ----------
+        running : sequence of RunningBatch
+            Those that go on.
+        ids : sequence of int64 [slots]
+        first : sequence of int
+            Each batch's absolute position.
+
+        Returns
+        -------
+        list of float tensor [slots, d_model]
+            Each batch's states, as of :meth:`phase7.engine.decode.running.RunningBatch.forward`.
+        """
+        if len(self._batches) == 1:
+            return [running[0].forward(ids[0][:, None], first[0])[:, -1]]
+        self._running, self._n_rows = running, sum(map(len, ids))
+        for batch, query in zip(running, first, strict=True):
+            batch.running = step_of(batch.cache, first_query=query, rows=batch.layout)
+        positions = torch.cat([torch.full_like(one, at) for one, at in zip(ids, first, strict=True)])
+        states: Tensor = self._model.bridge(
+            torch.cat(list(ids))[:, None],
+            past_key_values=running[0].cache,
+            use_cache=True,
+            position_ids=positions[:, None],
+        )
+        each = states[:, -1].split([one.layout.n_slots(self._model.n_layers - 1) for one in running])
+        for its, query in zip(each, first, strict=True):
+            if not bool(its.amax() < torch.inf):  # NaN is not
+                raise not_finite(self._model, f"the states of position {query}")
+        return list(each)
+
+    def _of_attending(self, hooks: Sequence[Hook | None]) -> Hook:
+        """The hook of whichever batch's attention runs, by the batches' order."""
+        by_batch = {id(batch): hook for batch, hook in zip(self._batches, hooks, strict=True)}
+
+        def its_hook(passing: Tensor, hook: Any) -> Tensor | None:
+            its: Any = by_batch[id(self._attending)]
+            return None if its is None else its(passing, hook=hook)
+
+        return its_hook
+
+    def _rows_at(self, gate: Gate, layer: int) -> Tensor | None:
+        """Which rows pass a gate: of the batch whose attention runs, or of all that run."""
+        if self._attending is not None:
+            return self._attending.rows_at(gate, layer)
+        rows, n_before = [], 0
+        for batch in self._running:
+            its, n = batch.passing(gate, layer)
+            rows.append(its + n_before)
+            n_before += n
+        return selection(np.concatenate(rows), n_before, self._model)
+
+    @contextlib.contextmanager
+    def _one_after_the_other(self, layer: int) -> Iterator[None]:
+        """Let a layer's attention run for each batch by itself."""
+        attention = self._model.bridge.blocks[layer].attn
+        one_batch = attention.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            states = args[0] if args else kwargs.pop("hidden_states")
+            parts = states.split([batch.layout.n_attention_slots(layer) for batch in self._running])
+            joint, first_row, outputs = self._running[0].cache, 0, []
+            for batch, part in zip(self._running, parts, strict=True):
+                its = _Own(
+                    layer=layer, joint=joint, cache=batch.cache, row=first_row, n_rows=self._n_rows
+                )
+                named = {name: its.of(value) for name, value in kwargs.items()}
+                self._attending = batch
+                try:
+                    if args:
+                        outputs.append(one_batch(part, *map(its.of, args[1:]), **named))
+                    else:
+                        outputs.append(one_batch(hidden_states=part, **named))
+                finally:
+                    self._attending = None
+                first_row += batch.layout.n_slots(0)
+            return _joined(outputs)
+
+        vars(attention)["forward"] = forward  # a bridge would set it on what it stands for
+        try:
+            yield
+        finally:
+            del vars(attention)["forward"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Own:
+    """What a layer's attention is given for one batch, of what it would be given for all together.
+
+    Attributes
+    ----------
+    layer : int
+    joint, cache : DynamicCache
+        The cache that is handed to the model, and the batch's own.
+    row, n_rows : int
+        The batch's first row in the first layer, and the rows of all.
+    """
+
+    layer: int
+    joint: Any
+    cache: Any
+    row: int
+    n_rows: int
+
+    def of(self, value: Any) -> Any:
+        """One argument."""
+        if value is self.joint:
+            return self.cache
+        if isinstance(value, tuple):
+            return tuple(map(self.of, value))
+        if not isinstance(value, Tensor):
+            return value
+        if value.ndim == 4:  # a mask [rows, 1, queries, keys], in which one token sees all keys
+            n_keys, _ = self.cache.layers[self.layer].get_mask_sizes(1)
+            return value[:1, :, :, -1:].expand(-1, -1, -1, n_keys)
+        if value.ndim > 1 and value.shape[0] == self.n_rows:  # alike in all of a batch's rows
+            return value[self.row : self.row + 1]
+        return value
+
+
+def _joined(outputs: Sequence[Any]) -> Any:
+    """What an attention returns for all batches: outputs side by side, and nothing of the patterns."""
+    if isinstance(outputs[0], tuple):
+        return torch.cat([one[0] for one in outputs]), *[None] * (len(outputs[0]) - 1)
+    return torch.cat(list(outputs))
+
+
+def can_run_together(model: Model) -> bool:
+    """Whether batches of different prompts give, side by side, the bits that each gives alone.
+
+    That takes products whose rows depend on no other row (float32 on a CPU, packed), a cache by slots,
+    and an attention to which a prompt's part can be handed apart. Two short prompts of different lengths
+    are run both ways, once for a loaded model.
+    """
+    if model.row_block != PACKED_ROWS or not model.shortcuts.shared_cache:
+        return False
+    if not {"together", "apart"} & model.compared:
+        model.compared.add("together" if holds(_agrees, model) else "apart")
+    return "together" in model.compared
+
+
+def _agrees(model: Model) -> bool:
+    n_vocab = model.bridge.original_model.get_input_embeddings().weight.shape[0]
+    prompts = [[token % n_vocab for token in tokens] for tokens in (range(5), range(7, 15))]
+    with model.unembedding_apart():
+        together = _states(model, prompts)
+        alone = [_states(model, [prompt])[0] for prompt in prompts]
+    return all(map(torch.equal, together, alone))
+
+
+def _states(model: Model, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The final states of two tokens behind each of some prompts, run together."""
+    head = Patch(heads=(Head(model.n_layers - 1, 0),), donor="zero")
+    batches = [
+        RunningBatch(model, prompt, [head], {}, n_samples=1, use_attn_result=False) for prompt in prompts
+    ]
+    parts = model.buffers.parts([batch.n_slots for batch in batches])
+    for batch, part in zip(batches, parts, strict=True):
+        batch.prefill_once(n_new=2, share_layers=True, buffers=part)
+    if not all(batch.holds_slots for batch in batches):
+        raise ValueError("a cache that holds no slots")
+    together, found = Together(model, batches), []
+    with together.hooked():
+        for step in range(2):
+            ids = [
+                torch.full((batch.layout.n_slots(0),), step, device=model.device) for batch in batches
+            ]
+            found.append(together.forward(batches, ids, [len(prompt) - 1 + step for prompt in prompts]))
+    return [torch.cat(each) for each in zip(*found, strict=True)]
