@@ -103,6 +103,7 @@ def test_the_script_of_the_readme_patches_smollm2_within_a_minute(tmp_path, monk
     (script,) = [block for block in blocks(PAGES["README.md"], "python") if LOADS_SMOLLM2 in block]
     assert len([line for line in script.splitlines() if line.strip()]) <= 12
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PHASE7_STORE", raising=False)
     phase7.load_model("smollm2")
     started, space = time.monotonic(), {}
     exec(script, space)
