@@ -19,7 +19,7 @@ from phase7.effects.answer import AnswerScores, answer_dataset, choice_dataset
 from phase7.effects.attributes import label
 from phase7.effects.attribution import StageAttribution, attribution_dataset
 from phase7.effects.curve import curve_dataset
-from phase7.effects.families import Kind, primary_tests, q_values
+from phase7.effects.families import KINDS, primary_tests, q_values
 from phase7.effects.guards import guards_kept
 from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
@@ -307,10 +307,9 @@ class GroupBuilder:
         variables: dict[str, Any] = {}
         columns = {name: np.stack([one.column(name) for one in by_length]) for name in names}
         for prefix in ("", "net_"):
-            kinds: tuple[Kind, Kind] = ("text", "logits")
             columns[f"{prefix}q_value"] = q_values(
                 columns[f"{prefix}p_value"], columns[f"{prefix}n_nonzero"], self._metrics, self._stats,
-                cell_p={k: np.stack([one.cell_p[prefix][k] for one in by_length]) for k in kinds},
+                cell_p={k: np.stack([one.cell_p[prefix][k] for one in by_length]) for k in KINDS},
             )  # fmt: skip
         for name, column in columns.items():
             spread = np.stack([_scatter(shape, index, one) for one in column])

@@ -37,6 +37,7 @@ Bools = npt.NDArray[np.bool_]
 
 #: What a metric is measured on.
 Kind = Literal["text", "logits", "guards"]
+KINDS: tuple[Kind, ...] = ("text", "logits", "guards")
 
 
 def primary_tests(stage: Stage, metrics: Sequence[str]) -> Bools:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from safetensors.numpy import load_file
 from scipy.stats import false_discovery_control
 from transformers import DynamicCache
@@ -24,6 +25,9 @@ from phase7.engine.patch.patching import Patch
 from phase7.experiment.answer import choice_stage, fresh_recipients, trials
 from phase7.experiment.declared import Answer
 from phase7.experiment.stages import confirm_stage, sweep_stage
+from phase7.findings.group import Group
+from phase7.findings.trials import chosen, compared, metrics_that_hold
+from phase7.report.numbers import Numbers
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.guards import GUARDS
 from phase7.vocabulary.heads import HeadSet, parse_heads
@@ -157,7 +161,7 @@ def test_tests_of_one_trial_are_one_family(tree):
 
 def test_a_second_build_computes_nothing(project, monkeypatch):
     monkeypatch.chdir(project)
-    assert main(["build", "small", "--quiet", "--force"]) == 0
+    assert main(["build", "small", "--quiet", "--force", "--lang=en"]) == 0
     record = json.loads((project / "results/small/run.json").read_text())
     assert sum(record["entries_computed"].values()) == 0
 
@@ -269,3 +273,55 @@ def test_the_vectors_page_names_what_the_file_holds(project, tree):
     assert tree["answer"].attrs["heads"] in page
     for layer in layers:
         assert f"`model.layers.{layer}.self_attn.o_proj`" in page
+
+
+# --- what is said of it ----------------------------------------------------------------------------
+
+
+def changed_answer(tree, **values):
+    """The group with other values in its answer, by variable and place."""
+    node = tree.copy(deep=True)
+    answer = node["answer"].to_dataset().load()
+    answer["guards_kept"][:] = 1.0
+    for kind in ("net", "specific"):
+        answer[f"{kind}_delta"][:] = 0.5
+        answer[f"{kind}_q_value"][:] = 0.01
+    for name, (place, value) in values.items():
+        answer[name].loc[place] = value
+    node["answer"] = xr.DataTree(answer)
+    return Group(node)
+
+
+KEYWORDS = "gratitude_keywords"
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"net_q_value": ({"trial": "fresh", "metric": KEYWORDS}, 0.2)},
+        {"specific_q_value": ({"trial": "confirmation", "against": "anger", "metric": KEYWORDS}, 0.2)},
+        {"specific_delta": ({"trial": "fresh", "against": "anger", "metric": KEYWORDS}, -0.5)},
+        {"net_q_value": ({"trial": "fresh", "metric": KEYWORDS}, np.nan)},
+        {"guards_kept": ({"trial": "fresh"}, 0.0)},
+    ],
+)
+def test_the_text_moves_where_every_comparison_of_both_trials_says_so(tree, spoiled):
+    assert KEYWORDS in metrics_that_hold(changed_answer(tree))
+    assert KEYWORDS not in metrics_that_hold(changed_answer(tree, **spoiled))
+
+
+def test_the_report_tells_the_answer_and_its_numbers(project, tree, monkeypatch):
+    monkeypatch.chdir(project)
+    text = (project / "results/small/report.md").read_text(encoding="utf-8")
+    picked = chosen(Group(tree))
+    assert f"The first {picked.n_heads} heads at strength" not in text  # it does not move here
+    assert f"the first {picked.n_heads} heads at strength {picked.strength:g}" in text
+    (net,) = [
+        row for row in compared(Group(tree))
+        if (row.trial, row.metric, row.against) == ("fresh", KEYWORDS, "")
+    ]  # fmt: skip
+    table = text[text.index("tested by text") :]
+    row = next(line for line in table.splitlines() if "| fresh |" in line and "control" in line)
+    signed = Numbers(not_measured="", no_test="").signed(net.delta)
+    assert KEYWORDS in row and f"| {signed} |" in row
+    assert "(choice)" in text or "_choice." in text  # the figure of the candidates
