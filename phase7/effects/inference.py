@@ -102,10 +102,9 @@ def _with_q(
     """
     undirected = [m for m, name in enumerate(scores.metrics) if not has_direction(name)]
     values[f"{prefix}p_value"][..., undirected] = np.nan
-    tests = values[f"{prefix}p_value"], values[f"{prefix}n_nonzero"]
-    metrics = scores.metrics
-    cell_p = cell_p_values(effect, *tests, metrics, stats, primary, shares=shares, seed=seed)
-    values[f"{prefix}q_value"] = q_values(*tests, metrics, stats, primary, cell_p)
+    p, n, names = values[f"{prefix}p_value"], values[f"{prefix}n_nonzero"], scores.metrics
+    cell_p = cell_p_values(effect, p, n, names, stats, primary, shares=shares, seed=seed)
+    values[f"{prefix}q_value"] = q_values(p, n, names, stats, primary, cell_p)
     return cell_p
 
 

@@ -79,8 +79,8 @@ def _of_length_one(rows: FloatArray) -> FloatArray:
     largest = np.abs(rows).max(axis=-1, keepdims=True, initial=0.0)  # first: squares can overflow
     rows = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
     length = np.sqrt((rows**2).sum(axis=-1, keepdims=True))
-    unit: FloatArray = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    return unit
+    scaled: FloatArray = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return scaled
 
 
 def _extreme(tests: FloatArray, signs: FloatArray) -> npt.NDArray[np.bool_]:

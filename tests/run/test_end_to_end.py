@@ -12,9 +12,9 @@ import xarray as xr
 
 import phase7
 from phase7.cli import main
-from phase7.engine.decode import loop as generation
 from phase7.engine.decode import running
 from phase7.run import executor as execution
+from phase7.run import generating
 from phase7.vocabulary.guards import GUARDS
 from phase7.vocabulary.metrics import METRICS
 from tests.run.small_project import NEUTRAL, arrays, assert_same_bits
@@ -78,7 +78,7 @@ def test_a_second_build_computes_nothing_and_a_forced_one_gives_the_same_bits(
 ):
     effects = built_copy / "store" / "effects" / "small.nc"
     before, stamp = arrays(effects), effects.stat().st_mtime_ns
-    monkeypatch.setattr(generation, "generate", None)  # any generation would fail
+    monkeypatch.setattr(generating, "generate_together", None)  # any generation would fail
     assert build() == 0
     assert "nothing to compute" in capsys.readouterr().out
     assert effects.stat().st_mtime_ns == stamp
@@ -88,19 +88,19 @@ def test_a_second_build_computes_nothing_and_a_forced_one_gives_the_same_bits(
 
 
 def test_an_interrupted_build_continues_and_gives_the_same_bits(built, project, monkeypatch):
-    original, calls = execution.Executor._generate, []
+    original, calls = execution.Executor._generated, []
 
-    def failing(self, stage, batch):
-        calls.append(batch)
+    def failing(self, asked):
+        calls.append(asked)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return original(self, stage, batch)
+        return original(self, asked)
 
-    monkeypatch.setattr(execution.Executor, "_generate", failing)
+    monkeypatch.setattr(execution.Executor, "_generated", failing)
     assert build() == 130
     assert not (project / "store" / "effects" / "small.nc").exists()
     assert build() == 0
-    assert len({id(batch) for batch in calls}) == len(calls)
+    assert len({id(asked) for asked in calls}) == len(calls) > 5
     effects = "store/effects/small.nc"
     assert_same_bits(arrays(built / effects), arrays(project / effects))
 
