@@ -13,7 +13,7 @@ import xarray as xr
 from phase7.findings.group import Group, groups
 from phase7.statistics import Spread, spread
 from phase7.vocabulary.heads import Head
-from phase7.vocabulary.metrics import METRICS
+from phase7.vocabulary.metrics import metric_place
 from phase7.vocabulary.readouts import is_readout
 
 Floats = npt.NDArray[np.float64]
@@ -97,7 +97,7 @@ def _by_sample(texts: xr.Dataset, metric: str, score_of: ScoreOf, reference: str
     arms = [texts[f"{arm}_text"].transpose("prompt", "sample").values for arm in ("patched", reference)]
     was_run = [prompt for prompt in range(len(arms[0])) if any(arms[0][prompt]) or any(arms[1][prompt])]
     scores = score_of({str(text) for arm in arms for text in arm[was_run].ravel()})
-    place, whole = METRICS.index(metric), np.full(arms[0].shape, np.nan)
+    place, whole = metric_place(metric), np.full(arms[0].shape, np.nan)
     for prompt in was_run:
         patched, other = ([scores[str(text)][place] for text in arm[prompt]] for arm in arms)
         whole[prompt] = np.subtract(patched, other)

@@ -269,7 +269,8 @@ def test_what_once_ran_otherwise_has_another_fingerprint_and_nothing_else_has(fo
         assert (find(folder).fingerprint != by_hand()) == is_another, setting
 
 
-def test_weights_that_have_no_place_are_told(folder, caplog):
+def test_weights_that_have_no_place_are_told(folder, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("phase7"), "propagate", True)  # --verbose takes it away
     weights = load_file(folder / "model.safetensors")
     weights["transformer.h.0.attn.c_attn.lora_A.weight"] = torch.zeros(2, 32)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -37,6 +37,7 @@ def check(tree) -> None:
             assert confirmed.net_donor_p_value.sel(at) < 0.05
 
 
+@pytest.mark.slow
 def test_the_carrier_is_first_by_readout_in_every_mode(tmp_path):
     check(run(tmp_path, seed=0, n_prompts=24, by_readouts=True))
 

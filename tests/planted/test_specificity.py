@@ -36,6 +36,7 @@ def false_calls(tree) -> int:
     return sum(called[head] == SPECIFIC for head in others)
 
 
+@pytest.mark.slow
 def test_the_verdicts_are_those_that_were_planted(tmp_path):
     false_calls(run(tmp_path, seed=0, n_prompts=24, by_readouts=True, two_emotions=True))
 

@@ -241,6 +241,7 @@ def test_a_pair_shares_its_entries_with_other_continuations_and_names():
     assert keys(stage_of(profile=other), 1) == keys(stage_of(), 1)
 
 
+@pytest.mark.slow
 def test_a_build_has_contrasts_beside_its_texts(project, capsys):
     ours = (
         '\n[readouts]\ncontinuations = 1\nmax_new_tokens = 3\npairs = [{target = " the", foil = " and"}]\n'

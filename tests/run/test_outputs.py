@@ -30,6 +30,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_another_results_folder_has_an_effects_file_of_its_own(built_copy):
     before = files(built_copy)
     assert build("--results", "other") == 0

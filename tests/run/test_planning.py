@@ -90,6 +90,7 @@ def test_a_run_of_other_settings_is_no_pilot(built_copy):
     assert other._finished() is None
 
 
+@pytest.mark.slow
 def test_without_one_a_few_prompts_are_run_whose_entries_the_run_uses(wide, monkeypatch):
     monkeypatch.setattr(planning, "N_PILOT", 3)
     words, tests = planner().tests()

@@ -407,7 +407,10 @@ def test_an_unknown_scorer_is_refused_with_the_known_ones(tmp_path, name):
         choose_scorers(["keywords", name], root=ROOT, store_root=tmp_path)
     assert str(caught.value) == (
         f"scorers: expected some of {', '.join(choose.NAMES)}, got {' '.join(repr(name).split())};"
-        " correct the name"
+        + {
+            "VADER": " did you mean vader? else correct the name",
+            " keywords": " did you mean keywords? else correct the name",
+        }.get(name, " correct the name")
     )
 
 

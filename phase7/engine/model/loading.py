@@ -64,11 +64,8 @@ def load_model(
     """
     torch_device, torch_dtype = _device(device), getattr(torch, dtype)
 
-    def read() -> tuple[Any, Any]:
-        hf_model, tokenizer, unused = _from_folder(files, torch_device, torch_dtype)
-        if unused:
-            _log.warning(_unused_weights(files, unused))
-        return hf_model, tokenizer
+    def read() -> tuple[Any, Any, list[str]]:
+        return _from_folder(files, torch_device, torch_dtype)
 
     return _ready(files, read, torch_device, torch_dtype, pack)
 
@@ -96,35 +93,37 @@ def model_from(files: ModelFiles, hf_model: Any, tokenizer: Any, *, pack: bool =
     """
     first = next(hf_model.parameters())
 
-    def read() -> tuple[Any, Any]:
+    def read() -> tuple[Any, Any, list[str]]:
         forget_copies(hf_model)
         own = same_weights(hf_model)
         own.set_attn_implementation("eager")
         own = _text_model(files, own)
         _check_numbers(files, own)
-        return own.eval(), tokenizer
+        return own.eval(), tokenizer, []
 
     return _ready(files, read, first.device, first.dtype, pack)
 
 
 def _ready(
     files: ModelFiles,
-    read: Callable[[], tuple[Any, Any]],
+    read: Callable[[], tuple[Any, Any, list[str]]],
     torch_device: torch.device,
     torch_dtype: torch.dtype,
     pack: bool,
 ) -> Model:
-    """What `read` gives, a transformers model of one's own and its tokenizer, bridged and checked."""
+    """What `read` gives, bridged and checked: a model of one's own, its tokenizer, and weights unused."""
     others = versions.untested()
     fast = pack and suits_packing(torch_device, torch_dtype)
     wanted = Shortcuts(packed_products=fast, lean_modules=fast, shared_cache=True, shared_layers=True)
     try:
         with quiet():
-            hf_model, tokenizer = read()
+            hf_model, tokenizer, unused = read()
             pristine = same_weights(hf_model)
             bridge = bridged(files, hf_model, tokenizer, torch_device)
             kept = that_hold(bridge, wanted) if others else wanted
             kept.apply(bridge)
+        if unused:
+            _log.warning(_unused_weights(files, unused))
         _check_tokenizer(files, tokenizer, hf_model.get_input_embeddings().weight.shape[0])
         model = _described(files, bridge, tokenizer, pristine, kept, torch_device, torch_dtype)
         _check_sizes(files, model)
