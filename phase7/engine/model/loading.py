@@ -111,7 +111,7 @@ def _ready(
     torch_dtype: torch.dtype,
     pack: bool,
 ) -> Model:
-    """What `read` gives, bridged and checked: a model of one's own, its tokenizer, and weights unused."""
+    """What `read` gives (a model of one's own, its tokenizer, weights unused), bridged and checked."""
     others = versions.untested()
     fast = pack and suits_packing(torch_device, torch_dtype)
     wanted = Shortcuts(packed_products=fast, lean_modules=fast, shared_cache=True, shared_layers=True)
