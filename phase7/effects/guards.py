@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from phase7.effects.inference import mean_over_prompts
 from phase7.effects.scores import Floats, Scores, StageScores
 from phase7.experiment.profile import Sampling
 from phase7.experiment.stages import Batch, Stage
@@ -129,15 +130,7 @@ def kept_in_range(baseline: Floats, patched: Floats, step: float) -> Floats:
 
 def _over_samples(by_guard: Sequence[Any]) -> Floats:
     """Means over samples, guard by guard, which may have different numbers of them: [guard, ...]."""
-    return np.stack([_mean_of_known(np.asarray(one, dtype=np.float64)) for one in by_guard])
-
-
-def _mean_of_known(array: Floats) -> Floats:
-    """Mean over the last axis of what is known; NaN where nothing is."""
-    known = ~np.isnan(array)
-    total, count = np.where(known, array, 0.0).sum(axis=-1), known.sum(axis=-1)
-    mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean
+    return np.stack([mean_over_prompts(np.asarray(one, dtype=np.float64)) for one in by_guard])
 
 
 def _missing(*shape: int) -> Floats:

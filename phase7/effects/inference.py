@@ -165,7 +165,7 @@ def _over_donors(
 
 
 def mean_over_prompts(values: Floats) -> Floats:
-    """Mean over prompts, NaN where none was measured."""
+    """Mean over the last axis, that of prompts or samples; NaN where none was measured."""
     measured = ~np.isnan(values)
     total = np.where(measured, values, 0.0).sum(axis=-1)
     count = measured.sum(axis=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import xarray as xr
@@ -96,12 +97,12 @@ def keeps_guards(group: Group, trial: str) -> bool:
     return found is not None and float(found["guards_kept"].sel(trial=trial)) == 1
 
 
-def holds(group: Group, metric: str, trial: str) -> bool:
+def _holds(group: Group, every: Sequence[Compared], metric: str, trial: str) -> bool:
     """Whether a trial shows the emotion in the text: raised beyond the control and all other emotions.
 
     Each with q below the level, in texts that still read as the baseline's.
     """
-    rows = [row for row in compared(group) if (row.trial, row.metric) == (trial, metric)]
+    rows = [row for row in every if (row.trial, row.metric) == (trial, metric)]
     there = bool(rows) and all(row.q < group.alpha and row.delta > 0 for row in rows)
     return there and keeps_guards(group, trial)
 
@@ -114,9 +115,9 @@ def trials_of(group: Group) -> list[str]:
 
 def metrics_that_hold(group: Group) -> list[str]:
     """Metrics of text that hold in every trial that ran."""
-    ran = trials_of(group)
-    metrics = dict.fromkeys(row.metric for row in compared(group))
-    return [metric for metric in metrics if all(holds(group, metric, trial) for trial in ran)]
+    ran, rows = trials_of(group), compared(group)
+    metrics = dict.fromkeys(row.metric for row in rows)
+    return [metric for metric in metrics if all(_holds(group, rows, metric, trial) for trial in ran)]
 
 
 def _trials(found: xr.Dataset) -> list[str]:

@@ -21,8 +21,9 @@ def dose_response(group: Group, source: Source) -> Canvas:
     colors = colormaps["viridis"](np.linspace(0.0, 0.85, len(sets)))
     for axis, metric in zip(axes, metrics, strict=True):
         axis.axhline(0.0, color="black", linewidth=0.8, zorder=0)
+        every = doses(group, source, metric)
         for (label, n_heads), color in zip(sets.items(), colors, strict=True):
-            rows = [dose for dose in doses(group, source, metric) if dose.label == label]
+            rows = [dose for dose in every if dose.label == label]
             x = [row.strength for row in rows]
             axis.plot(x, [row.effect for row in rows], color=color, label=_name(group, label, n_heads))
             axis.vlines(x, [row.low for row in rows], [row.high for row in rows], color=color)
