@@ -100,8 +100,8 @@ def answer_dataset(
 
     Statistics of the tested effect [trial, metric], and of the specific Δ [trial, against, metric]. Of
     each trial the tests of the emotion's own metrics of text, net and specific, are one family. Other
-    metrics of text are given with p alone, read-outs with their mean alone: their p would have to hold
-    over donor pairs, which nobody asked here.
+    metrics of text are given with p alone, read-outs with their mean net Δ alone: their p would have to
+    hold over donor pairs, which nobody asked here.
     """
     if found.chosen is None or not found.tried:
         return None
@@ -142,7 +142,7 @@ def _trial(
     found = {f"net_{name}": tested.column(prefix + name)[0] for name in _NAMES}
     found["delta"] = tested.column("delta")[0]
     specific = [
-        cell_statistics(_against(scores, other.full.patched["emotion"]), stats, seed)
+        cell_statistics(_against(scores, _patched(other, len(own))), stats, seed)
         for other in one.rivals.values()
     ]
     for name in _NAMES:
@@ -169,6 +169,13 @@ def _against(scores: Scores, other: Floats) -> Scores:
     return Scores(baseline=scores.baseline, patched=arms, changed={}, metrics=scores.metrics)  # type: ignore[arg-type]
 
 
+def _patched(rival: StageScores, n_metrics: int) -> Floats:
+    """A rival's scores [cell, metric, prompt]; NaN for the read-outs, which stand behind the text."""
+    values = rival.full.patched["emotion"]
+    missing = np.full((len(values), n_metrics - values.shape[1], values.shape[2]), np.nan)
+    return np.concatenate([values, missing], axis=1)
+
+
 def _scores(tried: Sequence[Tried], prompts: Sequence[int]) -> dict[str, Floats]:
     """Scores by prompt of all trials; NaN for prompts of other stages."""
     rows: dict[str, list[Floats]] = {}
@@ -177,7 +184,7 @@ def _scores(tried: Sequence[Tried], prompts: Sequence[int]) -> dict[str, Floats]
         arms = {"baseline": scores.baseline, "patched": scores.patched["emotion"][0]}
         if "control" in scores.patched:
             arms["control_patched"] = scores.patched["control"][0]
-        others = [other.full.patched["emotion"][0] for other in one.rivals.values()]
+        others = [_patched(other, len(scores.metrics))[0] for other in one.rivals.values()]
         arms["against_patched"] = np.array(others).reshape(len(others), *scores.baseline.shape)
         for name, values in arms.items():
             rows.setdefault(name, []).append(on_prompts(values, recipients, prompts))

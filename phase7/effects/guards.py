@@ -13,7 +13,7 @@ from phase7.effects.scores import Floats, Scores, StageScores
 from phase7.experiment.profile import Sampling
 from phase7.experiment.stages import Batch, Stage
 from phase7.vocabulary.donors import Role
-from phase7.vocabulary.guards import GUARDS, RANGE, REPEATED, smallest_repetition
+from phase7.vocabulary.guards import GUARDS, kept_range, smallest_repetition
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,8 +119,8 @@ def kept_in_range(baseline: Floats, patched: Floats, step: float) -> Floats:
     kept = np.full(len(patched), np.nan)
     if np.isnan(baseline).all(axis=-1).any():
         return kept
-    low, high = np.nanpercentile(baseline, RANGE, axis=-1)  # [guard]
-    high = np.maximum(high, np.where([name == REPEATED for name in GUARDS], step, -np.inf))
+    ranges = [kept_range(one, name, step) for name, one in zip(GUARDS, baseline, strict=True)]
+    low, high = np.transpose(ranges)  # [guard]
     for place, one in enumerate(patched):
         if not np.isnan(one).all(axis=-1).any():
             mean = np.nanmean(one, axis=-1)

@@ -109,6 +109,8 @@ ReadingPlan = ReadoutPlan | ContrastPlan
 def reading_plans(stage: Stage, root: Path, along: Stage | None = None) -> list[ReadingPlan]:
     """All that a profile declares to be read of a stage, in the order of the metric axis.
 
+    Nothing of an answer's rivals: their texts alone are compared.
+
     Parameters
     ----------
     root : Path
@@ -121,6 +123,8 @@ def reading_plans(stage: Stage, root: Path, along: Stage | None = None) -> list[
     UserError
         If ``data/keywords.toml`` lacks one of the emotions.
     """
+    if stage.name == "rivals":
+        return []
     of_words = readout_plan(stage, root, along)
     return [*([] if of_words is None else [of_words]), *contrast_plans(stage, along)]
 

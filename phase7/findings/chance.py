@@ -14,14 +14,14 @@ import numpy as np
 from phase7.findings.cells import Cell, Floats
 from phase7.findings.group import Group
 from phase7.statistics.draws import random_sign_blocks
-from phase7.statistics.exact_sums import linear_quantile, row_moments
-from phase7.statistics.paired import by_prompt_count, effect_size
+from phase7.statistics.exact_sums import linear_quantile
+from phase7.statistics.hierarchy import of_length_one
 
 #: Random sign vectors over the prompts.
 N_FLIPS = 500
 
-#: Numbers that are flipped at a time.
-_MOST_NUMBERS = 2**20
+#: Differences whose spread is a smaller share of their sum of squares are equal, but for rounding.
+_NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +75,14 @@ def median_sizes(differences: Floats, *, seed: int, n_flips: int = N_FLIPS) -> F
         d_z is that of :mod:`phase7.statistics`: 0 for a test whose differences are all 0.
     """
     n = differences.shape[1]
-    blocks = random_sign_blocks(seed=seed, purpose="median size", n=n, n_resamples=n_flips)
-    signs = np.concatenate(list(blocks))
-    step = max(1, _MOST_NUMBERS // differences.size)
+    count = np.isfinite(differences).sum(axis=1)
+    rows = of_length_one(np.nan_to_num(differences, nan=0.0))
     found = []
-    for start in range(0, n_flips, step):
-        flipped = signs[start : start + step, None, :] * differences
-        _, columns = by_prompt_count(flipped, ["size"], _sizes)
-        found.append(np.median(columns["size"], axis=1))
+    for signs in random_sign_blocks(seed=seed, purpose="median size", n=n, n_resamples=n_flips):
+        squared_cosine = (signs @ rows.T) ** 2 / count  # 1 where all of a test's differences are equal
+        rest = np.where(squared_cosine > 1 - _NO_SPREAD, 0.0, 1 - squared_cosine)
+        with np.errstate(divide="ignore"):
+            size = np.sqrt(squared_cosine * (count - 1) / count / rest)
+        found.append(np.median(size, axis=1))
     medians: Floats = np.concatenate(found)
     return medians
-
-
-def _sizes(rows: Floats) -> dict[str, Floats]:
-    return {"size": np.abs(effect_size(*row_moments(rows)))}

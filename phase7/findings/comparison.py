@@ -171,6 +171,7 @@ def _by_head(one: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
     names = {"effect": "other_effect", "q_value": "other_q_value"}
     return xr.merge(
         [one[list(names)], other[list(names)].rename(names)],
+        compat="no_conflicts",
         join="exact",
         combine_attrs="drop",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phase7.findings.group import Group
-from phase7.vocabulary.guards import GUARDS, RANGE, REPEATED, smallest_repetition
+from phase7.vocabulary.guards import GUARDS, kept_range, smallest_repetition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +66,11 @@ def guarded(group: Group, label: str) -> list[Guarded]:
     found = []
     for guard in GUARDS:
         baseline, patched = (cell.scores(name, guard) for name in ("baseline", "patched"))
-        low, high = np.nanpercentile(baseline, RANGE)
-        if guard == REPEATED:
-            high = max(high, smallest_repetition(samples, n_tokens))
+        low, high = kept_range(baseline, guard, smallest_repetition(samples, n_tokens))
         found.append(
             Guarded(
                 label=label, guard=guard, baseline=float(np.nanmean(baseline)),
-                low=float(low), high=float(high), patched=float(np.nanmean(patched)),
+                low=low, high=high, patched=float(np.nanmean(patched)),
             )
         )  # fmt: skip
     return found

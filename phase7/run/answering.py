@@ -42,7 +42,7 @@ def answered(
     for trial in trials(confirm, sweep, chosen, others) if chosen is not None else []:
         along = confirm if trial.name == "confirmation" else trial.own
         own = measure(trial.own, along if along is not trial.own else None)
-        rivals = {stage.emotion.name: measure(stage, along) for stage in trial.rivals}
+        rivals = {stage.emotion.name: measure(stage, None) for stage in trial.rivals}
         every += [own, *rivals.values()]
         scores = {name: one.scores for name, one in rivals.items()}
         tried.append(Tried(name=trial.name, own=own.scores, rivals=scores))

@@ -39,7 +39,6 @@ from phase7.report.language import Lang
 from phase7.report.write import write_reports
 from phase7.run.answering import answered
 from phase7.run.backend import THREADS, Backend
-from phase7.run.directions import vector_of
 from phase7.run.executor import Executor
 from phase7.run.framed import dated, framed
 from phase7.run.groups import Group, Rehearsal, Search
@@ -52,7 +51,7 @@ from phase7.run.promoted import promoted
 from phase7.run.provenance import made_with, mismatch, provenance
 from phase7.run.record import Outcome, inputs_digest, is_up_to_date, write_record
 from phase7.run.settings import group_settings
-from phase7.run.vectors import write_vector
+from phase7.run.vectors import vector_of, write_vector
 from phase7.run.workers import Workers
 from phase7.scoring.base import Scorer
 from phase7.scoring.choose import choose_scorers

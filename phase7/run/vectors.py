@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from phase7.effects.answer import AnswerScores
 from phase7.experiment.stages import Cell, Stage
+from phase7.run.executor import Executor
 from phase7.store.writing import write_bytes, write_text
 
 _README = """\
@@ -58,6 +60,13 @@ class Vector:
     cell: Cell
     layers: dict[int, np.ndarray[Any, np.dtype[np.float32]]]
     modules: dict[int, str]
+
+
+def vector_of(stage: Stage, answer: AnswerScores | None, executor: Executor) -> Vector | None:
+    """The direction of what was chosen to move the text; None where nothing was."""
+    if answer is None or answer.chosen is None:
+        return None
+    return Vector(stage=stage, cell=answer.chosen, **executor.vector(stage, answer.chosen.heads))
 
 
 def write_vector(folder: Path, vector: Vector) -> list[Path]:

@@ -55,7 +55,7 @@ def global_p(
     values = np.asarray(differences, dtype=np.float64)
     if np.isinf(values).any():
         raise ValueError("expected finite differences or NaN for a missing one, got an infinity")
-    rows = _of_length_one(np.nan_to_num(values, nan=0.0))
+    rows = of_length_one(np.nan_to_num(values, nan=0.0))
     found, drawn = np.full(len(rows), np.nan), []
     for cell, tests in enumerate(rows):
         active = tests[np.ix_(tests.any(axis=1), tests.any(axis=0))]
@@ -74,8 +74,8 @@ def global_p(
     return found
 
 
-def _of_length_one(rows: FloatArray) -> FloatArray:
-    """Rows over the root of their sum of squares; rows of zeros as they are."""
+def of_length_one(rows: FloatArray) -> FloatArray:
+    """Divide rows by the root of their sum of squares; rows of zeros as they are; shape (..., unit)."""
     largest = np.abs(rows).max(axis=-1, keepdims=True, initial=0.0)  # first: squares can overflow
     rows = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
     length = np.sqrt((rows**2).sum(axis=-1, keepdims=True))

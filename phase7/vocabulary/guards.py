@@ -5,6 +5,9 @@ They stand on no side of any emotion. Definitions: docs/method.md.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 #: Mean ln p of a text's tokens under the unpatched model, after the text's own prompt, in nats.
 MEAN_LN_P = "mean_ln_p"
 
@@ -29,6 +32,26 @@ def smallest_repetition(n_samples: int, n_tokens: int) -> float:
     0.025
     """
     return 1 / (n_samples * max(n_tokens - 3, 1))
+
+
+def kept_range(baseline: npt.ArrayLike, guard: str, step: float) -> tuple[float, float]:
+    """Between which means a guard is kept: from the 5th to the 95th percentile of the baseline.
+
+    Parameters
+    ----------
+    baseline : array_like of float, shape (prompt,)
+        NaN: not measured.
+    guard : str
+    step : float
+        Up to which repetitions are kept in any case (:func:`smallest_repetition`).
+
+    Examples
+    --------
+    >>> kept_range([0.0, 0.0, 0.0], REPEATED, 0.025)
+    (0.0, 0.025)
+    """
+    low, high = (float(end) for end in np.nanpercentile(np.asarray(baseline, dtype=np.float64), RANGE))
+    return low, max(high, step) if guard == REPEATED else high
 
 
 def is_guard(metric: str) -> bool:

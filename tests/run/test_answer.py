@@ -134,12 +134,13 @@ def test_the_answer_is_tested_on_confirmation_prompts_and_again_on_fresh_ones(tr
     assert len(used["confirmation"]) == 3 and len(used["fresh"]) == 2
     for name in ("patched", "control_patched", "baseline", "against_patched"):
         assert np.isfinite(answer[name].sel(metric="gratitude_keywords")).any(), name
+        assert np.isfinite(answer[name].sel(metric=METRIC)).any() == (name != "against_patched")
     net = answer.patched - answer.control_patched
     np.testing.assert_allclose(answer.net_delta, net.mean("prompt"), atol=1e-12)
     specific = answer.patched - answer.against_patched
     np.testing.assert_allclose(
-        answer.specific_delta.sel(metric=METRIC),
-        specific.sel(metric=METRIC).mean("prompt"),
+        answer.specific_delta.sel(metric="gratitude_keywords"),
+        specific.sel(metric="gratitude_keywords").mean("prompt"),
         atol=1e-12,
     )
 
