@@ -7,6 +7,9 @@ through them. What tests start in other processes is not checked.
 
 Tests run in two processes side by side (`-n 2` in pyproject.toml; `-n 0` for a debugger), each with one
 thread for its products: two with two threads each would wait for each other on two cores.
+
+Nothing that a test writes has to outlast a power failure, so files are not forced to the disk, for which
+the tests would wait as long as they compute. Tests of just that put their own `os.fsync` in its place.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from tests.type_checker import check
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the test modules import torch later
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.fsync = lambda _: None
 jaxtyping.install_import_hook("phase7.engine", f"{check.__module__}.check")
 
 

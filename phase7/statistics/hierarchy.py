@@ -86,7 +86,8 @@ def of_length_one(rows: FloatArray) -> FloatArray:
 def _extreme(tests: FloatArray, signs: FloatArray) -> npt.NDArray[np.bool_]:
     """Which flips give a cell's tests, each of length 1, a statistic of the observed size; [flip]."""
     least = np.abs(tests.sum(axis=1)).max() * (1 - _TIED)
-    found: npt.NDArray[np.bool_] = np.abs(signs @ tests.T).max(axis=1) >= least
+    sums = tests @ signs.T  # [test, flip]: largest and smallest go along memory
+    found: npt.NDArray[np.bool_] = np.maximum(sums.max(axis=0), -sums.min(axis=0)) >= least
     return found
 
 

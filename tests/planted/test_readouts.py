@@ -45,13 +45,13 @@ def test_the_carrier_is_first_by_readout_in_every_mode(tmp_path):
 @pytest.mark.slow
 def test_the_carrier_is_first_in_twenty_of_twenty_seeds(tmp_path):
     for seed in range(20):
-        check(run(tmp_path / str(seed), seed, by_readouts=True))
+        check(run(tmp_path / str(seed), seed, n_prompts=24, by_readouts=True))
 
 
 @pytest.mark.slow
 def test_without_emotion_in_the_donor_readouts_find_nothing(tmp_path):
     """p of net effects are not smaller than uniform, and few runs have a discovery."""
-    p_values, n_runs, with_discovery = [], 40, 0
+    p_values, n_runs, with_discovery = [], 20, 0
     for seed in range(n_runs):
         tree = run(
             tmp_path / str(seed), 7000 + seed, share_of_markers=0.0, n_prompts=N_NULL, by_readouts=True
