@@ -119,14 +119,13 @@ def report(one: xr.DataTree, lang: str) -> str:
     return render_report(one, lang=lang, plots_dir=None, report_path=Path("report.md"))
 
 
-@pytest.fixture(scope="module", params=["ja", "en"])
-def original_report(original, request) -> tuple[str, str]:
-    return request.param, report(original, request.param)
+@pytest.fixture(scope="module")
+def original_report(original) -> str:
+    return report(original, "en")
 
 
 def test_the_report_is_the_same(original_report, other):
-    lang, page = original_report
-    assert report(other, lang) == page
+    assert report(other, "en") == original_report
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +135,11 @@ def original_page(original) -> str:
 
 #: Drawing takes seconds, and this one has every order of the others at once.
 DRAWN = pytest.mark.parametrize("other", ["all and transposed"], indirect=True)
+
+
+@DRAWN
+def test_the_report_in_japanese_is_the_same(original, other):
+    assert report(other, "ja") == report(original, "ja")
 
 
 @DRAWN
