@@ -100,7 +100,7 @@ def donor(model: LoadedModel, prompts: Prompts, *, name: str = "donor", column: 
     from phase7.engine.model.tokens import encode
     from phase7.engine.patch.capture import capture
     from phase7.engine.patch.donors import DonorSum
-    from phase7.run.executor import one_thread
+    from phase7.run.one_thread import one_thread
 
     chosen, engine = as_prompts(prompts, name, column), model.engine()
     with one_thread(), model.undisturbed():

@@ -179,7 +179,7 @@ class LoadedModel:
         """Baseline and patched texts of a prompt, from one batch, with the tokens behind them."""
         from phase7.engine.decode.loop import generate
         from phase7.engine.model.tokens import decode, encode
-        from phase7.run.executor import one_thread
+        from phase7.run.one_thread import one_thread
         from phase7.run.reading import NOTHING
 
         engine = self.engine()

@@ -38,6 +38,16 @@ _LISTED = "NaN: no words of the emotion are listed in data/keywords.toml, or non
 _PAIRED = "paired by prompt, a prompt's samples averaged first"
 _PAIRS = f"{_COUNT}; of pairs of donor prompts where these are tested too and are fewer"
 
+_CIRCUIT = (
+    "mean logit of the words less that of all tokens, mean over the steps of the path; the head patched"
+    " with the {donor} less the same with the {control}"
+)
+_PATHS = "what the reader makes of the head's output, integrated between the two donors; sums to total"
+_NATS_INTERVAL = "all values that the sign-flip test does not reject, each by itself"
+_OWN = "of the words' mean logit less that of all tokens; mean over the steps of the path and prompts"
+_SHARE = "from the last query, the same tokens of a prompt added up, mean over prompts"
+_ALONE = "against embeddings alone, before rotation by position, less the mean over the vocabulary"
+
 #: name -> (long_name, units, comment), with places for the words of the donor and the control.
 VARIABLES: dict[str, tuple[str, str, str]] = {
     "delta": ("mean Δ, patched with the {donor} - baseline", "1", f"{_SCORE}; {_PAIRED}; {_NAN}"),
@@ -209,6 +219,55 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
         "rank of the head among all heads of the model in promoting the emotion's words directly", "1",
         f"1 is the highest; by {_WORDS}; {_LISTED}",
     ),
+    "total": (
+        "effect of one head on the words' logits, with frozen normalisation", "nats",
+        f"{_CIRCUIT}; {_NAN}",
+    ),
+    "total_delta": ("mean of total over prompts", "nats", f"{_CIRCUIT}; {_NAN}"),
+    "total_ci_low": ("lower end of the 95 % interval of total_delta", "nats", _NATS_INTERVAL),
+    "total_ci_high": ("upper end of the 95 % interval of total_delta", "nats", _NATS_INTERVAL),
+    "total_p_value": ("p of total_delta", "1", _FLIPS),
+    "path": ("the part of total that goes through one reader", "nats", f"{_PATHS}; {_NAN}"),
+    "path_delta": ("mean of path over prompts", "nats", f"{_PATHS}; {_NAN}"),
+    "path_ci_low": ("lower end of the 95 % interval of path_delta", "nats", _NATS_INTERVAL),
+    "path_ci_high": ("upper end of the 95 % interval of path_delta", "nats", _NATS_INTERVAL),
+    "path_p_value": ("p of path_delta", "1", _FLIPS),
+    "path_n_nonzero": ("prompts whose path is not 0", "1", _COUNT),
+    "path_q_value": (
+        "q of path_delta", "1",
+        "Benjamini-Yekutieli over the paths of all heads; NaN: too few differences other than 0",
+    ),
+    "path_by_letter": (
+        "the part of path_delta through the queries, keys and values of a head", "nats",
+        f"{_PATHS}; NaN for the logits and MLPs, and where nothing reads the head",
+    ),
+    "path_gap": (
+        "largest difference over prompts of total and the sum of path over readers", "nats",
+        "what the quadrature of the paths leaves",
+    ),
+    "direct_share": (
+        "part of total_delta that goes straight to the logits", "1",
+        "ratio of means over prompts; NaN where the interval of total_delta holds 0",
+    ),
+    "direct_share_low": (
+        "lower end of the 95 % interval of direct_share", "1", "bootstrap over prompts",
+    ),
+    "direct_share_high": (
+        "upper end of the 95 % interval of direct_share", "1", "bootstrap over prompts",
+    ),
+    "own_heads": ("direct attribution of a head in the unpatched run", "nats", _OWN),
+    "own_mlps": ("direct attribution of an MLP in the unpatched run", "nats", _OWN),
+    "own_biases": ("direct attribution of the bias of an attention's output", "nats", _OWN),
+    "own_embedding": ("direct attribution of the embeddings", "nats", _OWN),
+    "own_constant": ("bias of the final normalisation and the unembedding", "nats", _OWN),
+    "own_total": ("the unpatched read-out, the sum of all own_*", "nats", _OWN),
+    "read_token": ("token that the head reads more of emotion prompts", "1", "as it is decoded"),
+    "read_emotion": ("share of the head's attention in emotion prompts", "1", _SHARE),
+    "read_neutral": ("share of the head's attention in neutral prompts", "1", _SHARE),
+    "asked_token": ("token whose key the emotion's queries ask for more", "1", "as it is decoded"),
+    "asked_score": ("score of attention, before the softmax", "1", f"difference of queries {_ALONE}"),
+    "answered_token": ("token whose query finds what the head reads more", "1", "as it is decoded"),
+    "answered_score": ("score of attention, before the softmax", "1", f"difference of keys {_ALONE}"),
 }  # fmt: skip
 
 COORDINATES: dict[str, tuple[str, str, str]] = {
@@ -252,6 +311,13 @@ COORDINATES: dict[str, tuple[str, str, str]] = {
     "sample": ("sample", "1", "index of the continuation of one prompt, counted from 0"),
     "length": ("generated tokens", "1", "the texts cut after so many tokens"),
     "direction": ("direction", "1", "promoted or suppressed"),
+    "reader": (
+        "what reads the head's output",
+        "1",
+        "logits, mlp:layer, or a later head (layer:head) by its queries, keys and values together",
+    ),
+    "letter": ("what of a head reads", "1", "q, k or v: its queries, keys or values"),
+    "place": ("place in a list of tokens", "1", "1 is the first"),
     "rank": ("rank", "1", "1 is the token moved most"),
 }
 

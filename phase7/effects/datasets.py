@@ -1,8 +1,8 @@
 """The Datasets of the effects store: labelled arrays of what every patch did, with their statistics.
 
 One (model, emotion) has several, by the name of their node: ``""`` (the confirmation, the numbers to
-defend), ``sweep``, ``head_sets``, ``positive_controls``, ``attribution``, ``lengths``, ``texts`` and
-``ov``. Cells that were not tested are NaN. docs/effects.md lists the variables.
+defend), ``sweep``, ``head_sets``, ``positive_controls``, ``attribution``, ``lengths``, ``circuit``,
+``texts`` and ``ov``. Cells that were not tested are NaN. docs/effects.md lists the variables.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import xarray as xr
 from phase7.effects.answer import AnswerScores, answer_dataset, choice_dataset
 from phase7.effects.attributes import label
 from phase7.effects.attribution import StageAttribution, attribution_dataset
+from phase7.effects.circuit import StageCircuit, circuit_dataset
 from phase7.effects.curve import curve_dataset
 from phase7.effects.families import KINDS, primary_tests, q_values
 from phase7.effects.guards import guards_kept
@@ -53,6 +54,8 @@ class Beside:
         Sets of growing size, and what was read of them.
     answer : AnswerScores or None
         The set and strength that were chosen to move the text, and their tests.
+    circuit : StageCircuit or None
+        How the effects of the heads found reach the logits.
     """
 
     controls: PositiveControls | None = None
@@ -62,6 +65,7 @@ class Beside:
     doses: StageScores | None = None
     curve: tuple[Curve, StageScores] | None = None
     answer: AnswerScores | None = None
+    circuit: StageCircuit | None = None
 
 
 class GroupBuilder:
@@ -129,6 +133,10 @@ class GroupBuilder:
                 self._beside.doses, self._stats, self._seed, self._prompts
             )
         datasets |= self._answer()
+        if self._beside.circuit is not None:
+            datasets["circuit"] = circuit_dataset(
+                self._beside.circuit, self._stats, self._seed, self._prompts
+            )
         datasets["lengths"] = self._lengths()
         datasets["texts"] = self._texts(texts)
         if ov is not None:

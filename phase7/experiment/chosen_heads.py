@@ -59,9 +59,10 @@ def random_sets(profile: Profile, files: ModelFacts, ranked: Sequence[Head]) -> 
 
 
 def n_ranked(profile: Profile) -> int | None:
-    """How many of the sweep's heads the confirmation asks for, in order; None: all."""
+    """How many of the sweep's heads are asked for behind it, in order; None: all."""
     confirm = profile.confirm
-    sizes = profile.answer.sizes if profile.answer else ()
+    sizes = [*(profile.answer.sizes if profile.answer else ())]
+    sizes += [profile.circuit.heads] if profile.circuit else []
     return None if confirm.curve else max([confirm.strongest, *confirm.strongest_sets, *sizes])
 
 

@@ -96,6 +96,32 @@ class Readouts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Circuit:
+    """How the effects of the heads found reach the logits, and what these heads read.
+
+    Measured on prompts of the confirmation with the emotion's words of [readouts] as the read-out.
+
+    Attributes
+    ----------
+    heads : int
+        How many of the heads that the sweep found, or of the target heads without one.
+    n_prompts : int
+        Recipients, and prompts of each kind whose attention is read; 0 means all of them.
+    max_new_tokens : int
+        Of each path, the first so many.
+    """
+
+    heads: int = 6
+    n_prompts: int = 16
+    max_new_tokens: int = 4
+
+    def __post_init__(self) -> None:
+        check_range(self, "heads", 1, 1_000)
+        check_range(self, "n_prompts", 0, 1_000_000)
+        check_range(self, "max_new_tokens", 1, 100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """The search for one set of heads at one strength that moves the text, and its test.
 

@@ -20,7 +20,7 @@ from phase7.experiment.checked import (
     check_strengths,
 )
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
-from phase7.experiment.declared import Answer, Readouts
+from phase7.experiment.declared import Answer, Circuit, Readouts
 from phase7.experiment.prompts import PromptFiles
 from phase7.experiment.statistics import Statistics
 from phase7.store.reading import read_text
@@ -211,7 +211,7 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One run: models × emotions, a sweep (or none), a confirmation, and an answer (or none)."""
+    """One run: models × emotions, a sweep, a confirmation, and an answer and a circuit (or none)."""
 
     name: str
     models: tuple[str, ...]
@@ -223,6 +223,7 @@ class Profile:
     sweep: Sweep | None = None
     confirm: Confirm = field(default_factory=Confirm)
     answer: Answer | None = None
+    circuit: Circuit | None = None
     readouts: Readouts = field(default_factory=Readouts)
     statistics: Statistics = field(default_factory=Statistics)
     engine: Engine = field(default_factory=Engine)
@@ -250,6 +251,10 @@ class Profile:
                 "readouts.continuations", "a [sweep], whose prompts are continued", "no [sweep]"
             )
         self._check_search()
+        if self.circuit is not None and not self.readouts.set_names:
+            raise bad_value("circuit", "[readouts] whose words its read-out is made of", "none")
+        if self.circuit is not None and DONOR_RECORDS[self.patching.donor].prompts is None:
+            raise bad_value("circuit", "a donor made of prompts", self.patching.donor)
         if not self.name or any(c in self.name for c in "/\\\0") or self.name.startswith("."):
             raise bad_value("name", "a name that can be a file's", self.name)
 

@@ -25,7 +25,9 @@ GROUPS_STEM = "groups_compared"
 #: Rows of the interval plot at most; the tables have every head.
 _MOST_ROWS = 16
 
-Kind = Literal["heatmap", "kl", "intervals", "curve", "strengths", "choice", "lengths", "groups"]
+Kind = Literal[
+    "heatmap", "kl", "intervals", "curve", "strengths", "choice", "lengths", "circuit", "groups"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,8 @@ def _of_group(group: Group, slug: str) -> list[Figure]:
     ]
     if group.child("lengths") is not None:
         found.append(Figure(kind="lengths", stem=f"{slug}_lengths"))
+    if group.child("circuit") is not None:
+        found.append(Figure(kind="circuit", stem=f"{slug}_circuit"))
     return found
 
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure as Canvas
 from phase7.findings.figures import GROUPS_STEM, Figure, figures, largest_value
 from phase7.findings.group import Group, groups
 from phase7.plots.areas import POINTS, Area, areas
+from phase7.plots.circuit import circuit
 from phase7.plots.compared import compared
 from phase7.plots.curve import curve
 from phase7.plots.doses import dose_response
@@ -114,6 +115,8 @@ def draw(group: Group, figure: Figure, beside: Sequence[Group]) -> Canvas:
         return dose_response(group, figure.kind)
     if figure.kind == "curve":
         return curve(group)
+    if figure.kind == "circuit":
+        return circuit(group)
     if figure.kind == "lengths":
         return lengths(group)
     metric = figure.metric or None

@@ -4,23 +4,24 @@ The model is loaded, and prompts are captured, only when some entry is not in th
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phase7.experiment.attribution import AttributionPlan
+from phase7.experiment.circuits import CircuitPlan
 from phase7.experiment.contrasts import ContrastPlan
 from phase7.experiment.directions import lens_key, vector_key
 from phase7.experiment.guards import guards_key, n_guarded
 from phase7.experiment.profile import Engine
-from phase7.experiment.readouts import ReadoutPlan, WordSet, continuation_key
+from phase7.experiment.readouts import ReadoutPlan, WordSet
 from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, roles_of
 from phase7.models.files import ModelFiles
 from phase7.models.framing import Framing
 from phase7.run.donating import Donors, Say
+from phase7.run.one_thread import one_thread
 from phase7.run.together import side_by_side, store_together
-from phase7.run.units import FanOut, Unit, make_unit
+from phase7.run.units import FanOut, Unit, generation_unit, make_unit, path_unit
 from phase7.store import Store
 from phase7.vocabulary.heads import Head
 
@@ -32,19 +33,6 @@ if TYPE_CHECKING:
     from phase7.run.reading import TokenSets
 
 Item = TypeVar("Item")
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on the calling thread alone: no bit then depends on the number of processors."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Executor:
@@ -109,7 +97,7 @@ class Executor:
         `progress` is told the number of tokens of each batch that is computed.
         """
         batches = list(stage.batches())
-        units = [_generation(stage, batch) for batch in batches]
+        units = [generation_unit(stage, batch) for batch in batches]
         yield from self._through(batches, units, partial(self._captures, stage), progress)
 
     def read(
@@ -149,27 +137,36 @@ class Executor:
         """Yield every recipient with its attribution (:mod:`phase7.run.attributing`)."""
         stage, ways = plan.stage, self._ways(plan.readouts)
         units = [make_unit("attribution", plan.key(i), (plan, i, ways[i]), 1) for i in stage.recipients]
+        yield from self._through(stage.recipients, units, partial(self._of_sets, stage), progress)
 
-        def captures(recipients: Sequence[int]) -> Iterator[Unit]:
-            for prompt in (*stage.emotion.prompts, *stage.neutral.prompts):
-                yield self._capture(prompt, stage.framing, stage.every_query)
+    def circuit(self, plan: CircuitPlan) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield every recipient with the paths of the heads (:func:`phase7.run.pathing.paths`)."""
+        ways, captures = self._ways(plan.readouts), partial(self._of_sets, plan.stage)
+        units = [make_unit("circuit", plan.key(i), (plan, i, ways[i])) for i in plan.recipients]
+        yield from self._through(plan.recipients, units, captures, lambda n_tokens: None)
 
-        yield from self._through(stage.recipients, units, captures, progress)
+    def reads(self, plan: CircuitPlan) -> dict[str, Any]:
+        """What the heads read (:func:`phase7.run.pathing.reads`)."""
+        return self._entry(make_unit("reads", plan.reads_key, (plan,)))  # type: ignore[no-any-return]
+
+    def _of_sets(self, stage: Stage, recipients: Sequence[int]) -> Iterator[Unit]:
+        for prompt in (*stage.emotion.prompts, *stage.neutral.prompts):
+            yield self._capture(prompt, stage.framing, stage.every_query)
 
     def _ways(self, plan: ReadoutPlan | ContrastPlan) -> dict[int, Any]:
         """What every recipient's arms follow: its path, or all continuations of a contrast."""
         stage, length = plan.stage, plan.stage.profile.readouts.max_new_tokens
         if isinstance(plan, ContrastPlan):
             generated = {one.text for one in plan.continuations if one.is_generated}
-            found = self._said([_path(stage, prompt) for prompt in sorted(generated)], length)
+            found = self._said([path_unit(stage, prompt) for prompt in sorted(generated)], length)
             said = dict(zip(sorted(generated), found, strict=True))
             every = [said[one.text] if one.is_generated else one.text for one in plan.continuations]
             return dict.fromkeys(stage.recipients, tuple(every))
         batches = {index: plan.continued_in(index) for index in stage.recipients}
         units = [
-            _path(stage, plan.path_prompt(index))
-            if batch is None
-            else _generation(plan.along or stage, batch)
+            generation_unit(plan.along or stage, batch)
+            if batch
+            else path_unit(stage, plan.path_prompt(index))
             for index, batch in batches.items()
         ]
         return dict(zip(batches, self._said(units, length), strict=True))
@@ -236,8 +233,7 @@ class Executor:
             prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
             self._elsewhere(self._capture(p, stage.framing, False) for p in prompts)
             self._elsewhere([unit])
-        found: dict[str, Any] = self._entry(unit)
-        return found
+        return self._entry(unit)  # type: ignore[no-any-return]
 
     def capture(self, prompt: str, framing: Framing, every: bool) -> Capture:
         """One prompt's activations, from the store or recorded."""
@@ -252,6 +248,8 @@ class Executor:
             "generation": self._generate,
             "lens": self._promoted,
             "attribution": self._attribute,
+            "circuit": self._path_shares,
+            "reads": self._look,
             "fluency": self._guard,
             "path": self._continue,
             "vector": self._written,
@@ -364,6 +362,16 @@ class Executor:
         sets = {} if isinstance(readouts, ContrastPlan) else self._token_sets(readouts)
         return attributed(self.model, plan, index, way, self.donors, sets)
 
+    def _path_shares(self, plan: CircuitPlan, index: int, way: Any) -> dict[str, Any]:
+        from phase7.run.pathing import paths
+
+        return paths(self.model, plan, index, way, self.donors, self._token_sets(plan.readouts))
+
+    def _look(self, plan: CircuitPlan) -> dict[str, Any]:
+        from phase7.run.pathing import reads
+
+        return reads(self.model, plan)
+
     def _token_sets(self, plan: ReadoutPlan) -> TokenSets:
         """The tokens of a plan's words, found once: every form of each has to be tokenized."""
         from phase7.run.reading import token_sets
@@ -375,7 +383,8 @@ class Executor:
     def _guard(self, stage: Stage, batch: Batch) -> dict[str, Any]:
         from phase7.run.reading import guards
 
-        return guards(self.model, stage, batch, self._entry(_generation(stage, batch)), n_guarded(stage))
+        texts = self._entry(generation_unit(stage, batch))
+        return guards(self.model, stage, batch, texts, n_guarded(stage))
 
     def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
         return self._generated([(stage, batch)])[0]
@@ -389,11 +398,3 @@ class Executor:
         stages, batches = zip(*asked, strict=True)
         patches = [self._patches(stage, batch) for stage, batch in asked]
         return generations(self.model, stages[0], batches, patches, self._each_step)
-
-
-def _path(stage: Stage, prompt: str) -> Unit:
-    return make_unit("path", continuation_key(stage, prompt), (stage, prompt))
-
-
-def _generation(stage: Stage, batch: Batch) -> Unit:
-    return make_unit("generation", batch.key, (stage, batch), batch.n_tokens, batch.n_rows)

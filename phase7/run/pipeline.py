@@ -39,6 +39,7 @@ from phase7.report.language import Lang
 from phase7.report.write import write_reports
 from phase7.run.answering import answered
 from phase7.run.backend import THREADS, Backend
+from phase7.run.circuits import circuit_of
 from phase7.run.executor import Executor
 from phase7.run.framed import dated, framed
 from phase7.run.groups import Group, Rehearsal, Search
@@ -262,7 +263,7 @@ class Run:
         confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
         confirmed = self._measure(executor, confirm)
         curve = curve_of(profile, ranked)
-        beside, others = self._beside(confirm, first, curve, emotion, executor)
+        beside, others = self._beside(confirm, ranked, first, curve, emotion, executor)
         answer, tested = answered(
             sweep, confirm, ranked, others_of(profile, self.prompts, emotion), metrics[0],
             partial(self._measure, executor),
@@ -315,6 +316,7 @@ class Run:
     def _beside(
         self,
         confirm: Stage,
+        ranked: Sequence[Head],
         first: Sequence[tuple[Head, ...]],
         curve: Curve | None,
         emotion: PromptSet,
@@ -335,6 +337,7 @@ class Run:
             curve=None if curve is None else (curve, curved[0].scores),
             against=gather_against([one.scores for one in compared]),
             doses=doses[0].scores if doses else None,
+            circuit=circuit_of(confirm, ranked, executor, self.paths.root, self._say),
         )
         return beside, [*doses, *compared, *controls, *curved]
 

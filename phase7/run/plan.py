@@ -136,7 +136,7 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
         if facts is not None:
             of_stages, n_tokens = _stage_lines(profile, facts, prompts, store, paths.root)
             lines, total = lines + of_stages, total + n_tokens
-    lines += _known_later(profile)
+    lines += [*_known_later(profile), *_circuit_line(profile)]
     return lines + ([_total_line(profile, models, sizes, total, backend)] if sizes else [])
 
 
@@ -179,6 +179,15 @@ def _known_later(profile: Profile) -> list[str]:
     if confirm.strongest_sets and confirm.random_sets:
         drawn = f", with {confirm.random_sets} random of each such size"
     return [f"the confirmation also tests the sweep's {', '.join(heads)}{drawn}, known only then"]
+
+
+def _circuit_line(profile: Profile) -> list[str]:
+    wanted = profile.circuit
+    if wanted is None:
+        return []
+    which = "tested alone" if profile.sweep is None else "of the sweep"
+    prompts = f"{wanted.n_prompts} prompts" if wanted.n_prompts else "all confirmation prompts"
+    return [f"the first {wanted.heads} heads {which} are taken apart as a circuit, on {prompts}"]
 
 
 def _sizes(model: ModelFiles | Fetchable) -> ModelSizes | None:

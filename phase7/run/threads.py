@@ -14,7 +14,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from phase7.run.executor import Executor, one_thread
+from phase7.run.executor import Executor
+from phase7.run.one_thread import one_thread
 from phase7.run.units import Unit
 from phase7.store import Store
 

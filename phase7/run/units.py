@@ -9,8 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from phase7.experiment.readouts import continuation_key
+from phase7.experiment.stages import Batch, Stage
+
 #: The store's stage of an entry.
-Kind = Literal["attribution", "capture", "fluency", "generation", "lens", "path", "readout", "vector"]
+Kind = Literal[
+    "attribution", "capture", "circuit", "fluency", "generation", "lens", "path", "readout", "reads",
+    "vector",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +54,13 @@ def make_unit(
 ) -> Unit:
     """A unit by its parts."""
     return Unit(kind=kind, key=key, arguments=arguments, n_tokens=n_tokens, n_rows=n_rows)
+
+
+def path_unit(stage: Stage, prompt: str) -> Unit:
+    """The unpatched model's continuation of a prompt."""
+    return make_unit("path", continuation_key(stage, prompt), (stage, prompt))
+
+
+def generation_unit(stage: Stage, batch: Batch) -> Unit:
+    """The texts of a batch."""
+    return make_unit("generation", batch.key, (stage, batch), batch.n_tokens, batch.n_rows)

@@ -255,6 +255,13 @@ def final_norm(model: Model) -> FinalNorm:
     bridged_norm = getattr(model.bridge, "ln_final", None)
     if bridged_norm is None:
         return FinalNorm(gain=torch.ones(n, device=model.device), is_centred=False)
+    return linear_part(bridged_norm, n, model.device)
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def linear_part(bridged_norm: Any, n: int, device: torch.device) -> FinalNorm:
+    """What a normalisation of `n` components does to a change but for its scale, by three inputs."""
     norm = copy.deepcopy(bridged_norm.original_component).float()
 
     def response(states: Tensor) -> Tensor:
@@ -263,7 +270,7 @@ def final_norm(model: Model) -> FinalNorm:
         )
         return without_bias
 
-    signs = 1 - 2.0 * (torch.arange(n, device=model.device) % 2)
+    signs = 1 - 2.0 * (torch.arange(n, device=device) % 2)
     probe = signs - signs.mean()
     gain = response(1e3 * probe) / (probe / probe.square().mean().sqrt())  # so large that ε is nothing
     constant = response(torch.ones_like(probe))

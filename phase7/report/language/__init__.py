@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from phase7.report.language.answers import ANSWERS
+from phase7.report.language.circuits import CIRCUITS
 from phase7.report.language.groups import GROUPS
 from phase7.report.language.labels import LABELS
 from phase7.report.language.notes import NOTES
@@ -18,7 +19,9 @@ from phase7.report.language.trials import TRIALS
 Lang = Literal["ja", "en"]
 
 #: key -> (Japanese, English).
-PHRASES: dict[str, tuple[str, str]] = {**LABELS, **NOTES, **SENTENCES, **GROUPS, **ANSWERS, **TRIALS}
+PHRASES: dict[str, tuple[str, str]] = {
+    **LABELS, **NOTES, **SENTENCES, **GROUPS, **ANSWERS, **TRIALS, **CIRCUITS,
+}  # fmt: skip
 
 
 class Language:

@@ -1,4 +1,4 @@
-"""Which circuit of a head to look at next: what the modes say, and what the head promotes directly."""
+"""Which circuit of a head to look at next: what the modes say, what the head promotes, and its paths."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from phase7.findings.facts import circuit
 from phase7.findings.lens import Lens, lens_of, most_emotional
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code, escape
+from phase7.report.sections.paths import paths
 from phase7.report.tables import Row
 
 _N_TOKENS = 6
@@ -15,7 +16,7 @@ _N_QUOTED = 3
 
 
 def circuits(chapter: Chapter) -> tuple[list[str], list[str]]:
-    """Table of OV tokens with what the modes say of each head, and the sentences."""
+    """Tables of OV tokens with what the modes say of each head and of its paths, and the sentences."""
     say, group = chapter.say, chapter.group
     run = {label for label, _ in group.confirmed}
     heads = [h for h in dict.fromkeys([*group.strongest, *group.target_heads]) if h in run]
@@ -32,7 +33,8 @@ def circuits(chapter: Chapter) -> tuple[list[str], list[str]]:
     if not lines:
         cited = [chapter.cite("ov")] if heads else []
         lines.append(chapter.claim([say("circuit.no_basis")], *cited))
-    return table, [*lines, _quoted(chapter, heads, lenses)]
+    blocks, measured = paths(chapter)
+    return [*table, *blocks], [*lines, _quoted(chapter, heads, lenses), *measured]
 
 
 def _table(chapter: Chapter, heads: list[str], lenses: dict[str, Lens]) -> list[str]:
