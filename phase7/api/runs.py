@@ -15,7 +15,7 @@ import xarray as xr
 from phase7.api.models import LoadedModel, as_sampling
 from phase7.api.prompts import Prompts, as_prompts
 from phase7.api.settings import Heads, Shared, as_record, head_spec, patch_profile, profile_of
-from phase7.experiment.declared import Readouts
+from phase7.experiment.declared import Readouts, Screen
 from phase7.experiment.profile import Confirm, Engine, Patching, Profile, Sampling, Sweep
 from phase7.experiment.prompts import PromptSet, paired
 from phase7.experiment.statistics import Statistics
@@ -81,7 +81,8 @@ def patch(
 
 def sweep(
     model: LoadedModel, *, emotion: Prompts, neutral: Prompts,
-    search: Sweep | Mapping[str, Any] | None = None, test: Confirm | Mapping[str, Any] | None = None,
+    search: Sweep | Mapping[str, Any] | None = None,
+    screen: Screen | Mapping[str, Any] | None = None, test: Confirm | Mapping[str, Any] | None = None,
     patching: Patching | Mapping[str, Any] | None = None,
     statistics: Statistics | Mapping[str, Any] | None = None,
     readouts: Readouts | Sequence[str] = (), scorers: Sequence[str] | None = None,
@@ -95,6 +96,9 @@ def sweep(
     ----------
     model, emotion, neutral, readouts, scorers, sampling, name, columns, max_rows, store, progress
         As of :func:`patch`.
+    screen
+        The table ``[screen]`` of a profile, as a record or a mapping: the search patches only the heads
+        that it chooses. Default: all of `search`.
     search, test, patching, statistics
         The tables ``[sweep]``, ``[confirm]``, ``[patching]`` and ``[statistics]`` of a profile, as
         records or mappings. Default: every head is swept in mode ``result``, and the three strongest
@@ -114,6 +118,7 @@ def sweep(
     sets = _sets(emotion, neutral, (), name, columns)
     profile = profile_of(
         sweep=as_record(Sweep, search, "search"),
+        screen=None if screen is None else as_record(Screen, screen, "screen"),
         confirm=as_record(Confirm, chosen if test is None else test, "test"),
         patching=as_record(Patching, patching, "patching"),
         statistics=as_record(Statistics, statistics, "statistics"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from phase7.experiment.checked import build_record
-from phase7.experiment.declared import Pair, Readouts
+from phase7.experiment.declared import Pair, Readouts, Screen
 from phase7.experiment.profile import Confirm, Engine, Patching, Profile, Sampling, Sweep
 from phase7.experiment.prompts import PromptFiles
 from phase7.experiment.statistics import Statistics
@@ -79,6 +79,7 @@ def profile_of(
     patching: Patching,
     confirm: Confirm,
     sweep: Sweep | None = None,
+    screen: Screen | None = None,
     statistics: Statistics | None = None,
     **shared: Unpack[Shared],
 ) -> Profile:
@@ -101,6 +102,7 @@ def profile_of(
         readouts=readouts,
         patching=patching,
         sweep=sweep,
+        screen=screen,
         confirm=confirm,
         statistics=statistics or Statistics(),
         engine=shared["engine"],

@@ -131,9 +131,32 @@ def _add_build(subparsers: Any) -> None:
         metavar="DIR",
         help="folder of results (default: results); the effects file of another folder lies in it too",
     )
+    _screen_options(parser)
     _backend_options(parser)
     _common(parser)
     parser.set_defaults(run=commands.build)
+
+
+def _screen_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which heads the sweep patches (in a profile: [screen])")
+    group.add_argument(
+        "--screen",
+        choices=("attribution",),
+        help="estimate every head's effect by a gradient, sweep the first heads alone, and say what may"
+        " have been missed",
+    )
+    group.add_argument(
+        "--screen-heads", type=int, metavar="N", help="how many heads it chooses (default: 20)"
+    )
+    group.add_argument(
+        "--screen-gradient",
+        choices=("plain", "integrated", "dropped"),
+        help="in the unpatched run, at steps of the way to the donor, or with one layer after the other"
+        " left out of it (default: plain)",
+    )
+    group.add_argument(
+        "--screen-steps", type=int, metavar="K", help="steps of an integrated gradient (default: 5)"
+    )
 
 
 def _add_plan(subparsers: Any) -> None:

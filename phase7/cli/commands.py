@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def build(args: argparse.Namespace) -> int:
     from phase7.run.paths import RESULTS, build_paths, require_apart, require_own
 
     root = Path()
-    profile = load_profile(args.profile, root)
+    profile = screened_by(args, load_profile(args.profile, root))
     paths = build_paths(
         profile.name,
         root=root,
@@ -35,6 +35,38 @@ def build(args: argparse.Namespace) -> int:
     if not args.force:
         require_own(paths.effects, paths.run_record, paths.run_record.parent / "patching")
     return _run(args, profile, paths)
+
+
+def screened_by(args: argparse.Namespace, profile: Any) -> Any:
+    """The profile with the screen that the flags ask for; what they leave open stays as it is."""
+    from dataclasses import replace
+
+    from phase7.experiment.declared import Screen
+
+    flags = {"heads": args.screen_heads, "gradient": args.screen_gradient, "steps": args.screen_steps}
+    given = {name: value for name, value in flags.items() if value is not None}
+    if args.screen is None and profile.screen is None and given:
+        raise UserError(
+            expected="--screen attribution beside it, or a profile with [screen]",
+            got="neither",
+            where=f"--screen-{next(iter(given))}",
+            remedy="add --screen attribution",
+        )
+    if args.screen is None and not given:
+        return profile
+    with _flags_named(_SCREEN_FLAGS):
+        screen = replace(profile.screen or Screen(), **given)
+        sweep = profile.sweep and replace(profile.sweep, readouts="exact")
+        return replace(profile, screen=screen, sweep=sweep)
+
+
+#: What `build` calls the settings of a screen.
+_SCREEN_FLAGS = {
+    "heads": "--screen-heads",
+    "steps": "--screen-steps",
+    "screen": "--screen",
+    "selection_metrics": "--screen",
+}
 
 
 def patch(args: argparse.Namespace) -> int:
@@ -157,12 +189,12 @@ _FLAGS = {
 
 
 @contextlib.contextmanager
-def _flags_named() -> Iterator[None]:
+def _flags_named(flags: Mapping[str, str] = _FLAGS) -> Iterator[None]:
     """Name the flag in an error about the setting that it stands for."""
     try:
         yield
     except UserError as error:
-        flag = _FLAGS.get(error.where)
+        flag = flags.get(error.where)
         if flag is None:
             raise
         remedy = error.remedy.replace("max_rows", "--max-rows")

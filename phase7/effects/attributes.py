@@ -85,6 +85,26 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
         f"on the discovery prompts; {_NAN}",
     ),
     "checked_net_delta": ("mean net Δ measured of these heads", "nats", f"as checked_delta; {_NAN}"),
+    "screen_score": (
+        "the screen's score", "nats",
+        "absolute predicted effect, or the mean over dropped layers of it (GradDrop); NaN: not screened",
+    ),
+    "chosen_rank_correlation": (
+        "Spearman's correlation of predicted and measured effects over the chosen heads", "1",
+        f"tested effects on the discovery prompts; {_NAN}",
+    ),
+    "unchosen_rank_correlation": (
+        "the same over other heads drawn at random", "1", f"as chosen_rank_correlation; {_NAN}",
+    ),
+    "rank_correlation": ("the same over all of these heads", "1", f"as chosen_rank_correlation; {_NAN}"),
+    "largest_unchosen": (
+        "largest absolute effect measured of the other heads drawn at random", "nats", _NAN,
+    ),
+    "largest_missed": (
+        "bound on the largest absolute effect of a head that was not chosen", "nats",
+        "from random halves of these heads, patched together; holds with the attribute confidence where"
+        f" a head's effect is not smaller in the company of others; {_NAN}",
+    ),
     "predicted_net_delta": ("mean net Δ predicted", "nats", f"as predicted_delta; {_NAN}"),
     "prompting_share": (
         "tested effect as a share of what prompting does", "1",

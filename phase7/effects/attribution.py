@@ -34,6 +34,9 @@ class StageAttribution:
     pairs : float64 array [mode, metric, layer, head, pair]
         Predicted net Δ with one pair of donor prompts alone, the mean over the recipients that are not
         of the pair themselves. No pairs where the donors are not means over matched prompts.
+    dropped : float64 array [mode, metric, layer, head, prompt], optional
+        GradDrop's score of the tested effect: the mean over the other layers of its absolute value with
+        the gradient through that layer left out.
     """
 
     stage: Stage
@@ -42,6 +45,7 @@ class StageAttribution:
     baseline: Floats
     heads: dict[Role, Floats]
     pairs: Floats
+    dropped: Floats | None = None
 
     def of_cells(self, cells: Sequence[Cell], role: Role) -> Floats:
         """Predicted Δ of some cells [cell, metric, prompt]; that of a set is a sum, by its strength."""
@@ -71,11 +75,14 @@ def gather_attribution(
     baseline = np.full((len(plan.metrics), n_prompts), np.nan)
     heads: dict[Role, Floats] = {role: np.full((*axes, n_prompts), np.nan) for role in stage.roles}
     total, count = np.zeros((*axes, len(plan.pairs))), np.zeros(len(plan.pairs))
+    dropped = np.full((*axes, n_prompts), np.nan) if plan.gradient[0] == "dropped" else None
     for index, entry in entries:
         at = stage.recipients.index(index)
         baseline[:, at] = entry["baseline"]
         for role in stage.roles:
             heads[role][..., at] = entry["effects"][role]
+        if dropped is not None:
+            dropped[..., at] = entry["dropped"]
         if plan.pairs:
             others = np.array([is_apart(stage, pair, index) for pair in plan.pairs])
             total[..., others] += np.asarray(entry["pairs"])[..., others]
@@ -89,6 +96,7 @@ def gather_attribution(
         baseline=baseline,
         heads=heads,
         pairs=pairs,
+        dropped=dropped,
     )
 
 
@@ -101,6 +109,9 @@ def joined_attribution(parts: Sequence[StageAttribution]) -> StageAttribution:
         baseline=np.concatenate([one.baseline for one in parts]),
         heads={role: np.concatenate([one.heads[role] for one in parts], axis=1) for role in first.heads},
         pairs=np.concatenate([one.pairs for one in parts], axis=1),
+        dropped=None
+        if first.dropped is None
+        else np.concatenate([one.dropped for one in parts if one.dropped is not None], axis=1),
     )
 
 

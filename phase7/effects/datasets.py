@@ -25,6 +25,7 @@ from phase7.effects.guards import guards_kept
 from phase7.effects.inference import CellStatistics, cell_statistics
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
 from phase7.effects.scores import Floats, StageScores, StageTexts, on_prompts
+from phase7.effects.screening import ScreenScores, screen_dataset
 from phase7.effects.specificity import Against, specificity, verdicts
 from phase7.effects.strengths import strengths_dataset
 from phase7.effects.synergies import synergies, tested_effect
@@ -46,6 +47,8 @@ class Beside:
         By the split of the prompts.
     checked : StageScores or None
         Of heads that were patched to check what the sweep predicted.
+    screened : ScreenScores or None
+        The screen that chose the sweep's heads, and what it is judged by.
     against : Against or None
         What the donors of other emotions did through the confirmation's cells.
     doses : StageScores or None
@@ -61,6 +64,7 @@ class Beside:
     controls: PositiveControls | None = None
     attributed: Mapping[str, StageAttribution] = field(default_factory=dict)
     checked: StageScores | None = None
+    screened: ScreenScores | None = None
     against: Against | None = None
     doses: StageScores | None = None
     curve: tuple[Curve, StageScores] | None = None
@@ -123,6 +127,8 @@ class GroupBuilder:
             datasets["attribution"] = attribution_dataset(
                 self._beside.attributed, self._metrics, self._beside.checked
             )
+        if self._beside.screened is not None:
+            datasets["screen"] = screen_dataset(self._beside.screened, self._metrics)
         if self._beside.curve is not None:
             curve, read = self._beside.curve
             datasets["curve"] = curve_dataset(

@@ -8,7 +8,7 @@ of every pair of donor prompts alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from phase7.experiment.contrasts import ContrastPlan
 from phase7.experiment.readouts import ReadoutPlan
@@ -52,16 +52,25 @@ class AttributionPlan:
     def pairs(self) -> tuple[int, ...]:
         """Indices j of the pairs of an emotion prompt and the neutral prompt that it is matched with.
 
-        None where donor and control are not the means over these prompts.
+        None where donor and control are not the means over these prompts, and of a screen, which
+        tests nothing.
         """
         stage = self.stage
-        if not has_pairs(stage):
+        if stage.name == "screen" or not has_pairs(stage):
             return ()
         return tuple(range(min(len(stage.emotion.prompts), len(stage.neutral.prompts))))
 
+    @property
+    def gradient(self) -> tuple[Literal["plain", "integrated", "dropped"], int]:
+        """How the gradient is taken, and at how many places of the way."""
+        screen = self.stage.profile.screen
+        if self.stage.name != "screen" or screen is None:
+            return "plain", 0
+        return screen.gradient, screen.steps if screen.gradient == "integrated" else 0
+
     def key(self, index: int) -> dict[str, Any]:
         """The key of a recipient's entry."""
-        stage = self.stage
+        stage, gradient = self.stage, self.gradient
         pairs = {"emotion": stage.emotion.digest, "neutral": stage.neutral.digest}
         return {
             **self.readouts.identity(index),
@@ -70,6 +79,7 @@ class AttributionPlan:
             "pairs": pairs if self.pairs else None,
             "modes": list(self.modes),
             "positions": stage.profile.patching.positions,
+            **({} if gradient[0] == "plain" else {"gradient": list(gradient)}),
         }
 
 

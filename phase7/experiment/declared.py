@@ -1,4 +1,4 @@
-"""What a profile declares beside its search and its test: what is read of the model, and the answer."""
+"""What a profile declares beside its search and its test: what is read, the screen, and the answer."""
 
 from __future__ import annotations
 
@@ -119,6 +119,48 @@ class Circuit:
         check_range(self, "heads", 1, 1_000)
         check_range(self, "n_prompts", 0, 1_000_000)
         check_range(self, "max_new_tokens", 1, 100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """The choice of the heads that a sweep patches, by an estimate of what each would do.
+
+    All heads of the sweep's spec are estimated to first order; the first ones are then swept, and of the
+    others some are patched as well, to tell what may have been missed.
+
+    Attributes
+    ----------
+    by : {"attribution"}
+        The estimate: gradient of the read-outs times what the patch changes.
+    heads : int
+        How many are chosen.
+    gradient : {"plain", "integrated", "dropped"}
+        Whether the gradient is taken in the unpatched run, at `steps` places of the way to the donor, or
+        with one layer after the other left out of it (GradDrop), so that a head is not missed whose
+        direct effect and the one through that layer cancel.
+    steps : int
+    checked_heads : int
+        How many of the heads that are not chosen are patched one by one, drawn by the seed.
+    confidence : float
+        Of the bound on the largest effect among those.
+    group : int
+        How many of them are split into random halves at a time for that bound; 0: all together.
+    """
+
+    by: Literal["attribution"] = "attribution"
+    heads: int = 20
+    gradient: Literal["plain", "integrated", "dropped"] = "plain"
+    steps: int = 5
+    checked_heads: int = 20
+    confidence: float = 0.95
+    group: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "heads", 1, 100_000)
+        check_range(self, "steps", 1, 1_000)
+        check_range(self, "checked_heads", 0, 100_000)
+        check_range(self, "confidence", 0.0, 0.999999, open_low=True)
+        check_range(self, "group", 0, 100_000)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from phase7.experiment.checked import (
     check_strengths,
 )
 from phase7.experiment.data_files import FOLDER, find_data, profile_names
-from phase7.experiment.declared import Answer, Circuit, Readouts
+from phase7.experiment.declared import Answer, Circuit, Readouts, Screen
 from phase7.experiment.prompts import PromptFiles
 from phase7.experiment.statistics import Statistics
 from phase7.store.reading import read_text
@@ -211,7 +211,7 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One run: models × emotions, a sweep, a confirmation, and an answer and a circuit (or none)."""
+    """One run: models × emotions, a sweep and its screen, a confirmation, an answer and a circuit."""
 
     name: str
     models: tuple[str, ...]
@@ -221,6 +221,7 @@ class Profile:
     sampling: Sampling = field(default_factory=Sampling)
     patching: Patching = field(default_factory=Patching)
     sweep: Sweep | None = None
+    screen: Screen | None = None
     confirm: Confirm = field(default_factory=Confirm)
     answer: Answer | None = None
     circuit: Circuit | None = None
@@ -271,7 +272,7 @@ class Profile:
             raise bad_value("target_heads", "a head spec, or strongest_sets in its place", "neither")
         if sweep is None:
             asked = {key: getattr(self.confirm, key) for key in ("strongest_sets", "curve")}
-            for key, value in (asked | {"answer": self.answer}).items():
+            for key, value in (asked | {"answer": self.answer, "screen": self.screen}).items():
                 if value:
                     raise bad_value(key, "a [sweep] that orders the heads", "no [sweep]")
             return
@@ -285,14 +286,24 @@ class Profile:
         if not sweep.text and not by_readouts:
             got = ", ".join(chosen) or "none, which means metrics of text"
             raise bad_value("selection_metrics", "read-outs, as the sweep has no text", got)
-        if sweep.readouts == "attribution" and not self.readouts.metrics(self.emotions[0]):
-            raise bad_value("sweep.readouts", "[readouts] that declares some", "none")
-        if sweep.readouts == "attribution" and DONOR_RECORDS[self.patching.donor].prompts is None:
-            raise bad_value("sweep.readouts", "a donor made of prompts", self.patching.donor)
-        if sweep.readouts == "attribution" and any(
-            is_readout(metric) and not has_direction(metric) for metric in chosen
-        ):
-            raise bad_value("selection_metrics", "read-outs with a direction, to be attributed", chosen)
+        if self.screen is not None and sweep.readouts == "attribution":
+            raise bad_value("sweep.readouts", "exact, as a [screen] predicts already", sweep.readouts)
+        if self.screen is not None and not by_readouts:
+            got = ", ".join(chosen) or "none, which means metrics of text"
+            raise bad_value("selection_metrics", "read-outs, by which a [screen] chooses", got)
+        if self.screen is not None or sweep.readouts == "attribution":
+            self._check_attributed("sweep.readouts" if self.screen is None else "screen")
+
+    def _check_attributed(self, where: str) -> None:
+        """Refuse to predict what has no gradient, or a donor that is not there beforehand."""
+        if not self.readouts.metrics(self.emotions[0]):
+            raise bad_value(where, "[readouts] that declares some", "none")
+        if DONOR_RECORDS[self.patching.donor].prompts is None:
+            raise bad_value(where, "a donor made of prompts", self.patching.donor)
+        if any(is_readout(metric) and not has_direction(metric) for metric in self._chosen):
+            raise bad_value(
+                "selection_metrics", "read-outs with a direction, to be attributed", self._chosen
+            )
 
     def others(self, emotion: str) -> tuple[str, ...]:
         """The emotions whose donors are controls of one emotion's effects, each once."""

@@ -27,9 +27,13 @@ ENGINE_VERSION = 4
 
 
 StageName = Literal[
-    "sweep", "check", "confirm", "curve", "strengths", "against",
+    "sweep", "screen", "unchosen", "halves", "check", "confirm", "curve", "strengths", "against",
     "choose", "answer", "fresh", "rivals", "shift", "prompting",
 ]  # fmt: skip
+
+
+#: Stages without text, whatever the profile says.
+_WITHOUT_TEXT = ("screen", "unchosen", "halves", "check", "curve")
 
 
 @dataclass(frozen=True, order=True)
@@ -88,10 +92,11 @@ class Stage:
     Attributes
     ----------
     name : str
-        One of :data:`StageName`.
-        "check" measures what a sweep predicted (:mod:`phase7.experiment.predictions`), "curve" reads
-        sets of growing size (:mod:`phase7.experiment.curve`), "strengths" has the confirmation's at
-        other strengths (:mod:`phase7.experiment.strengths`), "against" the donor of another emotion
+        Of :data:`StageName`. "screen" chooses the heads of a sweep, "unchosen" and "halves" patch the
+        others (:mod:`phase7.experiment.screening`); "check" measures what a sweep predicted
+        (:mod:`phase7.experiment.predictions`), "curve" reads sets of growing size
+        (:mod:`phase7.experiment.curve`), "strengths" has the confirmation's at other strengths
+        (:mod:`phase7.experiment.strengths`), "against" the donor of another emotion
         (:mod:`phase7.experiment.specificity`); "choose", "answer", "fresh" and "rivals" look for a set
         and a strength that move the text (:mod:`phase7.experiment.answer`); the last two are positive
         controls (:mod:`phase7.experiment.positive_controls`).
@@ -136,9 +141,8 @@ class Stage:
         sweep = self.profile.sweep
         if self.name == "against":
             return self.profile.confirm.against_text
-        return self.name not in ("check", "curve") and (
-            self.name != "sweep" or sweep is None or sweep.text
-        )
+        is_mute = self.name == "sweep" and sweep is not None and not sweep.text
+        return self.name not in _WITHOUT_TEXT and not is_mute
 
     @property
     def is_control(self) -> bool:
@@ -149,6 +153,8 @@ class Stage:
     def is_attributed(self) -> bool:
         """Whether the stage's read-outs are predicted and not measured."""
         sweep = self.profile.sweep
+        if self.name == "screen":
+            return True
         return self.name == "sweep" and sweep is not None and sweep.readouts == "attribution"
 
     @property

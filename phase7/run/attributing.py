@@ -13,6 +13,7 @@ from phase7.engine.model.tokens import encode
 from phase7.engine.patch.donors import Donor
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ContrastPlan
+from phase7.run.correcting import corrected
 from phase7.run.donating import Donors
 from phase7.run.reading import Continuations, TokenSets, as_tokens, followed, weights
 from phase7.vocabulary.donors import Role
@@ -36,8 +37,10 @@ def attributed(
         for j in plan.pairs
     ]
     if isinstance(plan.readouts, ContrastPlan):
-        return contrast_attribution(model, plan, index, way, made, pairs)
-    return attribution(model, plan, index, way, made, pairs, sets)
+        entry = contrast_attribution(model, plan, index, way, made, pairs)
+    else:
+        entry = attribution(model, plan, index, way, made, pairs, sets)
+    return entry | corrected(model, plan, index, way, made, sets)
 
 
 def attribution(

@@ -8,8 +8,12 @@ from typing import Any
 
 import xarray as xr
 
+from phase7.effects.attribution import StageAttribution
 from phase7.effects.inference import CellStatistics
+from phase7.effects.screening import ScreenScores
+from phase7.experiment.stages import Stage
 from phase7.run.measuring import Measured
+from phase7.run.screening import Screened
 from phase7.run.vectors import Vector
 from phase7.vocabulary.heads import Head
 
@@ -26,10 +30,29 @@ class Group:
 class Search:
     """What a sweep found; nothing without one."""
 
+    sweep: Stage | None = None
     swept: Measured | None = None
+    screened: Screened | None = None
     checked: Measured | None = None
     result: CellStatistics | None = None
     ranked: Sequence[Head] = ()
+
+    def attributed(self, confirmed: Measured) -> dict[str, StageAttribution]:
+        """Predictions for all heads, by the split of the prompts, as far as there are any."""
+        first = self.swept if self.screened is None else self.screened.stages[0]
+        halves = {"discovery": first, "confirmation": confirmed} if first else {"all": confirmed}
+        return {name: one.attributed for name, one in halves.items() if one.attributed}
+
+    @property
+    def screen_scores(self) -> ScreenScores | None:
+        """The screen and what it is judged by."""
+        return None if self.screened is None else self.screened.scores
+
+    @property
+    def stages(self) -> list[Measured]:
+        """All that was measured."""
+        beside = (self.checked,) if self.screened is None else self.screened.stages
+        return [one for one in (self.swept, *beside) if one is not None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,17 +17,15 @@ import xarray as xr
 
 from phase7.effects.datasets import Beside, GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
-from phase7.effects.inference import cell_statistics
 from phase7.effects.pickle_file import result_dict, write_result
 from phase7.effects.positive_controls import gather_controls
 from phase7.effects.readouts import StageReadouts
 from phase7.effects.scores import StageTexts
-from phase7.effects.selection import selection_metrics, strongest_heads
+from phase7.effects.selection import selection_metrics
 from phase7.effects.specificity import gather_against
-from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets
+from phase7.experiment.chosen_heads import first_sets, random_sets
 from phase7.experiment.curve import Curve, curve_of, curve_stage
 from phase7.experiment.positive_controls import control_stages
-from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.specificity import against_stages
@@ -42,7 +40,7 @@ from phase7.run.backend import THREADS, Backend
 from phase7.run.circuits import circuit_of
 from phase7.run.executor import Executor
 from phase7.run.framed import dated, framed
-from phase7.run.groups import Group, Rehearsal, Search
+from phase7.run.groups import Group, Rehearsal
 from phase7.run.inputs import AtHand, Prompts, fetch_models, others_of, read_prompts
 from phase7.run.measuring import Measured, Measuring
 from phase7.run.memory import Footprint, bound_in_words, bounded, footprint
@@ -51,6 +49,8 @@ from phase7.run.plan import require_feasible
 from phase7.run.promoted import promoted
 from phase7.run.provenance import made_with, mismatch, provenance
 from phase7.run.record import Outcome, inputs_digest, is_up_to_date, write_record
+from phase7.run.screening import told_of_screen
+from phase7.run.searching import searched
 from phase7.run.settings import group_settings
 from phase7.run.vectors import vector_of, write_vector
 from phase7.run.workers import Workers
@@ -248,7 +248,10 @@ class Run:
                 fan_out = workers.fan_out(files, engine)
                 executor = Executor(files, engine, self.store, self._say, fan_out)
                 for emotion in self.prompts.emotions.values():
-                    groups[f"{files.name}/{emotion.name}"] = self._group(files, emotion, executor)
+                    group = self._group(files, emotion, executor)
+                    for line in told_of_screen(group.datasets):
+                        self._say(line)
+                    groups[f"{files.name}/{emotion.name}"] = group
             record = self._provenance(groups) | {"backend": workers.describe()}
         return groups, record
 
@@ -256,8 +259,8 @@ class Run:
         profile, neutral = self.profile, self.prompts.neutral
         metrics = selection_metrics(profile, emotion.name)
         sweep = sweep_stage(profile, files, neutral, emotion)
-        search = Search() if sweep is None else self._search(sweep, metrics, executor)
-        swept, ranked = search.swept, search.ranked
+        search = searched(sweep, metrics, partial(self._measure, executor))
+        sweep, swept, ranked = search.sweep, search.swept, search.ranked
         strongest = ranked[: profile.confirm.strongest]
         first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
         confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
@@ -276,15 +279,15 @@ class Run:
         words = self.prompts.words.get(emotion.name, ())
         lens = promoted(confirm, executor, words)
         sweep_scores = None if swept is None else swept.scores
-        halves = {"discovery": swept, "confirmation": confirmed} if swept else {"all": confirmed}
         beside = replace(
             beside,
             answer=answer,
             controls=gather_controls(
                 scores, [one.scores for one in others if one.scores.stage.is_control]
             ),
-            attributed={name: one.attributed for name, one in halves.items() if one.attributed},
+            attributed=search.attributed(confirmed),
             checked=None if search.checked is None else search.checked.scores,
+            screened=search.screen_scores,
         )
         builder = GroupBuilder(scores, sweep_scores, profile.statistics, search.result, beside)
         datasets = builder.datasets(texts, lens)
@@ -298,20 +301,8 @@ class Run:
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        measured = (swept, search.checked, confirmed, *others)
-        stages = [one for one in measured if one is not None]
-        vector = vector_of(confirm, answer, executor)
+        stages, vector = [*search.stages, confirmed, *others], vector_of(confirm, answer, executor)
         return Group(datasets=datasets, result=result_record, stages=stages, vector=vector)
-
-    def _search(self, sweep: Stage, metrics: Sequence[str], executor: Executor) -> Search:
-        """Order all swept heads, and patch some of them where their effects were predicted."""
-        swept, profile = self._measure(executor, sweep), self.profile
-        result = cell_statistics(swept.scores.full, profile.statistics, profile.sampling.seed)
-        check = check_stage(sweep)
-        checked = None if check is None else self._measure(executor, check)
-        found = strongest_heads(swept.scores, result, metrics, n_ranked(profile))
-        ranked = [Head(*head) for head in found]
-        return Search(swept=swept, checked=checked, result=result, ranked=ranked)
 
     def _beside(
         self,

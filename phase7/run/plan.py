@@ -7,7 +7,7 @@ then unknown, since the store's keys depend on the model's files, so the plan sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phase7.experiment.answer import fresh_recipients
@@ -17,6 +17,7 @@ from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
+from phase7.experiment.screening import screen_stages
 from phase7.experiment.specificity import against_stages
 from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
 from phase7.experiment.strengths import strength_stage
@@ -45,10 +46,12 @@ def known_stages(
     """The stages as far as they are known before running: the sweep's strongest heads are not."""
     sweep = sweep_stage(profile, model, neutral, emotion)
     confirm = confirm_stage(profile, model, neutral, emotion, ())
-    check = None if sweep is None else check_stage(sweep)
+    screen = [] if sweep is None else screen_stages(sweep)
+    sweep = screen[1] if screen else sweep
+    check = None if sweep is None or screen else check_stage(sweep)
     if sweep is not None and profile.answer is not None:
         fresh_recipients(confirm, sweep)  # refuses what it cannot have
-    before = [stage for stage in (sweep, check) if stage is not None]
+    before = screen or [stage for stage in (sweep, check) if stage is not None]
     strengths = strength_stage(confirm)
     before += [confirm, *([] if strengths is None else [strengths])]
     return [*before, *against_stages(confirm, others), *control_stages(confirm)]
@@ -165,6 +168,9 @@ def _known_later(profile: Profile) -> list[str]:
     """What the confirmation tests beside the cells that are planned, in a line."""
     confirm = profile.confirm
     asked = (confirm.strongest, confirm.strongest_sets, confirm.curve, profile.answer)
+    if profile.screen is not None:
+        told = f"which {profile.screen.heads} heads the screen chooses for the sweep is known only then"
+        return [told, *_known_later(replace(profile, screen=None))]
     if profile.sweep is None or not any(asked):
         return []
     heads = [f"{confirm.strongest} strongest heads"] if confirm.strongest else []

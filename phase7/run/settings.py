@@ -7,6 +7,7 @@ phase7 to read it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from phase7.effects.families import families_rule
@@ -115,9 +116,11 @@ def _framing(confirm: Stage) -> dict[str, Any]:
 
 def _sampling(confirm: Stage, sweep: Stage | None) -> dict[str, Any]:
     sampling, profile_sweep = confirm.sampling, confirm.profile.sweep
+    screen = confirm.profile.screen
     return {
         "max_new_tokens": sampling.max_new_tokens,
         "sweep_readouts": profile_sweep.readouts if sweep and profile_sweep else "",
+        "screen": asdict(screen) if sweep and screen else None,
         "sweep_max_new_tokens": sweep.sampling.max_new_tokens if sweep else 0,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from phase7.experiment.attribution import AttributionPlan
-from phase7.experiment.declared import Readouts
+from phase7.experiment.declared import Readouts, Screen
 from phase7.experiment.profile import Profile
 from phase7.experiment.readouts import ReadoutPlan, WordSet
+from phase7.experiment.screening import screen_stage
 from phase7.store import canonical
 from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS
 from phase7.vocabulary.modes import MODES
@@ -91,6 +92,32 @@ def test_what_changes_no_prediction_changes_no_key():
         assert keys(plan(profile)) == keys(plan(longer))
     renamed = replace(GRATITUDE, name="joy", path="elsewhere.json")
     assert keys(plan(emotion=renamed)) == keys(plan())
+
+
+def screening(**values) -> AttributionPlan:
+    """The plan of a screen."""
+    statistics = replace(PROFILE.statistics, selection_metrics=("logodds_words",))
+    stage = screen_stage(stages.sweep(replace(PROFILE, statistics=statistics, screen=Screen(**values))))
+    assert stage is not None
+    return AttributionPlan(readouts=ReadoutPlan(stage=stage, sets=SETS))
+
+
+def test_each_kind_of_gradient_has_its_own_entries():
+    found = [
+        keys(screening(**values))
+        for values in (
+            {},
+            {"gradient": "dropped"},
+            {"gradient": "integrated"},
+            {"gradient": "integrated", "steps": 7},
+        )
+    ]
+    assert len({key for one in found for key in one}) == sum(map(len, found))
+    for values in ({"heads": 3}, {"steps": 7}, {"checked_heads": 0}, {"confidence": 0.5}, {"group": 4}):
+        assert keys(screening(**values)) == found[0]
+    assert not screening().pairs and plan().pairs  # a screen tests nothing
+    swept = AttributionPlan(readouts=replace(screening().readouts, stage=stages.sweep(PROFILE)))
+    assert swept.gradient == ("plain", 0)
 
 
 def test_an_attribution_is_no_path_and_no_readout():

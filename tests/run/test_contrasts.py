@@ -13,15 +13,20 @@ import phase7
 from phase7.cli import main
 from phase7.effects.attribution import gather_attribution
 from phase7.effects.readouts import StageReadouts, gather_readouts
+from phase7.engine.decode.attribution import slopes_of
+from phase7.engine.decode.corrected import dropped_slopes, integrated_effects
 from phase7.engine.decode.loop import generate
+from phase7.engine.decode.read_logits import log_likelihood_of
 from phase7.engine.model.tokens import encode
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ContrastPlan, contrast_plans
-from phase7.experiment.declared import Pair, Readouts
+from phase7.experiment.declared import Pair, Readouts, Screen
 from phase7.experiment.positive_controls import prompting_stage
 from phase7.experiment.profile import Confirm, Sampling, Sweep
+from phase7.experiment.screening import screen_stage
 from phase7.experiment.stages import Stage
+from phase7.experiment.statistics import Statistics
 from phase7.run.executor import Executor
 from phase7.store import Store, canonical
 from phase7.vocabulary.heads import Head
@@ -188,6 +193,45 @@ def test_attributions_are_the_slopes_of_exact_patches(root, mode):
             np.testing.assert_allclose(predicted, slope, atol=0.05 * np.abs(slope).max())
             n_compared += predicted.size
     assert n_compared == 2 * 2 * 3 * 2 * 2
+
+
+@pytest.mark.parametrize("gradient", ["integrated", "dropped"])
+def test_corrected_estimates_are_sums_over_continuations(root, gradient):
+    """Of one recipient, with the engine's corrections of every continuation by itself."""
+    screen = Screen(gradient=gradient, steps=2)
+    statistics = Statistics(selection_metrics=("loglik_gratitude",))
+    profile = replace(PROFILE, screen=screen, statistics=statistics)
+    stage = screen_stage(stage_of(stages.sweep, profile))
+    run, model, index = executor(stage, root), tiny.load("llama"), stage.recipients[0]
+    donors = [run.donors.of(stage, role, index) for role in ("emotion", "control")]
+    prompt = tokens_of(NEUTRAL.prompts[index])
+    for plan in contrast_plans(stage):
+        attribution = AttributionPlan(readouts=plan)
+        found = gather_attribution(attribution, run.attribute(attribution))
+        targets, foils, put_together = by_definition()[plan.contrast.name]
+        total = 0.0
+        for paths, sign in ((targets, 1), (foils, -1)):
+            for path in paths:
+                read = log_likelihood_of(model, path, by_token=put_together is np.mean)
+                if gradient == "dropped":
+                    slopes = dropped_slopes(model, prompt, path, read, positions="generated")
+                    one = np.array([each.effects(donors, "v_only") for each in slopes])
+                else:
+                    given = slopes_of(model, prompt, path, read, positions="generated")
+                    recipient = (model, prompt, path, read, given)
+                    one = np.array(
+                        [integrated_effects(*recipient, donor, "v_only", n_steps=2) for donor in donors]
+                    )
+                total = total + sign * one / len(paths)
+        mode = found.modes.index("v_only")
+        if gradient == "dropped":
+            expected = np.abs(total[:, 0] - total[:, 1]).sum(axis=0) / (tiny.N_LAYERS - 1)
+            got = found.dropped[mode][..., 0]
+        else:
+            expected = total[0]
+            got = found.heads["emotion"][mode][..., 0]
+        assert np.abs(expected).max() > 1e-2
+        np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_continuations_follow_discovery_prompts_alone():

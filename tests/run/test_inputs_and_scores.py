@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phase7.experiment.declared import Answer, Circuit
+from phase7.experiment.declared import Answer, Circuit, Screen
 from phase7.run import record
 from phase7.run.pipeline import Run
 from phase7.scoring.memo import score_through_store
@@ -55,6 +55,7 @@ TOP = {
     "sweep": None,
     "answer": Answer(),
     "circuit": Circuit(),
+    "screen": Screen(),
 }
 
 
@@ -83,7 +84,8 @@ def test_every_setting_outside_the_sections_goes_into_the_digest(project):
     assert {*TOP, *OTHER_VALUES} == set(PROFILE.as_dict())
     found = [digest(run(project))]
     for name, value in TOP.items():
-        base = BY_READOUTS if name in ("answer", "circuit") else PROFILE  # these go by read-outs
+        by_readouts = name in ("answer", "circuit", "screen")
+        base = BY_READOUTS if by_readouts else PROFILE
         found.append(digest(run(project, replace(base, **{name: value}))))
     assert len({*found, digest(run(project, BY_READOUTS))}) == len(found) + 1
 

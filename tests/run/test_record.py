@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import phase7
-from phase7.experiment.declared import Answer, Circuit, Pair, Readouts
+from phase7.experiment.declared import Answer, Circuit, Pair, Readouts, Screen
 from phase7.experiment.profile import Confirm, Profile, Sweep
 from phase7.experiment.prompts import PromptFiles, PromptSet
 from phase7.experiment.statistics import Statistics
@@ -76,6 +76,7 @@ OF_ANOTHER_KIND: dict[str, Any] = {
     "confirm.curve": (1, 2),
     "answer": Answer(),
     "circuit": Circuit(),
+    "screen": Screen(),
     "readouts.pairs": (Pair(target=" a", foil=" b"),),
     "statistics.primary_modes": ("v_only",),
 }

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from phase7.engine.decode.forced import check_ids
+from phase7.engine.decode.read_logits import ReadLogits, log_likelihood_of, log_odds_of
 from phase7.engine.decode.readouts import Floats
 from phase7.engine.decode.traced import TracedRun, by_layers, patterns
 from phase7.engine.model.bridge import Model
@@ -113,6 +113,52 @@ class Slopes:
             for number in numbers:
                 changes[number] = linear.at(_GIVEN[mode](donors[number]))
         return changes
+
+    def change(self, donor: Donor, mode: Mode) -> Floats:
+        """What a patch adds to every head's output, exactly: what the mode writes minus the output.
+
+        It does not depend on the other heads of the layer, nor on what is patched above. 0 at queries
+        that the donor does not reach.
+
+        Returns
+        -------
+        float64 array [n_layers, Q, n_heads, d_head]
+
+        Raises
+        ------
+        UserError, ValueError, NotImplementedError
+            As of :meth:`effect`.
+        """
+        recipe_of(mode)
+        if MODE_RECORDS[mode].reads_pattern and self.pattern is None:
+            raise unreadable_pattern(self.model, mode)
+        return _CHANGE[mode](self, donor, _GIVEN[mode](donor))
+
+    def _changed_outputs(self, given: Array) -> Floats:
+        """Where outputs are written whole."""
+        reached = self._query_offsets < given.shape[1]
+        change = np.zeros(self.z.shape)
+        change[:, reached] = given[:, self._query_offsets[reached]].astype(np.float64)
+        change[:, reached] -= self.z[:, reached]
+        return change
+
+    def _changed_values(self, donor: Donor, given: Array) -> Floats:
+        """Where the recipient's own attention reads the donor's values."""
+        assert self.pattern is not None
+        offsets = np.maximum(0, self.n_prompt - 1 - np.arange(self.value.shape[1]))
+        reached, held = offsets < given.shape[1], np.zeros(self.value.shape)
+        held[:, reached] = given[:, offsets[reached]].astype(np.float64)
+        held[:, reached] -= self.value[:, reached]
+        group = self.z.shape[2] // self.value.shape[2]
+        by_head = np.repeat(held, group, axis=2).transpose(0, 2, 1, 3)
+        change: Floats = (self.pattern.astype(np.float64) @ by_head).swapaxes(1, 2)
+        change[:, self._query_offsets >= self._reach(donor)] = 0.0
+        return change
+
+    @property
+    def _query_offsets(self) -> Any:
+        """The donor's offset of each patched query: int64 [Q]."""
+        return np.maximum(0, self._n_offsets - 1 - np.arange(self.z.shape[1]))
 
     @property
     def _n_offsets(self) -> int:
@@ -212,6 +258,13 @@ _LINEAR: dict[Mode, Callable[[Slopes, int], _Linear]] = {
     "pattern_v": lambda slopes, reach: slopes._outputs,
 }
 
+#: What a patch adds to every head's output, by mode.
+_CHANGE: dict[Mode, Callable[[Slopes, Donor, Array], Floats]] = {
+    "result": lambda slopes, donor, given: slopes._changed_outputs(given),
+    "v_only": lambda slopes, donor, given: slopes._changed_values(donor, given),
+    "pattern_v": lambda slopes, donor, given: slopes._changed_outputs(given),
+}
+
 #: What that reads of a donor: float32 [n_layers, offsets, heads, d_head].
 _GIVEN: dict[Mode, Callable[[Donor], Array]] = {
     "result": lambda donor: donor.z,
@@ -251,13 +304,7 @@ def slopes(
     UserError
         As of :func:`phase7.engine.decode.forced.forced_pass`.
     """
-    _check(model, path, token_sets)
-    sets = [sorted({*ids}) for ids in token_sets.values()]
-
-    def log_odds(logits: Tensor) -> Tensor:
-        return torch.stack([_log_odds(logits, ids) for ids in sets], dim=1)
-
-    return _slopes(model, tokens, path, positions, log_odds, by_token=True)
+    return slopes_of(model, tokens, path, log_odds_of(model, path, token_sets), positions=positions)
 
 
 def path_slopes(
@@ -280,78 +327,65 @@ def path_slopes(
     ValueError
         If the path is empty or holds the id of no token.
     """
-    check_ids("path", path, model)
-    said = torch.tensor([*path], dtype=torch.long, device=model.device)[:, None]
-
-    def log_likelihood(logits: Tensor) -> Tensor:
-        return logits.log_softmax(dim=1).gather(1, said)
-
-    return _slopes(model, tokens, path, positions, log_likelihood, by_token=by_token)
+    read = log_likelihood_of(model, path, by_token=by_token)
+    return slopes_of(model, tokens, path, read, positions=positions)
 
 
-def _slopes(
+def slopes_of(
     model: Model,
     tokens: Sequence[int],
     path: Sequence[int],
-    positions: Positions,
-    read: Callable[[Tensor], Tensor],
+    read: ReadLogits,
     *,
-    by_token: bool,
+    positions: Positions,
 ) -> Slopes:
-    """Differentiate what is read of the logits [steps, n_vocab]: values [steps, R / 2]."""
-    check_lengths(model, len(tokens), len(path))
-    record, followed = POSITION_RECORDS[positions], [*tokens, *path[:-1]]
-    first = 0 if record.from_start else len(tokens) - 1
+    """As :func:`slopes`, of whatever is read of the logits along the path."""
     with torch.inference_mode(False), torch.enable_grad():
-        run = TracedRun(model)
-        values = read(run.logits(followed, first, len(path)))
-        gradient = _gradients(values, [run.z[layer] for layer in range(model.n_layers)], by_token)
-        whole = values.mean(dim=0) if by_token else values.sum(dim=0)
-    patched = slice(len(tokens if record.once else followed) - first)
+        run, values = traced(model, tokens, path, read, positions=positions)
+        gradient = read.gradients(values, [run.z[layer] for layer in range(model.n_layers)])
+    return slopes_from(model, tokens, run, read.summary(values), gradient, positions=positions)
+
+
+def traced(
+    model: Model,
+    tokens: Sequence[int],
+    path: Sequence[int],
+    read: ReadLogits,
+    *,
+    positions: Positions,
+    keeps_stream: bool = False,
+) -> tuple[TracedRun, Tensor]:
+    """The unpatched pass, and what is read in it [steps, values], with the graph between the two."""
+    check_lengths(model, len(tokens), len(path))
+    first = 0 if POSITION_RECORDS[positions].from_start else len(tokens) - 1
+    run = TracedRun(model, keeps_stream=keeps_stream)
+    return run, read.values(run.logits([*tokens, *path[:-1]], first, len(path)))
+
+
+def slopes_from(
+    model: Model,
+    tokens: Sequence[int],
+    run: TracedRun,
+    baseline: Tensor,
+    gradient: Sequence[Tensor],
+    *,
+    positions: Positions,
+) -> Slopes:
+    """What a pass and its gradients, by layer [R, one, queries, heads, d_head], amount to."""
+    record, n_read = POSITION_RECORDS[positions], run.value[0].shape[1]
+    first = 0 if record.from_start else len(tokens) - 1
+    patched = slice((len(tokens) if record.once else n_read) - first)
+    by_layer = torch.stack([one[:, 0] for one in gradient], dim=1)
     return Slopes(
         model=model.name,
         positions=positions,
         n_prompt=len(tokens),
-        baseline=torch.cat([whole, values[0]]).detach().double().cpu().numpy(),
-        gradient=_numpy(gradient[:, :, patched]),
+        baseline=baseline.detach().double().cpu().numpy(),
+        gradient=_numpy(by_layer[:, :, patched]),
         z=_numpy(by_layers(run.z)[:, patched]),
         value=_numpy(by_layers(run.value)),
-        pattern=_numpy(patterns(run.pattern, len(followed))[:, :, patched]) if run.pattern else None,
+        pattern=_numpy(patterns(run.pattern, n_read)[:, :, patched]) if run.pattern else None,
     )
-
-
-def _check(model: Model, path: Sequence[int], token_sets: Mapping[str, Sequence[int]]) -> None:
-    """Refuse what has no slope."""
-    check_ids("path", path, model)
-    if not token_sets:
-        raise ValueError("expected at least one token set")
-    for name, ids in token_sets.items():
-        check_ids(f"token set {name!r}", ids, model)
-        if len({*ids}) == int(model.bridge.cfg.d_vocab):
-            raise ValueError(f"token set {name!r} holds every token")
-
-
-def _log_odds(logits: Float[Tensor, "steps n_vocab"], ids: Sequence[int]) -> Float[Tensor, " steps"]:
-    """ln(P(S) / (1 - P(S))): the others are summed by themselves, since 1 - P would cancel."""
-    is_inside = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
-    is_inside[ids] = True
-    others = logits.masked_fill(is_inside, -torch.inf)
-    return logits[:, is_inside].logsumexp(dim=1) - others.logsumexp(dim=1)
-
-
-def _gradients(
-    values: Float[Tensor, "steps values"],
-    z: Sequence[Float[Tensor, "one queries heads d"]],
-    by_token: bool,
-) -> Float[Tensor, "readouts layers queries heads d"]:
-    """Gradients of all read-outs, in one batch."""
-    n_steps, n_values = values.shape
-    weights = torch.zeros((2, n_values, n_steps, n_values), dtype=values.dtype, device=values.device)
-    every = torch.arange(n_values, device=values.device)
-    weights[0, every, :, every] = 1 / n_steps if by_token else 1.0
-    weights[1, every, 0, every] = 1.0
-    by_layer = torch.autograd.grad(values, z, weights.flatten(0, 1), is_grads_batched=True)
-    return torch.stack([one[:, 0] for one in by_layer], dim=1)
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -138,6 +138,26 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "Of the effects on the read-out {metric}, specific to {emotion} beside the donors of {others}: {specific}. "
         "Any of these emotions: {any}. Undetermined: {undetermined}.",
     ),
+    "screen.chosen": (
+        "探索では、{heads}個のHeadの{metric}への効果を勾配から見積もり、その上位{n}個だけを実際に置換した。",
+        "Of {heads} heads, whose effects on {metric} were estimated from a gradient, the sweep patched the first {n}.",
+    ),
+    "screen.agreement": (
+        "これらでの見積もりと測定の順位相関はρ = {rho}である。",
+        "On these, estimate and measurement have a rank correlation of ρ = {rho}.",
+    ),
+    "screen.drawn": (
+        "選ばれなかったHeadから無作為に選んで置換した{n}個の効果は、絶対値で最大{largest} natである"
+        "（信頼水準{level}で、これより大きいものは残りに多くとも{k}個）。",
+        "Of the others, {n} were drawn at random and patched: their largest absolute effect is {largest} nats, and "
+        "with a confidence of {level} at most {k} of the rest have a larger one.",
+    ),
+    "screen.missed": (
+        "無作為な半分ずつの同時置換によれば、選ばれなかったHeadの効果は絶対値で{bound} nat以下である"
+        "（信頼水準{level}、効果が加算的である限り）。",
+        "By random halves of them patched together, no head that was not chosen has an absolute effect above {bound} "
+        "nats (confidence {level}, as far as effects add up).",
+    ),
     "trust.split_half": (
         "{heads}個の全Headの{metric}への効果（1次近似）の順位相関は、探索用と確認用のプロンプトの間でρ = {rho}である。",
         "Over all {heads} heads, the effects on {metric} (predicted to first order) on discovery and on "

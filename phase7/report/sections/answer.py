@@ -15,6 +15,7 @@ from phase7.findings.readouts import (
     smallest_detectable,
     trust,
 )
+from phase7.findings.screening import screened
 from phase7.report.chapter import Chapter
 from phase7.report.escape import code
 from phase7.report.sections import guards, specificity, trials
@@ -66,7 +67,7 @@ def agreement(chapter: Chapter) -> list[str]:
     if found is None:
         return []
     metric = code(found.metric)
-    sentences = []
+    sentences = _screen(chapter)
     if not math.isnan(found.split_half):
         rho = numbers.score(found.split_half, 2)
         sentences.append(say("trust.split_half", heads=found.n_heads, metric=metric, rho=rho))
@@ -84,6 +85,27 @@ def agreement(chapter: Chapter) -> list[str]:
             say("trust.on_text", n=found.n_patched, metric=code(chapter.group.emotion_metric), rho=rho)
         )
     return [say.joined(sentences)] if sentences else []
+
+
+def _screen(chapter: Chapter) -> list[str]:
+    """Sentences on the screen that chose the sweep's heads; none where there was none."""
+    say, numbers, found = chapter.say, chapter.numbers, screened(chapter.group)
+    if found is None:
+        return []
+    metric = code(found.metric)
+    sentences = [say("screen.chosen", n=found.n_chosen, heads=found.n_screened, metric=metric)]
+    if not math.isnan(found.chosen):
+        sentences.append(say("screen.agreement", rho=numbers.score(found.chosen, 2)))
+    level = f"{100 * found.confidence:g} %"
+    if not math.isnan(found.largest_drawn):
+        largest = numbers.score(found.largest_drawn, 3)
+        sentences.append(
+            say("screen.drawn", n=found.n_drawn, largest=largest, k=found.n_larger, level=level)
+        )
+    if not math.isnan(found.largest_missed):
+        bound = numbers.score(found.largest_missed, 3)
+        sentences.append(say("screen.missed", bound=bound, level=level))
+    return sentences
 
 
 def _heads(chapter: Chapter, metric: str) -> str:

@@ -31,6 +31,7 @@ from phase7.experiment.profile import Engine, Sampling
 from phase7.experiment.prompts import load_prompts
 from phase7.experiment.word_families import load_families
 from phase7.models.files import find_model
+from phase7.models.framing import Framing
 from phase7.run.backend import n_processors
 from phase7.run.executor import Executor, one_thread
 from phase7.run.provenance import machine
@@ -40,25 +41,28 @@ from phase7.vocabulary.heads import Head
 ROOT = Path(__file__).parents[3]
 OUTPUT = ROOT / "docs" / "measurements" / "readouts.json"
 N_PROMPTS, N_TOKENS = 20, 16
+CHAT = Framing(format="chat")
 #: Prompts on which the longer path is timed for all heads, and heads of the loop in transformer-lens.
 N_TIMED, N_LOOPED = 2, 6
 
 Prompt = tuple[list[int], list[int]]
 
 
-def prepared() -> tuple[Model, dict[str, Donor], list[Prompt], dict[str, tuple[int, ...]]]:
+def prepared(
+    n_prompts: int = N_PROMPTS,
+) -> tuple[Model, dict[str, Donor], list[Prompt], dict[str, tuple[int, ...]]]:
     """The model, its two donors, the recipients' tokens with their paths, and the token set."""
     files = find_model("smollm2", store_root=ROOT / "store")
     executor = Executor(files, Engine(), Store(ROOT / "store"), lambda line: None)
     neutral = load_prompts(ROOT / "data" / "neutral_prompts.json")
     emotion = load_prompts(ROOT / "data" / "gratitude_prompts.json")
     donors = {
-        "emotion": executor.donors.mean(emotion, "chat", False),
-        "control": executor.donors.mean(neutral, "chat", False),
+        "emotion": executor.donors.mean(emotion, CHAT, False),
+        "control": executor.donors.mean(neutral, CHAT, False),
     }
     model, sampling = executor.model, Sampling(max_new_tokens=N_TOKENS, seed=7)
     prompts = []
-    for prompt in neutral.prompts[: 2 * N_PROMPTS : 2]:
+    for prompt in neutral.prompts[: 2 * n_prompts : 2]:
         tokens = encode(model, prompt, "chat", n_new_tokens=N_TOKENS)
         nothing = [Patch(heads=(Head(0, 0),))]
         (path,) = generate(model, prompt, tokens, nothing, donors={}, sampling=sampling).baseline_tokens
