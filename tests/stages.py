@@ -131,7 +131,7 @@ def entry(stage: Stage, batch: Batch) -> dict[str, Any]:
 #: For every setting of every section, values that are allowed and not the ones above. Tests of keys go
 #: through this table, and one of them sees that no setting is missing here. Those of `NEED_READOUTS` are
 #: allowed in `BY_READOUTS` alone.
-NEED_READOUTS = ("sweep.text", "sweep.readouts", "confirm.curve")
+NEED_READOUTS = ("sweep.text", "sweep.readouts", "sweep.halving", "confirm.curve")
 OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
     "sampling": {
         "max_new_tokens": (7, 9),
@@ -156,6 +156,7 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "text": (False,),
         "readouts": ("attribution",),
         "checked_heads": (0, 3),
+        "halving": ((1,), (1, 2)),
     },
     "confirm": {
         "target_heads": ("0:1", "1:1,1:2"),
@@ -189,6 +190,8 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
         "primary_metrics": (("politeness",),),
         "primary_modes": (("result",),),
         "resamples": (500,),
+        "looks": ((2,), (2, 3)),
+        "spending": ("pocock",),
         "selection_metrics": (("politeness",), ("sentiment_positive",)),
     },
     "prompts": {

@@ -34,7 +34,13 @@ def build(args: argparse.Namespace) -> int:
     require_apart(paths.reports, [Path(args.profile)] if args.profile.endswith(".toml") else [])
     if not args.force:
         require_own(paths.effects, paths.run_record, paths.run_record.parent / "patching")
-    return _run(args, profile, paths)
+    code = _run(args, profile, paths)
+    if args.dry_run:
+        from phase7.run.planning import from_store
+
+        for line in from_store(args.profile, profile, paths):
+            tell(line)
+    return code
 
 
 def screened_by(args: argparse.Namespace, profile: Any) -> Any:

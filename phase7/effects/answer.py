@@ -83,7 +83,7 @@ def choice_dataset(
     found: AnswerScores, stats: Statistics, seed: int, prompts: Sequence[int]
 ) -> xr.Dataset:
     """The Dataset ``choice``: the candidates [head_set, strength, metric], and which was chosen."""
-    dataset = strengths_dataset(found.candidates, stats, seed, prompts)
+    dataset = strengths_dataset(found.candidates, stats.at_once(), seed, prompts)
     chosen = np.zeros((dataset.sizes["head_set"], dataset.sizes["strength"]), dtype=bool)
     if found.chosen is not None:
         labels = dataset.indexes["head_set"].tolist()

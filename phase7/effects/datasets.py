@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from phase7.effects.answer import AnswerScores, answer_dataset, choice_dataset
@@ -23,6 +24,7 @@ from phase7.effects.curve import curve_dataset
 from phase7.effects.families import KINDS, primary_tests, q_values
 from phase7.effects.guards import guards_kept
 from phase7.effects.inference import CellStatistics, cell_statistics
+from phase7.effects.places import index_of, scatter, set_place, single_place
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
 from phase7.effects.scores import Floats, StageScores, StageTexts, on_prompts
 from phase7.effects.screening import ScreenScores, screen_dataset
@@ -30,9 +32,10 @@ from phase7.effects.specificity import Against, specificity, verdicts
 from phase7.effects.strengths import strengths_dataset
 from phase7.effects.synergies import synergies, tested_effect
 from phase7.experiment.curve import Curve
-from phase7.experiment.stages import Cell, Stage
+from phase7.experiment.halving import is_halved
+from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
-from phase7.vocabulary.modes import MODES, mode_place
+from phase7.vocabulary.modes import MODES
 from phase7.vocabulary.readouts import measured_on
 
 
@@ -114,7 +117,7 @@ class GroupBuilder:
         sets = [c for c, cell in enumerate(stage.cells) if not cell.head_set.is_single]
         datasets = {"": self._grid(self._confirm, result, singles)}
         if self._sweep is not None:
-            swept = self._swept or cell_statistics(self._sweep.full, self._stats, self._seed)
+            swept = self._swept or cell_statistics(self._sweep.full, self._stats.at_once(), self._seed)
             datasets["sweep"] = self._grid(self._sweep, swept, range(len(self._sweep.stage.cells)))
         if sets:
             datasets["head_sets"] = self._head_sets(result, sets)
@@ -191,14 +194,14 @@ class GroupBuilder:
     def _grid(self, scores: StageScores, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
         """Statistics and scores of single heads on (layer, head, mode)."""
         stage = scores.stage
-        index = _index([_single_place(stage.cells[c]) for c in cells], n_axes=3)
+        index = index_of([single_place(stage.cells[c]) for c in cells], n_axes=3)
         shape, dims = (*self._size, len(MODES)), ("layer", "head", "mode")
         return self._variables(scores, result, cells, index, shape, dims)
 
     def _head_sets(self, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
         stage = self._confirm.stage
         labels = _labels(stage, cells)
-        index = _index([_set_place(stage.cells[c], labels) for c in cells])
+        index = index_of([set_place(stage.cells[c], labels) for c in cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
         dataset = self._variables(self._confirm, result, cells, index, shape, dims)
         found = synergies(stage.cells, self._confirm.full, result, cells, self._stats, self._seed)
@@ -231,10 +234,10 @@ class GroupBuilder:
             return {}
         (found, words), chosen, variables = self._specific, list(cells), {}
         for name, values in found.items():
-            by_other = np.stack([_scatter(shape, index, one[chosen]) for one in values])
+            by_other = np.stack([scatter(shape, index, one[chosen]) for one in values])
             variables[name] = (("against", *dims, "metric"), by_other)
         patched = on_prompts(self._beside.against.patched, self._confirm.stage.recipients, self._prompts)
-        by_other = np.stack([_scatter(shape, index, one[chosen]) for one in patched])
+        by_other = np.stack([scatter(shape, index, one[chosen]) for one in patched])
         variables["against_patched"] = (("against", *dims, "metric", "prompt"), by_other)
         whole = np.full((*shape, len(self._metrics)), "", dtype=words.dtype)
         whole[index] = words[chosen]
@@ -261,7 +264,7 @@ class GroupBuilder:
         variables: dict[str, Any] = {}
         for name, column in result.values.items():
             if name != "p_adjusted" or scores is self._confirm:
-                variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
+                variables[name] = ((*dims, "metric"), scatter(shape, index, column[chosen]))
         if scores is self._confirm:
             variables |= self._of_confirmed(chosen, index, shape, dims)
         recipients = scores.stage.recipients
@@ -275,17 +278,17 @@ class GroupBuilder:
                 if values is None:
                     values = np.full_like(by_role["emotion"], np.nan)
                 if name == "changed_share":
-                    spread = _scatter(shape, index, values[chosen].mean(axis=-1))
+                    spread = scatter(shape, index, values[chosen].mean(axis=-1))
                     variables[prefix + name] = (dims, spread)
                     continue
                 wide = on_prompts(values, recipients, self._prompts)
                 extra = ("metric", "prompt") if with_metric else ("prompt",)
-                spread = _scatter(shape, index, wide[chosen])
+                spread = scatter(shape, index, wide[chosen])
                 variables[prefix + name] = ((*dims, *extra), spread)
         baseline = on_prompts(full.baseline, recipients, self._prompts)
         variables["baseline"] = (("metric", "prompt"), baseline)
         counts = np.zeros(shape, dtype=np.int64)
-        counts[index] = len(recipients)
+        counts[index] = _n_prompts(scores)[chosen]
         variables["n_prompts"] = (dims, counts)
         return xr.Dataset(variables)
 
@@ -299,18 +302,18 @@ class GroupBuilder:
         kept = guards_kept(self._confirm.full, self._confirm.stage.sampling)[chosen]
         variables: dict[str, Any] = {
             "is_primary": ((*dims, "metric"), is_primary),
-            "guards_kept": (dims, _scatter(shape, index, kept)),
+            "guards_kept": (dims, scatter(shape, index, kept)),
         }
         if self._beside.controls is not None:
             for name, column in self._shares.items():
-                variables[name] = ((*dims, "metric"), _scatter(shape, index, column[chosen]))
+                variables[name] = ((*dims, "metric"), scatter(shape, index, column[chosen]))
         return variables | self._specificity(cells, index, shape, dims)
 
     def _lengths(self) -> xr.Dataset:
         """The tests at each length; lengths and cells are one family of cells."""
         stage, lengths = self._confirm.stage, sorted(self._confirm.by_length)
         labels = _labels(stage, range(len(stage.cells)))
-        index = _index([_set_place(cell, labels) for cell in stage.cells])
+        index = index_of([set_place(cell, labels) for cell in stage.cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
         by_length = [
             cell_statistics(self._confirm.by_length[n], self._stats, self._seed, confidence=None)
@@ -326,10 +329,10 @@ class GroupBuilder:
                 cell_p={k: np.stack([one.cell_p[prefix][k] for one in by_length]) for k in KINDS},
             )  # fmt: skip
         for name, column in columns.items():
-            spread = np.stack([_scatter(shape, index, one) for one in column])
+            spread = np.stack([scatter(shape, index, one) for one in column])
             variables[name] = (("length", *dims, "metric"), spread)
         changed = [
-            _scatter(shape, index, self._confirm.by_length[n].changed["emotion"].mean(axis=-1))
+            scatter(shape, index, self._confirm.by_length[n].changed["emotion"].mean(axis=-1))
             for n in lengths
         ]
         variables["changed_share"] = (("length", *dims), np.stack(changed))
@@ -346,7 +349,7 @@ class GroupBuilder:
             baseline[self._prompts.index(prompt)] = samples
         for role in stage.roles:
             for (cell, prompt), samples in texts.patched[role, length].items():
-                place = (*_set_place(cell, labels), self._prompts.index(prompt))
+                place = (*set_place(cell, labels), self._prompts.index(prompt))
                 tables[role][place] = samples
         dims = ("head_set", "mode", "prompt", "sample")
         return xr.Dataset(
@@ -359,30 +362,20 @@ class GroupBuilder:
         )
 
 
+def _n_prompts(scores: StageScores) -> npt.NDArray[np.int64]:
+    """Prompts of each cell, int64 [cell]: fewer where a search dropped it before the last."""
+    n = len(scores.stage.recipients)
+    if not is_halved(scores.stage):
+        return np.full(len(scores.stage.cells), n)
+    measured: npt.NDArray[np.int64] = (
+        np.isfinite(scores.full.patched["emotion"]).any(axis=1).sum(axis=-1)
+    )
+    return measured
+
+
 def _labels(stage: Stage, cells: Sequence[int]) -> list[str]:
     """Labels of some cells, each once: single heads by place, then sets."""
     return [heads.label for heads in sorted({stage.cells[c].head_set for c in cells})]
-
-
-def _single_place(cell: Cell) -> tuple[int, ...]:
-    """Where a single head's numbers stand on (layer, head, mode)."""
-    return (*cell.head_set.only, mode_place(cell.mode))
-
-
-def _set_place(cell: Cell, labels: Sequence[str]) -> tuple[int, ...]:
-    """Where a cell's numbers stand on (head_set, mode)."""
-    return (labels.index(cell.label), mode_place(cell.mode))
-
-
-def _index(places: Sequence[tuple[int, ...]], n_axes: int = 2) -> tuple[Any, ...]:
-    """Places as one array of integers for each axis, with which NumPy picks them all at once."""
-    return tuple(np.array(places, dtype=int).reshape(-1, n_axes).T)
-
-
-def _scatter(shape: tuple[int, ...], index: tuple[Any, ...], values: Floats) -> Floats:
-    whole = np.full((*shape, *values.shape[1:]), np.nan)
-    whole[index] = values
-    return whole
 
 
 def _with_coords(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:

@@ -181,9 +181,9 @@ def _explored(
 
 
 def can_reject(n_nonzero: Floats, stats: Statistics) -> Bools:
-    """Whether any signs of so many differences bring p below alpha."""
+    """Whether any signs of so many differences bring p below alpha, or the look's share of it."""
     floor = minimum_p(n_nonzero, n_resamples=stats.resamples)
-    return np.asarray(np.nan_to_num(floor, nan=1.0) < stats.alpha)
+    return np.asarray(np.nan_to_num(floor, nan=1.0) < stats.alpha * stats.share)
 
 
 def adjusted_p(

@@ -18,6 +18,9 @@ from phase7.vocabulary.readouts import has_direction
 #: Level of every interval.
 CONFIDENCE = 0.95
 
+#: Ends of the names of what is compared with the level.
+COMPARED = ("p_value", "q_value", "p_adjusted")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellStatistics:
@@ -50,7 +53,8 @@ def cell_statistics(
     A metric without a direction is not tested: its p is NaN, since any patch moves it away from 0.
 
     Where the shares of donor pairs are known, the p of net Δ is the larger one of two: over recipients,
-    and over donor pairs (`net_donor_p_value`).
+    and over donor pairs (`net_donor_p_value`). At one look of several all p and q are divided by its
+    share of the level, and intervals are made at the confidence that it leaves.
 
     Parameters
     ----------
@@ -64,7 +68,8 @@ def cell_statistics(
     has_control = "control" in scores.patched
     first = np.zeros(delta.shape[:-1], dtype=bool) if primary is None else primary
     values: dict[str, Floats] = {"control_delta": mean_over_prompts(control)}
-    summarise = partial(paired_summary, seed=seed, n_resamples=stats.resamples, confidence=confidence)
+    level = None if confidence is None else stats.confidence(confidence)
+    summarise = partial(paired_summary, seed=seed, n_resamples=stats.resamples, confidence=level)
     summary = summarise(control)
     values |= {"control_ci_low": summary.ci_low, "control_ci_high": summary.ci_high}
     for prefix, effect in (("", delta), ("net_", net)):
@@ -82,7 +87,36 @@ def cell_statistics(
         donor_p=values["net_donor_p_value"],
         seed=seed,
     )
-    return CellStatistics(values=values, cell_p=cell_p)
+    return _of_the_whole_level(values, cell_p, stats)
+
+
+def _of_the_whole_level(
+    values: Mapping[str, Floats], cell_p: Mapping[str, Mapping[Kind, Floats]], stats: Statistics
+) -> CellStatistics:
+    """Statistics of one look, to be compared with the level of all looks."""
+    return CellStatistics(
+        values={
+            name: of_the_level(column, stats) if name.endswith(COMPARED) else column
+            for name, column in values.items()
+        },
+        cell_p={
+            prefix: {kind: of_the_level(p, stats) for kind, p in by_kind.items()}
+            for prefix, by_kind in cell_p.items()
+        },
+    )
+
+
+def mean_effects(scores: Scores) -> CellStatistics:
+    """The mean Δ and net Δ of every cell on every metric alone, each over the prompts that it has."""
+    delta, _, net = _effects(scores)
+    return CellStatistics(
+        values={"delta": mean_over_prompts(delta), "net_delta": mean_over_prompts(net)}
+    )
+
+
+def of_the_level(p: Floats, stats: Statistics) -> Floats:
+    """p or q of one look, to be compared with the level of all looks; at most 1."""
+    return p if stats.share == 1 else np.minimum(p / stats.share, 1.0)
 
 
 def _with_q(

@@ -126,8 +126,9 @@ def prompting_shares(
     of = controls.differences[at]
     for c, effect in enumerate(effects):
         found = ratio_of_means(
-            effect[moved], of[moved], seed=seed, n_resamples=stats.resamples, confidence=CONFIDENCE
-        )
+            effect[moved], of[moved], seed=seed, n_resamples=stats.resamples,
+            confidence=stats.confidence(CONFIDENCE),
+        )  # fmt: skip
         for name, values in zip(names, (found.value, found.low, found.high), strict=True):
             shares[name][c, moved] = values
     return shares

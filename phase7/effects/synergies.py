@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phase7.effects.families import q_values
-from phase7.effects.inference import CellStatistics
+from phase7.effects.inference import CONFIDENCE, CellStatistics, of_the_level
 from phase7.effects.scores import Floats, Scores
 from phase7.experiment.stages import Cell
 from phase7.experiment.statistics import Statistics
@@ -39,17 +39,19 @@ def synergies(
     effect, place = tested_effect(scores), {cell: c for c, cell in enumerate(all_cells)}
     q = result.column("net_q_value" if "control" in scores.patched else "q_value")
     nothing = np.full_like(effect[0], np.nan)
-    rows, gates = [], []
+    rows, gates, level = [], [], stats.confidence(CONFIDENCE)
     for c in cells:
         cell = all_cells[c]
         alone = [place.get(Cell((head,), cell.mode)) for head in cell.heads]
         parts = np.stack([nothing if at is None else effect[at] for at in alone])
-        rows.append(synergy(effect[c], parts, seed=seed, n_resamples=stats.resamples))
+        found = synergy(effect[c], parts, seed=seed, n_resamples=stats.resamples, confidence=level)
+        rows.append(found)
         members = [c, *(at for at in alone if at is not None)]
         gates.append((q[members] < stats.alpha).any(axis=0))
 
     def column(name: str) -> Any:
-        return np.stack([getattr(row, name) for row in rows])
+        values = np.stack([getattr(row, name) for row in rows])
+        return of_the_level(values, stats) if name in ("p_value", "equivalence_p") else values
 
     p, n, n_nonzero = column("p_value"), column("n"), column("n_nonzero")
     q_value = q_values(p, n_nonzero, scores.metrics, stats)
@@ -64,6 +66,6 @@ def synergies(
         "synergy": column("mean"),
         "synergy_q_value": q_value,
         "synergy_equivalence_q": equivalence_q,
-        "synergy_detectable": detectable_effect(column("sd"), n, alpha=stats.alpha),
+        "synergy_detectable": detectable_effect(column("sd"), n, alpha=stats.alpha * stats.share),
         "synergy_verdict": verdict.astype("<U12"),
     }

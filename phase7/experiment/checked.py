@@ -7,6 +7,7 @@ with its place in the file.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import types
 import typing
 from collections.abc import Sequence
@@ -105,6 +106,12 @@ def check_strengths(strengths: Sequence[float]) -> None:
     """Refuse strengths that are no numbers, or that only overflow."""
     if not all(abs(one) <= _STRONGEST for one in strengths):  # NaN as well
         raise bad_value("strengths", f"numbers from -{_STRONGEST:g} to {_STRONGEST:g}", strengths)
+
+
+def check_ascending(name: str, numbers: Sequence[int], least: int) -> None:
+    """Refuse numbers of prompts that do not ascend, and one below `least`."""
+    if any(a >= b for a, b in itertools.pairwise([least - 1, *numbers])):
+        raise bad_value(name, f"ascending numbers of prompts of at least {least}", numbers)
 
 
 def check_modes(modes: tuple[str, ...], name: str = "modes") -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from phase7.experiment.readouts import ReadoutPlan, batches_along, continuation_key, readout_plan
-from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, discovery_half
+from phase7.experiment.splits import discovery_half
+from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage
 from phase7.vocabulary.readouts import contrast_metrics, log_likelihood_metric, pair_metric
 
 

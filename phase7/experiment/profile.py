@@ -15,6 +15,7 @@ from typing import Any, Literal
 from phase7.experiment.checked import (
     bad_value,
     build_record,
+    check_ascending,
     check_modes,
     check_range,
     check_strengths,
@@ -90,6 +91,9 @@ class Sweep:
     checked_heads : int
         How many heads, drawn by the seed, are patched on the same prompts to tell how well their effects
         were predicted; none where nothing is predicted.
+    halving : tuple of int
+        Numbers of prompts after each of which the weaker half of the heads is dropped; those beyond the
+        prompts there are count for nothing. Empty: every head has all prompts.
     """
 
     heads: str = "all"
@@ -99,9 +103,13 @@ class Sweep:
     text: bool = True
     readouts: Literal["exact", "attribution"] = "exact"
     checked_heads: int = 20
+    halving: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_range(self, "checked_heads", 0, 100_000)
+        check_ascending("halving", self.halving, 1)
+        if self.halving and (self.text or self.readouts != "exact"):
+            raise bad_value("halving", 'text = false and readouts = "exact"', self.halving)
         check_range(self, "n_prompts", 0, 1_000_000)
         check_range(self, "max_new_tokens", 0, 100_000)
         check_modes(self.modes)
@@ -288,6 +296,8 @@ class Profile:
             raise bad_value("selection_metrics", "read-outs, as the sweep has no text", got)
         if self.screen is not None and sweep.readouts == "attribution":
             raise bad_value("sweep.readouts", "exact, as a [screen] predicts already", sweep.readouts)
+        if self.screen is not None and sweep.halving:
+            raise bad_value("sweep.halving", "none, as a [screen] chooses the heads", sweep.halving)
         if self.screen is not None and not by_readouts:
             got = ", ".join(chosen) or "none, which means metrics of text"
             raise bad_value("selection_metrics", "read-outs, by which a [screen] chooses", got)

@@ -15,6 +15,7 @@ from phase7.experiment.chosen_heads import parse_for, random_heads, target_heads
 from phase7.experiment.framing import resolve_format, resolve_framing
 from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
+from phase7.experiment.splits import confirmation_half, discovery_half
 from phase7.models.facts import ModelFacts
 from phase7.models.framing import Framing
 from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL, Choice, Role
@@ -358,7 +359,6 @@ def confirm_stage(
     singles = alone | {(head,) for head in others}
     every = singles | sets | {tuple(sorted(heads)) for heads in joint}
     cells = sorted(Cell(heads, mode) for heads in every for mode in confirm.modes)
-    half = confirmation_half(neutral) if profile.sweep else tuple(range(len(neutral.prompts)))
     length = profile.sampling.max_new_tokens
     return Stage(
         name="confirm",
@@ -366,21 +366,17 @@ def confirm_stage(
         profile=profile,
         neutral=neutral,
         emotion=emotion,
-        recipients=_first(half, confirm.n_prompts),
+        recipients=confirmed_prompts(profile, neutral),
         cells=tuple(cells),
         sampling=profile.sampling,
         lengths=tuple(sorted({n for n in confirm.lengths if n < length})),
     )
 
 
-def discovery_half(neutral: PromptSet) -> tuple[int, ...]:
-    """Prompts for the sweep: those at even places of the file."""
-    return tuple(range(0, len(neutral.prompts), 2))
-
-
-def confirmation_half(neutral: PromptSet) -> tuple[int, ...]:
-    """Prompts for the confirmation: those at odd places; all of a file with a single prompt."""
-    return tuple(range(1, len(neutral.prompts), 2)) or (0,)
+def confirmed_prompts(profile: Profile, neutral: PromptSet) -> tuple[int, ...]:
+    """The neutral prompts of a profile's confirmation, as far as it does not stop before."""
+    half = confirmation_half(neutral) if profile.sweep else tuple(range(len(neutral.prompts)))
+    return _first(half, profile.confirm.n_prompts)
 
 
 def _first(indices: tuple[int, ...], n: int) -> tuple[int, ...]:

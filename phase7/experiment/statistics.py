@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
-from phase7.experiment.checked import bad_value, check_modes, check_range
+from phase7.experiment.checked import bad_value, check_ascending, check_modes, check_range
 from phase7.vocabulary.metrics import METRICS
 from phase7.vocabulary.modes import Mode
 from phase7.vocabulary.readouts import has_direction, is_readout
@@ -33,6 +34,12 @@ class Statistics:
         label, positive sentiment and politeness, as far as they are measured.
     primary_modes : tuple of str
         Empty: the primary mode alone.
+    looks : tuple of int
+        Numbers of confirmed prompts after which the primary tests are looked at, and the run stops if
+        each primary metric is significant by then; numbers beyond the prompts there are count for
+        nothing. Empty: all prompts are run, and looked at once.
+    spending : {"obrien_fleming", "pocock"}
+        How the level is shared out among the looks (:mod:`phase7.statistics.spending`).
     """
 
     alpha: float = 0.05
@@ -40,8 +47,11 @@ class Statistics:
     selection_metrics: tuple[str, ...] = ()
     primary_metrics: tuple[str, ...] = ()
     primary_modes: tuple[Mode, ...] = ()
+    looks: tuple[int, ...] = ()
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
 
     def __post_init__(self) -> None:
+        check_ascending("looks", self.looks, 2)
         check_range(self, "alpha", 0.0, 0.5, open_low=True)
         check_range(self, "resamples", 100, 1_000_000)
         for key in ("selection_metrics", "primary_metrics"):
@@ -54,6 +64,38 @@ class Statistics:
         if self.primary_modes:
             check_modes(self.primary_modes, "primary_modes")
 
+    @property
+    def share(self) -> float:
+        """The share of the level that belongs to what is tested now."""
+        return 1.0
+
+    def confidence(self, whole: float) -> float:
+        """The confidence of one interval, so that those of all looks together have `whole`."""
+        return 1 - (1 - whole) * self.share
+
+    def at_once(self) -> Statistics:
+        """The same for data that are looked at once."""
+        return Statistics(**{one.name: getattr(self, one.name) for one in fields(Statistics)})
+
+    def at_look(self, n_prompts: int, n_planned: int) -> AtLook:
+        """The same for the look at the first `n_prompts` of the planned ones.
+
+        Raises
+        ------
+        ValueError
+            If there is no such look.
+        """
+        from phase7.statistics import level_shares  # SciPy takes time to load, and a profile needs none
+
+        ends = self.ends(n_planned)
+        shares = level_shares(ends, alpha=self.alpha, spending=self.spending)
+        mine = {one.name: getattr(self, one.name) for one in fields(Statistics)}
+        return AtLook(**mine, part=float(shares[ends.index(n_prompts)]))
+
+    def ends(self, n_planned: int) -> tuple[int, ...]:
+        """Numbers of prompts at which so many planned prompts are looked at; the last is all of them."""
+        return (*(n for n in self.looks if n < n_planned), n_planned)
+
     def selection_of(self, emotion: str) -> tuple[str, ...]:
         """The selection metrics of one emotion."""
         return _named(self.selection_metrics, emotion)
@@ -61,6 +103,25 @@ class Statistics:
     def primary_of(self, emotion: str) -> tuple[str, ...]:
         """The primary metrics of one emotion; none where the profile leaves them to the default."""
         return _named(self.primary_metrics, emotion)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtLook(Statistics):
+    """The statistics of one look of several.
+
+    Attributes
+    ----------
+    part : float
+        Its share of the level. p and q are divided by it, and intervals are made at the confidence that
+        it leaves, so that they are compared with the whole level.
+    """
+
+    part: float = 1.0
+
+    @property
+    def share(self) -> float:
+        """Its share of the level."""
+        return self.part
 
 
 def _named(metrics: tuple[str, ...], emotion: str) -> tuple[str, ...]:

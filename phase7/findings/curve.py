@@ -121,7 +121,8 @@ def steadiness(group: Group) -> Steadiness | None:
         return None
     by_head = np.stack([cell.differences(metric) for cell in cells.values()])
     known = np.isfinite(by_head).all(axis=0)
-    if known.sum() < 2:
+    is_halved = (known != np.isfinite(by_head).any(axis=0)).any()  # its heads have not all prompts
+    if known.sum() < 2 or is_halved:
         return None
     overlaps = _overlaps(by_head[:, known], int(group.settings.get("seed") or 0))
     low, high = np.percentile(overlaps, BAND)

@@ -29,6 +29,7 @@ from phase7.findings.reader import (
     on_text,
     readouts_of,
     settings_of,
+    share_of_level,
 )
 from phase7.vocabulary.emotions import goemotions_metric, keywords_metric
 from phase7.vocabulary.errors import UserError
@@ -148,6 +149,11 @@ class Group:
     def alpha(self) -> float:
         """Level of q."""
         return level_of(self.settings)
+
+    @property
+    def test_alpha(self) -> float:
+        """What a p must be below before it is divided by its look's share of the level."""
+        return self.alpha * share_of_level(self.settings)
 
     @property
     def mode(self) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from phase7.findings.cells import DUST, Cell, Floats
 from phase7.findings.chance import ChanceSize, chance_size
 from phase7.findings.group import Group
+from phase7.findings.reader import share_of_level
 from phase7.statistics import benjamini_hochberg, detectable_effect, minimum_p, prompts_needed
 
 Bools = npt.NDArray[np.bool_]
@@ -70,7 +71,7 @@ def reach(group: Group, cells: Sequence[Cell]) -> Reach:
         n_alone=sum(one.n_alone for one in per_cell),
         n_together=sum(one.n_together for one in per_cell),
         n_left_out=sum(one.n_left_out for one in per_cell),
-        n_needed=prompts_needed(group.alpha),
+        n_needed=prompts_needed(group.test_alpha),
         lowest_p=min(lowest, default=math.nan),
     )
 
@@ -83,7 +84,7 @@ def reach_by_cell(group: Group, cells: Sequence[Cell], others: Sequence[Cell] = 
     others : sequence of Cell
         Cells with the other metrics, whose primary tests are of the same family.
     """
-    tests = _tests([*cells, *others])
+    tests = _tests([*cells, *others], _share(group, cells))
     alone, together = (np.zeros(len(tests.floor), dtype=bool) for _ in range(2))
     primary = tests.is_primary & tests.in_family
     floors = tests.floor[primary]
@@ -105,7 +106,7 @@ def reach_by_cell(group: Group, cells: Sequence[Cell], others: Sequence[Cell] = 
                 n_alone=int(alone[here].sum()),
                 n_together=int(together[here].sum()),
                 n_left_out=int((here & ~tests.in_family).sum()),
-                n_needed=prompts_needed(group.alpha),
+                n_needed=prompts_needed(group.test_alpha),
                 lowest_p=float(tests.floor[mine].min()) if mine.any() else math.nan,
             )
         )
@@ -152,8 +153,8 @@ def cell_powers(group: Group) -> list[CellPower]:
             CellPower(
                 cell=cell,
                 reach=one,
-                detectable=detectable(cell, group.emotion_metric, group.alpha),
-                detectable_alone=detectable(cell, group.emotion_metric, group.alpha / n_family),
+                detectable=detectable(cell, group.emotion_metric, group.test_alpha),
+                detectable_alone=detectable(cell, group.emotion_metric, group.test_alpha / n_family),
                 median_size=float(np.median(known)) if known.size else math.nan,
                 chance=chance_size(group, [cell]),
             )
@@ -171,12 +172,20 @@ def detectable(cell: Cell, metric: str | None, alpha: float) -> float:
     return float(detectable_effect(spread, known.size, alpha=alpha)) if spread > DUST else math.nan
 
 
-def _tests(cells: Iterable[Cell]) -> _Tests:
+def _share(group: Group, cells: Sequence[Cell]) -> float:
+    """The share of the level that the tests of some cells have: a search is looked at once."""
+    swept = [*group.sweep.values(), *group.readout_sweep.values()]
+    is_search = any(cell is one for cell in cells for one in swept)
+    return 1.0 if is_search else share_of_level(group.settings)
+
+
+def _tests(cells: Iterable[Cell], share: float) -> _Tests:
+    """The tests of some cells, whose p are of a look with a share of the level."""
     places, floors, in_family, is_primary = [], [], [], []
     for place, cell in enumerate(cells):
         tested = np.isfinite(cell.tested("p_value"))
         places.append(np.full(int(tested.sum()), float(place)))
-        floors.append(minimum_p(cell.tested("n_nonzero")[tested]))
+        floors.append(np.minimum(minimum_p(cell.tested("n_nonzero")[tested]) / share, 1.0))
         in_family.append(np.isfinite(cell.tested("q_value")[tested]))
         is_primary.append(cell.column("is_primary")[tested] == 1)
     nothing = np.empty(0, dtype=bool)

@@ -152,6 +152,11 @@ def level_of(settings: dict[str, Any]) -> float:
     return float(settings.get("alpha", _ALPHA))
 
 
+def share_of_level(settings: dict[str, Any]) -> float:
+    """The share of the level that a group's tests have: 1 where all prompts were looked at once."""
+    return float((settings.get("looks") or {}).get("share", 1.0))
+
+
 def control_ran(*datasets: xr.Dataset) -> bool:
     """Whether effects are net of a control: as the settings say, else by whether one was measured."""
     with_net = [one for one in datasets if "net_delta" in one]

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from phase7.findings.cells import DUST, Cell, Floats
 from phase7.findings.group import Group
+from phase7.findings.reader import share_of_level
 from phase7.statistics.power import detectable_effect
 from phase7.vocabulary.heads import HeadSet
 
@@ -192,7 +193,8 @@ def smallest_detectable(group: Group, metric: str, *, power: float = 0.8) -> flo
             spreads.append(float(known.std(ddof=1)))
             n = max(n, known.size)
     typical = float(np.median(spreads)) if spreads else 0.0
-    return float(detectable_effect(typical, n, power=power)) if typical > DUST else math.nan
+    alpha = 0.05 * share_of_level(group.settings)
+    return float(detectable_effect(typical, n, alpha=alpha, power=power)) if typical > DUST else math.nan
 
 
 def _labels(group: Group, key: str) -> list[str]:

@@ -17,8 +17,8 @@ import xarray as xr
 from phase7.effects.attributes import label
 from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores
-from phase7.experiment.statistics import Statistics
-from phase7.findings.reader import control_ran, in_order, settings_of
+from phase7.experiment.statistics import AtLook
+from phase7.findings.reader import control_ran, in_order, settings_of, share_of_level
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import HeadSet
 
@@ -68,7 +68,9 @@ def measure(group: xr.DataTree, metric: str, function: Callable[[str], float]) -
         changed={},
         metrics=(metric,),
     )
-    result = cell_statistics(scores, Statistics(), int(settings_of(main).get("seed", 0)))
+    settings = settings_of(main)
+    stats = AtLook(part=share_of_level(settings))
+    result = cell_statistics(scores, stats, int(settings.get("seed", 0)))
     return _dataset(group, texts, cells, scores, result.values, metric)
 
 

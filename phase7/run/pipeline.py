@@ -50,8 +50,8 @@ from phase7.run.promoted import promoted
 from phase7.run.provenance import made_with, mismatch, provenance
 from phase7.run.record import Outcome, inputs_digest, is_up_to_date, write_record
 from phase7.run.screening import told_of_screen
-from phase7.run.searching import searched
-from phase7.run.settings import group_settings
+from phase7.run.searching import confirmed, searched
+from phase7.run.settings import adaptive_settings, group_settings
 from phase7.run.vectors import vector_of, write_vector
 from phase7.run.workers import Workers
 from phase7.scoring.base import Scorer
@@ -259,25 +259,25 @@ class Run:
         profile, neutral = self.profile, self.prompts.neutral
         metrics = selection_metrics(profile, emotion.name)
         sweep = sweep_stage(profile, files, neutral, emotion)
-        search = searched(sweep, metrics, partial(self._measure, executor))
+        measure = partial(self._measure, executor)
+        search = searched(sweep, metrics, measure)
         sweep, swept, ranked = search.sweep, search.swept, search.ranked
         strongest = ranked[: profile.confirm.strongest]
         first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
-        confirm = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
-        confirmed = self._measure(executor, confirm)
+        planned = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
+        tested, stats = confirmed(planned, measure)
+        confirm = tested.scores.stage
         curve = curve_of(profile, ranked)
         beside, others = self._beside(confirm, ranked, first, curve, emotion, executor)
-        answer, tested = answered(
-            sweep, confirm, ranked, others_of(profile, self.prompts, emotion), metrics[0],
-            partial(self._measure, executor),
-        )  # fmt: skip
-        others += tested
-        texts, scores = confirmed.texts, confirmed.scores
+        answer, tried = answered(
+            sweep, confirm, ranked, others_of(profile, self.prompts, emotion), metrics[0], measure
+        )
+        others += tried
+        texts, scores = tested.texts, tested.scores
         assert texts is not None  # a confirmation always has them
         self._say(f"statistics of {files.name}/{emotion.name}")
         started = time.monotonic()
-        words = self.prompts.words.get(emotion.name, ())
-        lens = promoted(confirm, executor, words)
+        lens = promoted(confirm, executor, self.prompts.words.get(emotion.name, ()))
         sweep_scores = None if swept is None else swept.scores
         beside = replace(
             beside,
@@ -285,23 +285,23 @@ class Run:
             controls=gather_controls(
                 scores, [one.scores for one in others if one.scores.stage.is_control]
             ),
-            attributed=search.attributed(confirmed),
+            attributed=search.attributed(tested),
             checked=None if search.checked is None else search.checked.scores,
             screened=search.screen_scores,
         )
-        builder = GroupBuilder(scores, sweep_scores, profile.statistics, search.result, beside)
+        builder = GroupBuilder(scores, sweep_scores, stats, search.result, beside)
         datasets = builder.datasets(texts, lens)
         settings = group_settings(
             files, confirm, sweep,
             strongest=strongest, first=first, drawn=drawn,
             selection_metrics=metrics, scorers=self.scorers,
-        )  # fmt: skip
+        ) | adaptive_settings(sweep, stats, len(planned.recipients))  # fmt: skip
         datasets[""].attrs.update(
             model=files.name, emotion=emotion.name, settings=settings_json(settings)
         )
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
-        stages, vector = [*search.stages, confirmed, *others], vector_of(confirm, answer, executor)
+        stages, vector = [*search.stages, tested, *others], vector_of(confirm, answer, executor)
         return Group(datasets=datasets, result=result_record, stages=stages, vector=vector)
 
     def _beside(
@@ -340,8 +340,9 @@ class Run:
         return measuring.measure(stage, along)
 
     def _timed(self, name: str, started: float) -> None:
-        self._seconds[name] = round(time.monotonic() - started, 3)
-        _log.info("%s: %.3f s", name, self._seconds[name])
+        taken = time.monotonic() - started
+        self._seconds[name] = round(self._seconds.get(name, 0.0) + taken, 3)  # rounds and looks add up
+        _log.info("%s: %.3f s", name, taken)
 
     def _provenance(self, groups: Mapping[str, Group]) -> dict[str, Any]:
         stages = [one for group in groups.values() for one in group.stages]

@@ -13,13 +13,14 @@ from pathlib import Path
 from phase7.experiment.answer import fresh_recipients
 from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.framing import resolve_format
+from phase7.experiment.halving import is_halved, planned_parts
 from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.screening import screen_stages
 from phase7.experiment.specificity import against_stages
-from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
+from phase7.experiment.stages import Batch, Stage, confirm_stage, confirmed_prompts, sweep_stage
 from phase7.experiment.strengths import strength_stage
 from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
@@ -90,13 +91,18 @@ def stage_cost(stage: Stage, store: Store) -> StageCost:
     return _cost(stage, list(stage.batches()), "generation", store)
 
 
-def readout_cost(plan: ReadingPlan, store: Store) -> StageCost:
-    """The same of a stage's read-outs; their tokens are read and not generated."""
-    return _cost(plan.stage, list(plan.batches()), "readout", store)
+def readout_cost(plan: ReadingPlan, store: Store, *, is_known: bool = True) -> StageCost:
+    """The same of a stage's read-outs; their tokens are read and not generated.
+
+    `is_known`: whether the stage's heads are those that will be read, and not only as many.
+    """
+    return _cost(plan.stage, list(plan.batches()), "readout", store, is_known=is_known)
 
 
-def _cost(stage: Stage, batches: Sequence[Batch], kind: str, store: Store) -> StageCost:
-    is_here = bool(stage.files.fingerprint)
+def _cost(
+    stage: Stage, batches: Sequence[Batch], kind: str, store: Store, *, is_known: bool = True
+) -> StageCost:
+    is_here = bool(stage.files.fingerprint) and is_known
     stored = [b for b in batches if is_here and store.has(kind, b.key)]
     return StageCost(
         n_batches=len(batches),
@@ -139,7 +145,7 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
         if facts is not None:
             of_stages, n_tokens = _stage_lines(profile, facts, prompts, store, paths.root)
             lines, total = lines + of_stages, total + n_tokens
-    lines += [*_known_later(profile), *_circuit_line(profile)]
+    lines += [*_known_later(profile), *_circuit_line(profile), *_looks_in_words(profile, prompts)]
     return lines + ([_total_line(profile, models, sizes, total, backend)] if sizes else [])
 
 
@@ -149,8 +155,7 @@ def is_finished(profile: Profile, paths: Paths, lang: str) -> bool:
     False where that is not known: with a model that is not here, and with scorers that come from the hub
     or are the user's own, which would have to be loaded.
     """
-    is_quick = all(name in ("embedded", "keywords", "vader") for name in profile.scorers)
-    if not is_quick or not paths.run_record.is_file():
+    if not has_quick_scorers(profile) or not paths.run_record.is_file():
         return False
     looked = [look_for_model(name, store_root=paths.store) for name in profile.models]
     models = [model for model in looked if isinstance(model, ModelFiles)]
@@ -162,6 +167,11 @@ def is_finished(profile: Profile, paths: Paths, lang: str) -> bool:
     emotions = [emotion.name for emotion in prompts.emotions.values()]
     outputs = paths.outputs([model.name for model in models], emotions)
     return is_up_to_date(paths.run_record, inputs, outputs)
+
+
+def has_quick_scorers(profile: Profile) -> bool:
+    """Whether all scorers of a profile come with the package, so that loading them fetches nothing."""
+    return all(name in ("embedded", "keywords", "vader") for name in profile.scorers)
 
 
 def _known_later(profile: Profile) -> list[str]:
@@ -196,6 +206,19 @@ def _circuit_line(profile: Profile) -> list[str]:
     return [f"the first {wanted.heads} heads {which} are taken apart as a circuit, on {prompts}"]
 
 
+def _looks_in_words(profile: Profile, prompts: Prompts) -> list[str]:
+    """Where the confirmation may stop, in a line."""
+    n_planned = len(confirmed_prompts(profile, prompts.neutral))
+    ends = profile.statistics.ends(n_planned)
+    if len(ends) == 1:
+        return []
+    shares = [profile.statistics.at_look(n, n_planned).share for n in ends]
+    looks = ", ".join(f"{n} ({share:.1%})" for n, share in zip(ends, shares, strict=True))
+    return [
+        f"the confirmation is looked at after {looks} prompts (share of the level), and may stop there"
+    ]
+
+
 def _sizes(model: ModelFiles | Fetchable) -> ModelSizes | None:
     return model.sizes if isinstance(model, Fetchable) else read_sizes(model)
 
@@ -223,9 +246,16 @@ def _stage_lines(
                 total += cost.n_tokens
                 lines.append(f"{name}: {_what(stage)}, {_cost_in_words(cost)} to generate")
             is_beside = stage.is_control or stage.name in ("against", "strengths")
-            for plan in reading_plans(stage, root, confirm if is_beside else None):
-                lines.append(f"{name} read-outs: {_readouts_in_words(plan, store)}")
+            for number, part in enumerate(_parts(stage)):
+                told = f"{name} read-outs" + (f", round {number + 1}" if is_halved(stage) else "")
+                for plan in reading_plans(part, root, confirm if is_beside else None):
+                    lines.append(f"{told}: {_readouts_in_words(plan, store, is_known=not number)}")
     return lines, total
+
+
+def _parts(stage: Stage) -> list[Stage]:
+    """What a stage is read in, one after the other."""
+    return planned_parts(stage) if is_halved(stage) else [stage]
 
 
 def _what(stage: Stage) -> str:
@@ -241,11 +271,11 @@ def _cost_in_words(cost: StageCost) -> str:
     return f"{cost.n_batches} batches of {cost.n_rows} rows, {stored} {cost.n_tokens:,} tokens"
 
 
-def _readouts_in_words(plan: ReadingPlan, store: Store) -> str:
+def _readouts_in_words(plan: ReadingPlan, store: Store, *, is_known: bool) -> str:
     stage, metrics = plan.stage, ", ".join(plan.metrics)
     if stage.is_attributed:
         return f"{metrics}; by attribution, {len(stage.recipients)} gradients of {_what(stage)}"
-    return f"{metrics}; {_cost_in_words(readout_cost(plan, store))} to read"
+    return f"{metrics}; {_cost_in_words(readout_cost(plan, store, is_known=is_known))} to read"
 
 
 def _total_line(

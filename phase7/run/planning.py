@@ -22,13 +22,14 @@ import xarray as xr
 from phase7.effects.file import open_effects
 from phase7.experiment.planned import with_numbers
 from phase7.experiment.profile import Profile, load_profile, profile_path
-from phase7.experiment.stages import confirmation_half
+from phase7.experiment.splits import confirmation_half
 from phase7.findings.pilot import PilotTest, primary_tests
-from phase7.run.backend import Backend
+from phase7.run.backend import THREADS, Backend
 from phase7.run.groups import Rehearsal
 from phase7.run.inputs import read_prompts
 from phase7.run.paths import Paths
 from phase7.run.pipeline import Run
+from phase7.run.plan import has_quick_scorers
 from phase7.scoring.base import score_distinct
 from phase7.scoring.choose import choose_scorers
 from phase7.statistics import detectable_effect, detectable_shift, prompts_for, prompts_needed
@@ -127,7 +128,7 @@ class Planner:
         """
         known = self._finished()
         if known is None:
-            pilot = _with(self.profile, n_prompts=N_PILOT)
+            pilot = _to_the_end(_with(self.profile, n_prompts=N_PILOT))
             self._say(f"no finished run of this profile in the store: a pilot of {N_PILOT} prompts")
             known = self._run(pilot).rehearse().tree
         found = primary_tests(known, self._score)
@@ -141,10 +142,14 @@ class Planner:
         n = max(test.spread.n_prompts for test in found)
         return f"pilot: {known.attrs['profile']}, {n} prompts", found
 
+    def has_pilot(self) -> bool:
+        """Whether the store has a pilot, so that :meth:`tests` runs nothing."""
+        return self._finished() is not None
+
     def cost(self, unit: str) -> Cost:
         """What a run of the profile takes, from one on a few prompts, in seconds or tokens of text."""
         n_prompts = min(N_TIMED, self._n_available)
-        timed = _with(self.profile, n_prompts=n_prompts)
+        timed = _to_the_end(_with(self.profile, n_prompts=n_prompts))
         self._say(f"measuring what a run on {n_prompts} prompts takes")
         with tempfile.TemporaryDirectory() as folder:
             run = self._run(timed)
@@ -260,6 +265,26 @@ class Planner:
         return self._scores
 
 
+def from_store(name: str, profile: Profile, paths: Paths, *, effect: float = 0.1) -> list[str]:
+    """The pilot and its table in lines, from what the store has; how to get them where it has nothing.
+
+    Nothing is run, fetched or written.
+
+    Parameters
+    ----------
+    name : str
+        The profile's name or file, as it was read.
+    effect : float
+        As of :func:`table`.
+    """
+    planner = Planner(profile, paths, THREADS, lambda line: None, lambda line: None)
+    with contextlib.suppress(UserError):  # a damaged file, or a pilot that tested nothing
+        if has_quick_scorers(profile) and planner.has_pilot():
+            pilot, tests = planner.tests()
+            return [pilot, *table(tests, profile, effect)]
+    return [f"power: no pilot in the store; `phase7 plan {name}` runs one and prints its table"]
+
+
 def table(tests: Sequence[PilotTest], profile: Profile, effect: float) -> list[str]:
     """The pilot's tests in lines: spread, what is found, and what an effect takes.
 
@@ -330,12 +355,21 @@ def _with(profile: Profile, *, n_prompts: int, n_samples: int | None = None) -> 
     )
 
 
+def _to_the_end(profile: Profile) -> Profile:
+    """The profile without looks, at which it could stop before its last prompt."""
+    return replace(profile, statistics=replace(profile.statistics, looks=()))
+
+
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration without what a plan is about, and without what changes no number."""
     known = json.loads(json.dumps(config))
     del known["sampling"]["samples"], known["confirm"]["n_prompts"], known["engine"]["max_rows"]
     del known["name"]
     known["prompts"].pop("date", None)
+    for key in ("looks", "spending"):
+        known["statistics"].pop(key, None)
+    if known["sweep"] and not known["sweep"].get("halving"):  # which older runs do not name
+        known["sweep"].pop("halving", None)
     return dict(known)
 
 

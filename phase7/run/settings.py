@@ -13,7 +13,9 @@ from typing import Any
 from phase7.effects.families import families_rule
 from phase7.effects.selection import selection_rule
 from phase7.experiment.chosen_heads import random_heads
+from phase7.experiment.halving import is_halved, rounds
 from phase7.experiment.stages import Stage
+from phase7.experiment.statistics import Statistics
 from phase7.models.files import ModelFiles
 from phase7.scoring.base import Scorer
 from phase7.vocabulary.heads import Head, HeadSet
@@ -127,6 +129,25 @@ def _sampling(confirm: Stage, sweep: Stage | None) -> dict[str, Any]:
         "samples": sampling.samples,
         "seed": sampling.seed,
     }
+
+
+def adaptive_settings(sweep: Stage | None, stats: Statistics, n_planned: int) -> dict[str, Any]:
+    """The looks at the confirmation and the rounds of the search; nothing where all were run at once.
+
+    Parameters
+    ----------
+    sweep : Stage or None
+    stats : Statistics
+        Of the look at which the confirmation stopped.
+    n_planned : int
+        Prompts that it could have had.
+    """
+    ends, found = stats.ends(n_planned), dict[str, Any]()
+    if len(ends) > 1:
+        found["looks"] = {"prompts": list(ends), "spending": stats.spending, "share": stats.share}
+    if sweep is not None and is_halved(sweep):
+        found["halving"] = [[len(one.recipients), one.n_heads] for one in rounds(sweep)]
+    return found
 
 
 def _overlap(confirm: Stage, sweep: Stage | None) -> bool:

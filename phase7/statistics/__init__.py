@@ -25,6 +25,7 @@ from phase7.statistics.paired import PairedSummary, paired_summary
 from phase7.statistics.planning import Spread, detectable_shift, prompts_for, spread
 from phase7.statistics.power import detectable_effect, minimum_p, prompts_needed
 from phase7.statistics.ratings import overall_rating, size_of_effect
+from phase7.statistics.spending import level_shares
 from phase7.statistics.step_down import step_down_min_p
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "detectable_shift",
     "global_p",
     "hierarchical_q",
+    "level_shares",
     "minimum_p",
     "overall_rating",
     "paired_summary",

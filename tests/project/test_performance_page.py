@@ -8,12 +8,16 @@ import pytest
 from tests.programs.benchmarks.page import (
     ARMS,
     COMMON_NOISE,
+    FEW_PATCHES,
     LEAST_SAVED,
     PAGE,
     PREFIX,
     RECORD,
     WANTED,
+    WANTED_FEW,
+    few_patches_section,
     prefix_section,
+    products_of_a_row,
     render,
 )
 
@@ -62,6 +66,35 @@ def test_the_prefix_record_covers_what_was_asked_and_the_caches_agreed(prefix_re
             assert found["n_unequal_texts"] <= 0.05 * found["n_texts"]
             assert {len(r) for r in found["ratios"].values()} == {prefix_record["n_repeats"]}
             assert found["ratio"].keys() == found["ms_per_token"].keys() - {"shared"}
+
+
+def test_few_patches_are_told_as_they_were_measured():
+    record = json.loads(FEW_PATCHES.read_text(encoding="utf-8"))
+    assert few_patches_section(record) in PAGE.read_text(encoding="utf-8")
+    for name in record["ms_per_token"]:
+        changed = copy.deepcopy(record)
+        changed["ms_per_token"][name] += 1.0
+        assert few_patches_section(changed) != few_patches_section(record)
+        assert record["ms_per_token"][name] == pytest.approx(
+            sum(one[name] for one in record["repeats"]) / len(record["repeats"]), rel=0.2
+        )
+    for ratio, verdict in ((WANTED_FEW, "(reached)"), (WANTED_FEW + 0.01, "(*not reached*)")):
+        changed = copy.deepcopy(record)
+        changed["ratio_to_sweep"]["together"] = ratio
+        assert verdict in few_patches_section(changed)
+
+
+def test_what_is_left_to_compute_is_worked_out_from_what_was_counted():
+    products = {"attention": 100.0, "mlp": 200.0, "logits": 40.0}
+    every = {"layers": 1.0, "attentions": 1.0, "exact_logits": 1.0, "prefilled_tokens": 0.0}
+    assert products_of_a_row(every, products) == 340.0
+    shared = {"layers": 0.5, "attentions": 0.4, "exact_logits": 0.25, "prefilled_tokens": 0.1}
+    assert products_of_a_row(shared, products) == pytest.approx(40 + 100 + 25 + 30)
+    record = json.loads(FEW_PATCHES.read_text(encoding="utf-8"))
+    told = few_patches_section(
+        record | {"work_by_row": {"sweep": shared, "few": every}, "products": products}
+    )
+    assert f"are {340 / 195:.2f} × the sweep's" in told
 
 
 def test_the_page_says_of_every_wanted_ratio_whether_it_was_reached(record):

@@ -74,6 +74,8 @@ def test_every_setting_goes_into_the_digest(project, setting):
         )  # fmt: skip
     if setting == "confirm.write":  # of no use without a strength
         base = changed("confirm", base, strengths=(1.0,))
+    if setting == "sweep.halving":  # of read-outs alone
+        base = changed("sweep", base, text=False)
     found = [digest(run(project, base))]
     for value in OTHER_VALUES[section][name]:
         found.append(digest(run(project, changed(section, base, **{name: value}))))

@@ -52,6 +52,8 @@ def variants(setting: str) -> Iterator[Profile]:
     base = BY_READOUTS if setting in NEED_READOUTS else PROFILE
     if setting == "confirm.write":  # of no use without a strength
         base = changed("confirm", base, strengths=(1.0,))
+    if setting == "sweep.halving":  # of read-outs alone
+        base = changed("sweep", base, text=False)
     for value in OTHER_VALUES[section][name]:
         yield changed(section, base, **{name: value})
 
@@ -97,6 +99,7 @@ NOT_IN_A_GENERATION = {
     "sweep.text": "says whether the sweep's texts are generated, not which",
     "sweep.readouts": "read-outs have entries of their own",
     "sweep.checked_heads": "read-outs have entries of their own",
+    "sweep.halving": "read-outs have entries of their own",
     "readouts.emotions": "read-outs have entries of their own",
     "readouts.words": "read-outs have entries of their own",
     "readouts.continuations": "contrasts have entries of their own",
@@ -107,6 +110,8 @@ NOT_IN_A_GENERATION = {
     "statistics.selection_metrics": "read after generating",
     "statistics.primary_metrics": "read after generating",
     "statistics.primary_modes": "read after generating",
+    "statistics.looks": "says after how many prompts the run may stop, not what is generated of them",
+    "statistics.spending": "as statistics.looks",
 }
 #: Settings that change who is patched where: batches come, go and are cut in another way.
 OTHER_BATCHES = {

@@ -67,6 +67,39 @@ def test_a_finished_run_is_the_pilot_and_nothing_is_computed(built_copy, capsys)
     assert len(out) == 3 + int(measured.sum()) > 3
 
 
+def test_a_dry_run_prints_the_same_table_from_the_store(built_copy, capsys):
+    assert main(["plan", "small", "--quiet", "--backend=serial"]) == 0
+    planned = capsys.readouterr().out.splitlines()
+    before = everything(built_copy)
+    assert main(["build", "small", "--quiet", "--dry-run", "--backend=serial"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == planned and len(planned) > 3
+    assert everything(built_copy) == before
+
+
+def test_a_dry_run_without_a_pilot_says_how_to_get_one(project, capsys):
+    assert main(["build", "data/profiles/small.toml", "--quiet", "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "power: no pilot in the store; `phase7 plan data/profiles/small.toml` runs one and prints its table"
+    )
+    assert not (project / "store").exists()
+
+
+def test_looks_make_no_difference_to_a_pilot(built_copy):
+    looked_at = dataclasses.replace(planner().profile.statistics, looks=(2,))
+    assert planner(statistics=looked_at)._finished() is not None
+    assert planning._to_the_end(planner(statistics=looked_at).profile) == planner().profile
+
+
+def test_a_run_of_before_there_were_looks_and_rounds_is_a_pilot(built_copy):
+    """Settings that it does not name are off in it."""
+    config = json.loads(json.dumps(planner().profile.as_dict()))
+    older = json.loads(json.dumps(config))
+    del older["statistics"]["looks"], older["statistics"]["spending"], older["sweep"]["halving"]
+    assert planning._comparable(older) == planning._comparable(config)
+    config["sweep"]["halving"] = [1]
+    assert planning._comparable(older) != planning._comparable(config)
+
+
 def test_its_differences_are_those_of_the_effects_file(built_copy):
     tree = phase7.open_effects(built_copy / "store" / "effects" / "small.nc")
     made = planner()

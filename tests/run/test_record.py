@@ -23,7 +23,7 @@ PROFILE = Profile(
     models=("m",),
     emotions=("anger",),
     prompts=PromptFiles(template=(("tone", "dry"),), date="2025-01-31"),
-    sweep=Sweep(),
+    sweep=Sweep(text=False),
     confirm=Confirm(strongest_sets=(2,), strengths=(0.5,)),
     readouts=Readouts(words=("the",)),
     statistics=Statistics(selection_metrics=("logodds_words",), primary_modes=("result",)),
@@ -78,7 +78,11 @@ OF_ANOTHER_KIND: dict[str, Any] = {
     "circuit": Circuit(),
     "screen": Screen(),
     "readouts.pairs": (Pair(target=" a", foil=" b"),),
+    "statistics.selection_metrics": ("logodds_words_first",),
     "statistics.primary_modes": ("v_only",),
+    "sweep.halving": (1,),
+    "statistics.looks": (2,),
+    "statistics.spending": "pocock",
 }
 
 

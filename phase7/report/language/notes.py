@@ -90,6 +90,15 @@ NOTES: dict[str, tuple[str, str]] = {
         "Prompts are split: heads are searched on the discovery prompts and tested on the confirmation "
         "prompts. Numbers come from the confirmation prompts unless they are labelled otherwise.",
     ),
+    "read.looks": (
+        "確認は{looks}件のプロンプトの時点で見る計画で、{n}件で止まった。この時点の検定には有意水準の{share} %が割り当てられており、"
+        "p、q、調整したpはその割合で割り、区間は残る信頼度で作ってある。どの時点で止まっても、そのまま水準と比べてよい。早く"
+        "止まった実行の平均効果は大きめに出やすい。",
+        "The confirmation was to be looked at after {looks} prompts, and stopped at {n}. {share} % of the level "
+        "belong to that look: p, q and adjusted p are divided by this share, and intervals have the confidence "
+        "that it leaves, so all are compared with the whole level wherever a run stops. Mean effects of a run "
+        "that stopped early tend to be too large.",
+    ),
     "read.overlap": (
         "**注意: 探索用と確認用のプロンプトが重なっている。** 選ばれたHeadの数値は過大になり得る。",
         "**Caution: discovery and confirmation prompts overlap.** Numbers of selected heads may be "
@@ -232,6 +241,12 @@ NOTES: dict[str, tuple[str, str]] = {
     "note.sweep.readouts": (
         "探索ではテキストを生成せず、読み出しだけで順位づけた。表は{metric}の値（nat）である。",
         "The sweep generated no text and ranked the heads by read-outs alone; the table has {metric}, in nats.",
+    ),
+    "note.sweep.halving": (
+        "探索は{rounds}回に分け、そのたびに弱い半分のHeadを落とした。最後のプロンプトまで読んだのは{heads} Headで、どのHeadを残すかを"
+        "同じ数値で決めたため、探索の値は検定していない。",
+        "The sweep ran in {rounds} rounds, each with the stronger half of the heads of the one before; {heads} heads "
+        "had all prompts. As the same numbers decided which, none of the sweep's is tested.",
     ),
     "texts.rule": (
         "表の選び方: テキストが変わったプロンプトのうち、{metric}の|patched − baseline|が大きい順に最大{n}件、続いて"

@@ -186,8 +186,12 @@ def _sweep(chapter: Chapter) -> list[str]:
         notes.append(say("note.sweep.readouts", metric=code(group.swept_metrics[0])))
     elif short != full:
         notes.append(say("note.sweep.length", short=short, long=full))
-    swept, _ = group.measured_cells(group.swept_metrics[0])
-    notes.append(say("sweep.floor", text=resolution(chapter, list(swept.values()))))
+    halved = group.settings.get("halving")
+    if halved:
+        notes.append(say("note.sweep.halving", rounds=len(halved), heads=halved[-1][1]))
+    else:
+        swept, _ = group.measured_cells(group.swept_metrics[0])
+        notes.append(say("sweep.floor", text=resolution(chapter, list(swept.values()))))
     table = chapter.table("sweep", caption, header, rows, n_left=2)
     return [*blocks, table, say.joined(notes)]
 

@@ -12,6 +12,7 @@ RECORD = ROOT / "docs" / "measurements" / "benchmark.json"
 COMMON_NOISE = ROOT / "docs" / "measurements" / "common_noise.json"
 PREFIX = ROOT / "docs" / "measurements" / "shared_prefix.json"
 READOUTS = ROOT / "docs" / "measurements" / "readouts.json"
+FEW_PATCHES = ROOT / "docs" / "measurements" / "few_patches.json"
 PAGE = ROOT / "docs" / "performance.md"
 
 ARMS = {
@@ -27,34 +28,10 @@ ARMS = {
 }
 #: What the sweep must reach against each arm.
 WANTED = {"b": 5.0, "c": 50.0, "d": 2.0, "d_greedy": 1.4}
+#: What a token of few patches may cost at most, as a multiple of the sweep's.
+WANTED_FEW = 1.3
 #: What the shared-prefix cache must save of a sweep's time at the default prompts to be kept.
 LEAST_SAVED = 0.1
-
-
-#: By hand until the program it names has been run in full.
-_FEW_PATCHES = """## Few patches of many prompts
-
-A confirmation patches little in many prompts: 2 patches × 8 samples are 32 rows a prompt, baseline and self-checks
-included, and a batch of so few rows pays for reading every weight. So up to 16 prompts pass the model together
-(`phase7/engine/decode/together.py`); the attention alone runs prompt by prompt. Every prompt stays one entry of the
-store, with the tokens and bits that it has alone (`tests/properties/test_together_laws.py`). This holds with float32 on a
-CPU, where a packed product's row depends on no other row, and is compared on the loaded model; elsewhere prompts run one
-after the other. `python -m tests.programs.measurements.few_patches` times SmolLM2 with its default prompts: the full
-sweep (270 patches, 1 sample), and 2 patches × 8 samples of 24 prompts, alone and together. Times are of one processor for
-each token of each row, baseline and self-checks included.
-
-| | ms per token, two repeats | × the sweep |
-| --- | ---: | ---: |
-| the full sweep | 5.20, 5.10 | 1 |
-| 2 patches × 8 samples, 12 prompts together | 9.58, 8.46 | 1.84, 1.66 |
-| the same, one prompt after the other | 14.01, 13.50 | 2.70, 2.65 |
-
-These are not from that program, which has not been run in full yet, but from calls of the same engine by hand with 12
-prompts, on 2 processors of AMD EPYC that were busy with other work throughout. Together a
-token costs 0.63 to 0.68 of what it costs alone, and still more than in a sweep, which shares most layers among its rows
-(all have the same noise) and one prefill among 272 of them. What is left is the attention of each prompt (44 % of the
-time), the logits, which are made prompt by prompt (12 %), and the noise, of which every sample of every prompt has its
-own (4 %; shares by a profile of 8 tokens)."""
 
 
 def render(record: dict[str, Any]) -> str:
@@ -65,7 +42,7 @@ def render(record: dict[str, Any]) -> str:
         _growth(record),
         prefix_section(json.loads(PREFIX.read_text(encoding="utf-8"))),
         readouts_section(json.loads(READOUTS.read_text(encoding="utf-8"))),
-        _FEW_PATCHES,
+        few_patches_section(json.loads(FEW_PATCHES.read_text(encoding="utf-8"))),
         _answer(record),
         _rest(record),
     ]
@@ -268,6 +245,74 @@ times the patches, by prompt. Plain passes are unpatched, of as many rows × tok
 {record["attribution_one_prompt_s"] / path:.2f} |
 
 By the first step alone, all {n} patches on {prompts} prompts take {record["first_step_all_prompts_s"]:.0f} s."""
+
+
+def few_patches_section(record: dict[str, Any]) -> str:
+    """What few patches of many prompts cost, beside a sweep, and why."""
+    ms, ratio, n = record["ms_per_token"], record["ratio_to_sweep"], len(record["repeats"])
+    rows = {
+        "the full sweep": "sweep",
+        f"2 patches × 8 samples, {record['prompts_together']} prompts together": "together",
+        "the same, one prompt after the other": "alone",
+    }
+    lines = [
+        "## Few patches of many prompts",
+        "",
+        "A confirmation patches little in many prompts: 2 patches × 8 samples are 32 rows a prompt, baseline and"
+        " self-checks included, and a batch of so few rows pays for reading every weight. So up to 16 prompts pass"
+        " the model together (`phase7/engine/decode/together.py`); the attention alone runs prompt by prompt. Every"
+        " prompt stays one entry of the store, with the tokens and bits that it has alone"
+        " (`tests/properties/test_together_laws.py`). This holds with float32 on a CPU, where a packed product's row"
+        " depends on no other row, and is compared on the loaded model; elsewhere prompts run one after the other."
+        " `python -m tests.programs.measurements.few_patches` times SmolLM2 with its default prompts: the full sweep"
+        f" (270 patches, 1 sample), and 2 patches × 8 samples of {record['prompts']} prompts. Times are of one"
+        " processor for each token of each row, baseline and self-checks included; the median of"
+        f" {n} is shown{record.get('note', '')}.",
+        "",
+        f"| | ms per token | {' | '.join(f'repeat {i}' for i in range(1, n + 1))} | × the sweep |",
+        "| --- |" + " ---: |" * (n + 2),
+    ]
+    for label, name in rows.items():
+        times = [f"{one[name]:.2f}" for one in record["repeats"]]
+        of_sweep = f"{ratio[name]:.2f}" if name in ratio else "1"
+        lines.append(f"| {' | '.join([label, f'{ms[name]:.2f}', *times, of_sweep])} |")
+    lines += [
+        "",
+        f"Together a token costs {ratio['together'] / ratio['alone']:.2f} of what it costs alone; wanted was"
+        f" {WANTED_FEW:g} × the sweep's ({'reached' if ratio['together'] <= WANTED_FEW else '*not reached*'})."
+        + _why_few_cost_more(record),
+    ]
+    return "\n".join(lines)
+
+
+def _why_few_cost_more(record: dict[str, Any]) -> str:
+    """What the sweep shares and few patches cannot, by what was counted."""
+    few, sweep = (record["work_by_row"][of] for of in ("few", "sweep"))
+    ratio = products_of_a_row(few, record["products"]) / products_of_a_row(sweep, record["products"])
+    return (
+        " A sweep's rows all have the same noise, so they agree for long: of a row's layers"
+        f" {sweep['layers']:.2f} are computed (the others are shared), and of its logits {sweep['exact_logits']:.2f}"
+        f" exactly (the others from another row's, in half the time). With 8 samples it is {few['layers']:.2f} and"
+        f" {few['exact_logits']:.2f}, and there are {few['prefilled_tokens']:.3f} tokens of the prompt for each"
+        f" token of a row, not {sweep['prefilled_tokens']:.3f}. The products with the weights alone that this"
+        f" leaves are {ratio:.2f} × the sweep's, without the attention of each prompt and the noise, of which every"
+        " sample of every prompt has its own. Less would take another way to share rows."
+    )
+
+
+def products_of_a_row(counts: dict[str, float], products: dict[str, float]) -> float:
+    """Multiplications with weights for a row's token, by what is computed of it.
+
+    Parameters
+    ----------
+    counts : dict
+        ``work_by_row`` of the record.
+    products : dict
+        Multiplications of one token in all attentions, in all MLPs, and for its logits.
+    """
+    in_layers = counts["attentions"] * products["attention"] + counts["layers"] * products["mlp"]
+    logits = (counts["exact_logits"] + (1 - counts["exact_logits"]) / 2) * products["logits"]
+    return in_layers + logits + counts["prefilled_tokens"] * (products["attention"] + products["mlp"])
 
 
 def _answer(record: dict[str, Any]) -> str:
