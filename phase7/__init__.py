@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from phase7.api.donors import donor
     from phase7.api.models import load_model
     from phase7.api.patched import patched
+    from phase7.api.prompts import read_prompts
     from phase7.api.runs import patch, sweep
     from phase7.api.texts import compare_texts
     from phase7.effects.file import open_effects
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Readouts", "Sampling", "__version__", "compare_texts", "donor", "load_model", "open_effects",
-    "patch", "patched", "sweep",
+    "patch", "patched", "read_prompts", "sweep",
 ]  # fmt: skip
 
 #: Where each public name is defined.
@@ -30,6 +31,7 @@ _HOMES = {
     "open_effects": "phase7.effects.file",
     "patch": "phase7.api.runs",
     "patched": "phase7.api.patched",
+    "read_prompts": "phase7.api.prompts",
     "sweep": "phase7.api.runs",
 }
 

@@ -72,10 +72,18 @@ class DatasetAccessor:
         """
         return tables.top_heads(self._dataset, metric, n, mode=mode, by=by)
 
-    def heatmap(self, metric: str, mode: str | None = None, *, ax: Axes | None = None) -> Axes:
+    def heatmap(
+        self,
+        metric: str,
+        mode: str | None = None,
+        *,
+        ax: Axes | None = None,
+        limit: float | None = None,
+    ) -> Axes:
         """Draw the effect of every tested head, layers to the right and heads upwards.
 
-        Colours diverge from 0; a ring marks q below the group's level; hatching means not tested.
+        Colours diverge from 0; a ring marks q below the group's level; hatching means not tested. Of
+        what ``measure`` returned, the single heads are drawn.
 
         Parameters
         ----------
@@ -84,6 +92,9 @@ class DatasetAccessor:
             Default: the primary mode.
         ax : matplotlib.axes.Axes, optional
             Where to draw; default: a new figure of :mod:`matplotlib.pyplot`.
+        limit : float, optional
+            The effect at the ends of the colour scale. Default: the largest |effect| of this map, so
+            give several maps the same limit to compare their colours; a tree's node does so by itself.
 
         Returns
         -------
@@ -102,7 +113,7 @@ class DatasetAccessor:
         """
         from phase7.plots import draw_heatmap
 
-        return draw_heatmap(self._dataset, metric, mode, ax)
+        return draw_heatmap(self._dataset, metric, mode, ax, limit)
 
     def compare(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,9 +100,23 @@ class DataTreeAccessor:
         """
         return pd.concat([tables.to_dataframe(one) for one in self._datasets()], ignore_index=True)
 
-    def heatmap(self, metric: str, mode: str | None = None, *, ax: Axes | None = None) -> Axes:
-        """As :meth:`DatasetAccessor.heatmap`, of the one group here."""
-        return self._only().heatmap(metric, mode, ax=ax)
+    def heatmap(
+        self,
+        metric: str,
+        mode: str | None = None,
+        *,
+        ax: Axes | None = None,
+        limit: float | None = None,
+    ) -> Axes:
+        """As :meth:`DatasetAccessor.heatmap`, of the one group here.
+
+        All groups of the file have one colour scale for a metric and mode: the same colour is the same
+        effect in the map of each, unless a `limit` is given.
+        """
+        node = self._only_node()
+        if limit is None:
+            limit = tables.largest_effect(self._like(node), metric, mode)
+        return DatasetAccessor(node.to_dataset()).heatmap(metric, mode, ax=ax, limit=limit)
 
     def layers(self, metric: str, mode: str | None = None) -> pd.DataFrame:
         """As :meth:`DatasetAccessor.layers`, of the one group here."""
@@ -287,6 +301,15 @@ class DataTreeAccessor:
                 remedy='take one of them, as in tree["model/emotion"].phase7',
             )
         return nodes[0]
+
+    def _like(self, node: xr.DataTree) -> Iterator[xr.Dataset]:
+        """What every group of the file has in this node's place: the groups, or their sweeps."""
+        name = "" if "settings" in node.attrs else str(node.name)
+        for group in group_nodes(node.root):
+            if not name:
+                yield group.to_dataset()
+            elif name in group.children:
+                yield group[name].to_dataset()
 
     def _only_dataset(self) -> xr.Dataset:
         return self._only_node().to_dataset()

@@ -62,6 +62,33 @@ def as_prompts(given: Prompts, name: str, column: str = "", ids: str = "") -> Pr
     return _of_texts(chosen[column], name, [str(one) for one in chosen.get(ids, ())])
 
 
+def read_prompts(path: str | Path, *, column: str = "") -> list[str]:
+    """The prompts of a file or folder, as a list to choose from.
+
+    Parameters
+    ----------
+    path : str or Path
+        As everywhere; `data/...` also means what phase7 brings.
+    column : str
+        Of a table: the column of the texts.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or holds no prompt, an empty one or one twice.
+
+    Examples
+    --------
+    >>> read_prompts("data/neutral_prompts.json")[1]
+    'My train gets in at 6.40, so you'
+    """
+    return list(as_prompts(path, "prompts", column).prompts)
+
+
 def _of_texts(given: Iterable[Any], name: str, scenarios: Sequence[str] = ()) -> PromptSet:
     try:
         texts = list(given)

@@ -7,22 +7,19 @@ error and exit code 2.
 from __future__ import annotations
 
 import argparse
-import math
 import os
-import re
-import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from phase7 import __version__
 from phase7.cli import commands, planning
-from phase7.cli.terminal import printable
+from phase7.cli.parser import Parser, days, effect, jobs, template_argument
 
 _DRY_RUN = "print the plan and its cost, download and write nothing"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="phase7",
         description="Causal head patching of language models, measured on the text they generate.",
     )
@@ -31,21 +28,6 @@ def make_parser() -> argparse.ArgumentParser:
     for add in (_add_build, _add_plan, _add_patch, _add_report, _add_models, _add_store, _add_train):
         add(subparsers)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Prints a mistake in one line, like every other error of this program."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"phase7: error: {printable(message)} (see {self.prog} --help)", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _days(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1,000,000 days, got {text}")
-    return value
 
 
 def _folders(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +65,7 @@ def _backend_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--jobs",
-        type=_jobs,
+        type=jobs,
         default=0,
         metavar="N",
         help="threads, loky: batches at once (default: by processors and free memory)",
@@ -93,15 +75,10 @@ def _backend_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _jobs(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 4096:
-        raise argparse.ArgumentTypeError(f"expected 1 to 4096 batches at once, got {text}")
-    return value
-
-
 def _report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lang", choices=("ja", "en"), default="ja", help="report's headings")
+    parser.add_argument(
+        "--lang", choices=("ja", "en"), default="ja", help="language of the report (default: ja)"
+    )
     parser.add_argument(
         "--format",
         choices=("md", "html", "both"),
@@ -172,7 +149,7 @@ def _add_plan(subparsers: Any) -> None:
         "--budget", metavar="B", help="of the run: a time (90s, 30m, 2h) or tokens (200000tok)"
     )
     parser.add_argument(
-        "--effect", type=_effect, default=0.1, metavar="E",
+        "--effect", type=effect, default=0.1, metavar="E",
         help="tell what finding this takes, in the metric's unit (default: 0.1)",
     )  # fmt: skip
     parser.add_argument(
@@ -182,13 +159,6 @@ def _add_plan(subparsers: Any) -> None:
     _folders(parser)
     _noise(parser)
     parser.set_defaults(run=planning.plan)
-
-
-def _effect(text: str) -> float:
-    effect = float(text)
-    if not 0 < effect < math.inf:
-        raise ValueError(text)
-    return effect
 
 
 def _add_patch(subparsers: Any) -> None:
@@ -237,9 +207,29 @@ def _intervention_options(parser: argparse.ArgumentParser) -> None:
         + "; ".join(f"{name}: {record.long_name}" for name, record in MODE_RECORDS.items()),
     )
     group.add_argument("--use-attn-result", action="store_true", help="write at hook_result")
-    group.add_argument("--positions", choices=POSITIONS, default="generated")
-    group.add_argument("--donor", choices=DONOR_KINDS, default="mean", help="default: mean")
-    group.add_argument("--control", choices=CONTROL_KINDS, default="neutral", help="default: neutral")
+    group.add_argument(
+        "--positions",
+        choices=POSITIONS,
+        default="generated",
+        help="patched queries: the prompt's last token and all behind it, it alone, or all"
+        " (default: generated)",
+    )
+    group.add_argument(
+        "--donor",
+        choices=DONOR_KINDS,
+        default="mean",
+        help="where activations come from (default: mean)",
+    )
+    group.add_argument(
+        "--control",
+        choices=CONTROL_KINDS,
+        default="neutral",
+        help="the donor without the emotion that effects are net of (default: neutral)",
+    )
+    _comparison_options(group)
+
+
+def _comparison_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--together-only", action="store_true", help="test several heads together, not each alone too"
     )
@@ -286,7 +276,12 @@ def _measuring_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--scorers", help="comma-separated (default: the quickstart's)")
     group.add_argument("--device", default="cpu", help="cpu, or cuda and others of torch (default: cpu)")
-    group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="type of numbers (default: float32)",
+    )
     group.add_argument(
         "--max-rows", type=int, default=0, help="rows of one batch at most (0: by the free memory)"
     )
@@ -306,11 +301,16 @@ def _prompt_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="column whose values say which emotion and neutral prompts belong together",
     )
-    group.add_argument("--prompt-format", choices=("auto", "raw", "chat"), default="auto")
+    group.add_argument(
+        "--prompt-format",
+        choices=("auto", "raw", "chat"),
+        default="auto",
+        help="as they are, or in the model's chat template; auto: in the template if it has one",
+    )
     group.add_argument("--system", default="", metavar="TEXT", help="system message of the chat")
     group.add_argument(
         "--template-argument",
-        type=_argument,
+        type=template_argument,
         action="append",
         metavar="NAME=VALUE",
         help="argument for the chat template, e.g. enable_thinking=false (may be repeated)",
@@ -320,20 +320,12 @@ def _prompt_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _argument(text: str) -> tuple[str, bool | int | float | str]:
-    """A name and its value: true, false and numbers as such, anything else as text."""
-    name, equals, value = text.partition("=")
-    if not (equals and name.isidentifier()):
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    if value in ("true", "false"):
-        return name, value == "true"
-    if re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
-        return name, int(value)
-    return name, float(value) if re.fullmatch(r"-?\d+\.\d+", value, re.ASCII) else value
-
-
 def _add_report(subparsers: Any) -> None:
-    parser = subparsers.add_parser("report", help="write the report of an effects file again")
+    parser = subparsers.add_parser(
+        "report",
+        help="write the report of an effects file again",
+        description="Write the report of an effects file again, with its figures.",
+    )
     parser.add_argument(
         "effects",
         nargs="?",
@@ -359,22 +351,34 @@ def _add_report(subparsers: Any) -> None:
 
 
 def _add_models(subparsers: Any) -> None:
-    parser = subparsers.add_parser("models", help="list the known models, or fetch one")
-    parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list")
+    parser = subparsers.add_parser(
+        "models",
+        help="list the known models, or fetch one",
+        description="List the known models, or fetch one into the store or the hub's cache.",
+    )
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "fetch"), default="list", help="default: list"
+    )
     parser.add_argument("name", nargs="?", help="model to fetch")
     _folders(parser)
     parser.set_defaults(run=commands.models)
 
 
 def _add_store(subparsers: Any) -> None:
-    parser = subparsers.add_parser("store", help="size, entries, verify or prune the store")
+    parser = subparsers.add_parser(
+        "store",
+        help="size, entries, verify or prune the store",
+        description="Show what the store holds, check it against its checksums, or remove entries.",
+    )
     parser.add_argument(
-        "action", nargs="?", choices=("size", "entries", "verify", "prune"), default="size"
+        "action",
+        nargs="?",
+        choices=("size", "entries", "verify", "prune"),
+        default="size",
+        help="default: size; prune removes what it is told to and what killed runs left",
     )
     parser.add_argument("--stage", help="prune: only this stage (capture, generation, ...)")
-    parser.add_argument(
-        "--older-than-days", type=_days, default=0.0, help="prune: only entries this old"
-    )
+    parser.add_argument("--older-than-days", type=days, default=0.0, help="prune: only entries this old")
     _folders(parser)
     parser.set_defaults(run=commands.store)
 

@@ -238,12 +238,16 @@ def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
         for line in plan_in_words(profile, paths, backend):
             tell(line)
         return 0
+    from phase7.cli.results import results_in_words
+    from phase7.effects.file import open_effects
     from phase7.run.pipeline import Run
 
     outcome = Run(profile, paths, lang=args.lang, **heard, backend=backend).execute(force=args.force)
     if outcome.up_to_date:
         tell(f"up to date: nothing to compute ({outcome.seconds:.1f} s)")
         return 0
+    for line in results_in_words(open_effects(paths.effects)):
+        tell(line)
     for path in outcome.written:
         tell(f"wrote {path}")
     computed = sum(outcome.n_computed.values())

@@ -225,6 +225,10 @@ VARIABLES: dict[str, tuple[str, str, str]] = {
     "baseline_text": ("text of the unpatched run", "1", _TEXT),
     "patched_text": ("text patched with the {donor}", "1", _TEXT),
     "control_text": ("text patched with the {control}", "1", _TEXT),
+    "was_generated": (
+        "whether there are texts", "1",
+        "where not, the texts are empty because nothing was generated, not because the model was silent",
+    ),
     "token": ("token that the head's emotional output moves directly", "1", "as it is decoded"),
     "score": (
         "direct effect on the token's logit", "1",

@@ -344,6 +344,7 @@ class GroupBuilder:
         n_samples = stage.sampling.samples
         shape = (len(labels), len(MODES), len(self._prompts), n_samples)
         tables = {role: np.full(shape, "", dtype=object) for role in ("emotion", "control")}
+        was_generated = np.zeros(shape[:3], dtype=bool)
         baseline = np.full(shape[2:], "", dtype=object)
         for prompt, samples in texts.baseline[length].items():
             baseline[self._prompts.index(prompt)] = samples
@@ -351,12 +352,14 @@ class GroupBuilder:
             for (cell, prompt), samples in texts.patched[role, length].items():
                 place = (*set_place(cell, labels), self._prompts.index(prompt))
                 tables[role][place] = samples
+                was_generated[place] = True
         dims = ("head_set", "mode", "prompt", "sample")
         return xr.Dataset(
             {
                 "baseline_text": (dims[2:], baseline),
                 "patched_text": (dims, tables["emotion"]),
                 "control_text": (dims, tables["control"]),
+                "was_generated": (dims[:3], was_generated),
             },
             coords={"head_set": labels, "sample": np.arange(n_samples)},
         )

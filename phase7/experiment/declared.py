@@ -20,8 +20,14 @@ from phase7.vocabulary.readouts import (
 class Pair:
     """Two continuations of every prompt whose log-likelihoods are compared: target minus foil.
 
-    They are told apart to the blank: most tokenizers want a space before the first word. `name` stands
-    in the metric's name; without one it is made of the words of both.
+    They are told apart to the blank: most tokenizers want a space before the first word.
+
+    Attributes
+    ----------
+    target, foil : str
+        The continuations.
+    name : str
+        Stands in the metric's name; without one it is made of the words of both.
     """
 
     target: str
@@ -139,6 +145,7 @@ class Screen:
         with one layer after the other left out of it (GradDrop), so that a head is not missed whose
         direct effect and the one through that layer cancel.
     steps : int
+        Places of the way at which an integrated gradient is taken.
     checked_heads : int
         How many of the heads that are not chosen are patched one by one, drawn by the seed.
     confidence : float
@@ -175,7 +182,9 @@ class Answer:
     Attributes
     ----------
     sizes : tuple of int
+        How many of the first heads a candidate patches.
     strengths : tuple of float
+        At which strengths.
     write : {"replace", "add"}
         As that of the confirmation.
     n_prompts : int

@@ -38,11 +38,11 @@ _PROFILES = Path(FOLDER) / "profiles"
 class Sampling:
     """How both arms decode. `temperature` 0 is greedy; `seed` enters only the shared noise."""
 
-    max_new_tokens: int = 30
-    temperature: float = 0.8
-    top_p: float = 0.9
-    samples: int = 1
-    seed: int = 0
+    max_new_tokens: int = 30  #: Tokens of a text at most.
+    temperature: float = 0.8  #: 0 is greedy.
+    top_p: float = 0.9  #: The nucleus: the smallest set of tokens with so much probability.
+    samples: int = 1  #: Texts of every prompt.
+    seed: int = 0  #: Of the noise that both arms share, and of what is drawn at random.
 
     def __post_init__(self) -> None:
         check_range(self, "max_new_tokens", 1, 100_000)
@@ -63,12 +63,12 @@ class Patching:
     behind the control: ``control = ["neutral", "anger"]``.
     """
 
-    donor: DonorKind = "mean"
-    control: ControlKind = "neutral"
-    positions: Positions = "generated"
-    primary_mode: Mode = "result"
-    use_attn_result: bool = False
-    against: tuple[str, ...] = ()
+    donor: DonorKind = "mean"  #: Where the emotion's activations come from.
+    control: ControlKind = "neutral"  #: Where those come from that effects are net of.
+    positions: Positions = "generated"  #: The prompt's last token and all behind it, it alone, or all.
+    primary_mode: Mode = "result"  #: The mode of the declared tests.
+    use_attn_result: bool = False  #: Write at `hook_result`, where the architecture has it.
+    against: tuple[str, ...] = ()  #: Other emotions whose donors are controls too.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Sweep:
     """
 
     heads: str = "all"
-    modes: tuple[Mode, ...] = ("result",)
+    modes: tuple[Mode, ...] = ("result",)  #: Modes in which every head is patched.
     n_prompts: int = 0
     max_new_tokens: int = 0
     text: bool = True
@@ -175,8 +175,8 @@ class Confirm:
     write: Literal["replace", "add"] = "replace"
     positive_controls: bool = True
     against_text: bool = True
-    modes: tuple[Mode, ...] = MODES
-    n_prompts: int = 0
+    modes: tuple[Mode, ...] = MODES  #: Modes in which all of them are patched.
+    n_prompts: int = 0  #: How many prompts to test on; 0 means all that the search left.
     guard_samples: int = 1
     lengths: tuple[int, ...] = (1, 5, 10)
 
@@ -207,9 +207,9 @@ class Engine:
     `max_rows` bounds the rows of one batch, baseline included; 0 chooses by the free memory.
     """
 
-    device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    max_rows: int = 0
+    device: str = "cpu"  #: `cpu`, `cuda`, or another that torch knows.
+    dtype: Literal["float32", "bfloat16"] = "float32"  #: Type of numbers.
+    max_rows: int = 0  #: Rows of one batch at most, baseline included; 0 chooses by the free memory.
 
     def __post_init__(self) -> None:
         check_range(self, "max_rows", 0, 1_000_000)
@@ -221,10 +221,10 @@ class Engine:
 class Profile:
     """One run: models × emotions, a sweep and its screen, a confirmation, an answer and a circuit."""
 
-    name: str
-    models: tuple[str, ...]
-    emotions: tuple[str, ...]
-    scorers: tuple[str, ...] = ("embedded", "keywords")
+    name: str  #: What the run's files are called.
+    models: tuple[str, ...]  #: Known names, folders or hub ids.
+    emotions: tuple[str, ...]  #: Each with its prompts.
+    scorers: tuple[str, ...] = ("embedded", "keywords")  #: Names, or `module:attribute` of one's own.
     prompts: PromptFiles = field(default_factory=PromptFiles)
     sampling: Sampling = field(default_factory=Sampling)
     patching: Patching = field(default_factory=Patching)

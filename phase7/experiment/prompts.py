@@ -39,6 +39,7 @@ class PromptFiles:
     neutral, emotion : str
         Paths; ``{emotion}`` in the second is replaced by the emotion's name.
     format : {"auto", "raw", "chat"}
+        As they are, or in the model's chat template; auto: in the template if the model has one.
     system : str
         A system message in front of every prompt, in the format chat; empty for none.
     template : tuple of tuples

@@ -28,6 +28,7 @@ class Statistics:
     resamples : int
         Sign flips of a first stage where they are drawn, and bootstrap resamples.
     selection_metrics : tuple of str
+        What orders the heads of a search. Empty: the metrics of text that stand for the emotion.
     primary_metrics : tuple of str
         With the sets that the confirmation declares and `primary_modes`, the primary family. Empty: the
         log-odds of the emotion's words over the path and at its first step, the emotion's GoEmotions

@@ -128,6 +128,16 @@ class TextPairs(Sequence[TextPair]):
         return pd.DataFrame([asdict(pair) for pair in self._pairs])
 
 
+def generated(texts: xr.Dataset) -> xr.DataArray:
+    """Whether there are texts, bool (head_set, mode, prompt).
+
+    Files of older versions do not say so; there, an empty text is one that was not generated.
+    """
+    if "was_generated" in texts:
+        return texts["was_generated"].astype(bool)
+    return (texts["patched_text"] != "").any("sample")
+
+
 def pairs_of(texts: xr.Dataset, heads: str, mode: str | None) -> TextPairs:
     """The texts of some heads in one mode.
 
@@ -145,10 +155,11 @@ def pairs_of(texts: xr.Dataset, heads: str, mode: str | None) -> TextPairs:
     UserError
         If these heads have no texts in this mode.
     """
-    generated = (texts["patched_text"] != "").any(("prompt", "sample"))
-    known = [str(label) for label in texts["head_set"].values if generated.sel(head_set=label).any()]
+    by_prompt = generated(texts)
+    any_prompt = by_prompt.any("prompt")
+    known = [str(label) for label in texts["head_set"].values if any_prompt.sel(head_set=label).any()]
     chosen = heads or known[0]
-    has = generated.sel(head_set=chosen) if chosen in known else None
+    has = any_prompt.sel(head_set=chosen) if chosen in known else None
     modes = [] if has is None else [str(one) for one in texts["mode"].values if has.sel(mode=one)]
     mode = mode or (modes[0] if modes else None)
     if mode not in modes:
@@ -161,7 +172,7 @@ def pairs_of(texts: xr.Dataset, heads: str, mode: str | None) -> TextPairs:
             remedy="name heads as they were tested, alone or as a set",
         )
     one = texts.sel(head_set=chosen, mode=mode)
-    ran = one["prompt"].values[(one["patched_text"] != "").any("sample").values]
+    ran = one["prompt"].values[by_prompt.sel(head_set=chosen, mode=mode).values]
     return TextPairs(
         [
             TextPair(

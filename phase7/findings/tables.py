@@ -11,7 +11,8 @@ the group's own where it was tested, else the first tested of result, v_only, pa
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import contextlib
+from collections.abc import Hashable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ from phase7.findings.reader import (
 )
 from phase7.statistics import relative_depth
 from phase7.vocabulary.errors import UserError, or_meant
+from phase7.vocabulary.heads import HeadSet
 
 Order = Literal["effect", "effect_size", "q_value"]
 
@@ -167,7 +169,7 @@ def effect_grid(effects: xr.Dataset, metric: str, mode: str | None = None) -> xr
     Parameters
     ----------
     effects : xarray.Dataset
-        A group or its ``sweep``.
+        A group, its ``sweep``, or what ``measure`` returned; sets of several heads have no place.
     metric : str
     mode : str, optional
         Default: the primary mode.
@@ -183,9 +185,7 @@ def effect_grid(effects: xr.Dataset, metric: str, mode: str | None = None) -> xr
     UserError
         If the metric or mode is unknown, or the Dataset holds no single heads.
     """
-    if "layer" not in _cell_dims(effects):
-        raise _wrong("single heads (a group or its sweep)", "head sets")
-    effects = in_order(effects)
+    effects = in_order(_by_place(effects) if "head_set" in _cell_dims(effects) else effects)
     effects = fitted(effects, **grid_size(effects, settings_of(effects)))
     here = _at(effects, metric, primary_mode(effects) if mode is None else mode)
     prefix = prefix_of(effects)
@@ -196,6 +196,40 @@ def effect_grid(effects: xr.Dataset, metric: str, mode: str | None = None) -> xr
         },
         attrs=effects.attrs,
     )
+
+
+def largest_effect(several: Iterable[xr.Dataset], metric: str, mode: str | None = None) -> float | None:
+    """The largest |effect| in the grids of several Datasets; None where none of them has one.
+
+    Parameters
+    ----------
+    several : iterable of xarray.Dataset
+        What cannot be drawn, such as a group that lacks the metric, is passed over.
+    metric : str
+    mode : str, optional
+        Default: the primary mode of each.
+    """
+    sizes = []
+    for effects in several:
+        with contextlib.suppress(UserError):
+            sizes.append(np.abs(effect_grid(effects, metric, mode)["effect"].values).ravel())
+    found = np.concatenate([np.empty(0), *sizes])
+    found = found[np.isfinite(found)]
+    return float(found.max()) if found.size and found.max() > 0 else None
+
+
+def _by_place(effects: xr.Dataset) -> xr.Dataset:
+    """The single heads among head sets, on (layer, head)."""
+    labels = [HeadSet.parse(str(label)) for label in effects["head_set"].values]
+    heads = [(i, one.only) for i, one in enumerate(labels) if one.is_single]
+    if not heads:
+        raise _wrong("single heads (a group or its sweep)", "sets of several heads only")
+    place = {
+        "layer": ("head_set", [head.layer for _, head in heads]),
+        "head": ("head_set", [head.head for _, head in heads]),
+    }
+    chosen = effects.isel(head_set=[i for i, _ in heads]).drop_vars("head_set")
+    return chosen.assign_coords(place).set_index(head_set=["layer", "head"]).unstack("head_set")
 
 
 def layer_effects(effects: xr.Dataset, metric: str, mode: str | None = None) -> pd.DataFrame:

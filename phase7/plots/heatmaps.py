@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -156,7 +157,9 @@ def _heatmap_legend(canvas: Canvas, group: Group, *, significant: bool, untested
         canvas.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
 
 
-def draw_heatmap(effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | None) -> Axes:
+def draw_heatmap(
+    effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | None, limit: float | None = None
+) -> Axes:
     """Draw one metric of one Dataset; behind ``dataset.phase7.heatmap``.
 
     Parameters
@@ -168,6 +171,8 @@ def draw_heatmap(effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | 
         None: the primary mode.
     ax : matplotlib.axes.Axes or None
         None: a new figure.
+    limit : float or None
+        The effect at the ends of the colour scale; None: the largest |effect|.
 
     Raises
     ------
@@ -177,6 +182,8 @@ def draw_heatmap(effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | 
     mode = primary_mode(effects) if mode is None else mode
     made = effect_grid(effects, metric, mode)
     values, q_values = (np.asarray(made[name].values, float) for name in ("effect", "q_value"))
+    if limit is not None:
+        _require_positive(limit)
     if not np.isfinite(values).any():
         raise UserError(
             expected="a metric with at least one measured cell",
@@ -190,10 +197,20 @@ def draw_heatmap(effects: xr.Dataset, metric: str, mode: str | None, ax: Axes | 
         n_layers, n_heads = values.shape
         size = (max(5.6, 0.27 * n_layers + 2.0), 0.27 * n_heads + 1.6)
         _, ax = pyplot.subplots(figsize=size, layout="constrained")
-    norm = _norm(float(np.nanmax(np.abs(values))), centred=True)
+    norm = _norm(float(np.nanmax(np.abs(values))) if limit is None else limit, centred=True)
     mesh = _panel(ax, values, q_values, norm, alpha=level(effects))
     stored = "net Δ" if "net" in str(made["effect"].attrs.get("long_name", "")) else "Δ"
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(_with_unit(f"{stored} {metric}", metric))
     place = "/".join(str(effects.attrs[k]) for k in ("model", "emotion") if k in effects.attrs)
     ax.set_title(f"{place}: {metric}, mode {mode}".removeprefix(": "))
     return ax
+
+
+def _require_positive(limit: float) -> None:
+    if not 0 < limit < math.inf:
+        raise UserError(
+            expected="a positive number",
+            got=repr(limit)[:80],
+            where="heatmap: limit",
+            remedy="leave it out, or give the largest effect of all maps that are to be compared",
+        )

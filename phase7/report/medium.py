@@ -7,7 +7,7 @@ The Markdown page links figures' files (:class:`FigureFolder`); the HTML page ha
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +39,25 @@ class ShownText:
     others: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawer:
+    """All texts of some heads in one mode, to be opened by whoever wants to read them.
+
+    Attributes
+    ----------
+    name : str
+        Safe Markdown.
+    texts : callable
+        Gives them.
+    n : int
+        How many.
+    """
+
+    name: str
+    texts: Callable[[], Sequence[ShownText]]
+    n: int
+
+
 class Medium(Protocol):
     """How a page shows what Markdown tables cannot: figures, and texts with their differences."""
 
@@ -51,6 +70,9 @@ class Medium(Protocol):
 
     def texts(self, table: Table, texts: Sequence[ShownText], say: Language) -> str | None:
         """A block that shows texts instead of their table, or None for the table."""
+
+    def browser(self, drawers: Iterable[Drawer], say: Language) -> str | None:
+        """A block to look through texts by heads, mode and prompt, or None where that cannot be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,4 +107,8 @@ class FigureFolder:
 
     def texts(self, table: Table, texts: Sequence[ShownText], say: Language) -> str | None:
         """None: Markdown keeps the table."""
+        return None
+
+    def browser(self, drawers: Iterable[Drawer], say: Language) -> str | None:
+        """None: Markdown has nothing that opens and closes."""
         return None

@@ -66,6 +66,21 @@ class Backend:
                 remedy="a Dask cluster has its own workers, and serial means one batch at a time",
             )
 
+    def require_device(self, name: str) -> None:
+        """Refuse a device that is not here before a model is fetched for it.
+
+        A Dask cluster may have one that this machine lacks; its workers look for themselves.
+
+        Raises
+        ------
+        UserError
+            If torch has none of that name.
+        """
+        if self.name != "dask" and name != "cpu":
+            from phase7.engine.model.loading import device_of
+
+            device_of(name)
+
     def batches_here(self, footprints: Sequence[Footprint], engine: Engine) -> int:
         """How many batches this process computes at once."""
         if self.name != "threads" or engine.device != "cpu":

@@ -20,6 +20,7 @@ from phase7.models.files import ModelFiles
 from phase7.models.framing import Framing
 from phase7.run.donating import Donors, Say
 from phase7.run.one_thread import one_thread
+from phase7.run.progress import Once, Told, unheard
 from phase7.run.together import side_by_side, store_together
 from phase7.run.units import FanOut, Unit, generation_unit, make_unit, path_unit
 from phase7.store import Store
@@ -50,7 +51,8 @@ class Executor:
         Computes the units that the store lacks in other threads or processes; without it they are
         computed here, one after the other.
     each_step : callable
-        Called before every generated token; what it raises ends the work.
+        Called before every step with the number of tokens that it generates; what it raises ends the
+        work.
 
     Attributes
     ----------
@@ -65,10 +67,11 @@ class Executor:
         store: Store,
         say: Say,
         fan_out: FanOut | None = None,
-        each_step: Callable[[], None] = lambda: None,
+        each_step: Told = unheard,
     ) -> None:
         self._files, self._engine, self._store, self._say = files, engine, store, say
         self._fan_out, self._each_step = fan_out, each_step
+        self._told = Once(unheard)
         self.donors = Donors(self.capture, say)
         self._found_sets: dict[tuple[WordSet, ...], TokenSets] = {}
 
@@ -82,16 +85,14 @@ class Executor:
         self._say(f"loading {self._files.name} ({self._files.source})")
         return load_model(self._files, device=self._engine.device, dtype=self._engine.dtype)
 
-    def twin(self, store: Store, each_step: Callable[[], None]) -> Executor:
+    def twin(self, store: Store, each_step: Told) -> Executor:
         """An executor with the same weights, for another thread."""
         other = Executor(self._files, self._engine, store, lambda line: None, each_step=each_step)
         other.model = self.model.for_another_thread()
         other.donors.share_singles(self.donors)
         return other
 
-    def run(
-        self, stage: Stage, progress: Callable[[int], object] = lambda n_tokens: None
-    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    def run(self, stage: Stage, progress: Told = unheard) -> Iterator[tuple[Batch, dict[str, Any]]]:
         """Yield every batch with its entry, from the store or computed.
 
         `progress` is told the number of tokens of each batch that is computed.
@@ -101,9 +102,7 @@ class Executor:
         yield from self._through(batches, units, partial(self._captures, stage), progress)
 
     def read(
-        self,
-        plan: ReadoutPlan | ContrastPlan,
-        progress: Callable[[int], object] = lambda n_tokens: None,
+        self, plan: ReadoutPlan | ContrastPlan, progress: Told = unheard
     ) -> Iterator[tuple[Batch, dict[str, Any]]]:
         """Yield every batch of a stage's read-outs with its entry, from the store or computed.
 
@@ -117,9 +116,7 @@ class Executor:
         ]
         yield from self._through(batches, units, partial(self._captures, plan.stage), progress)
 
-    def guard(
-        self, stage: Stage, progress: Callable[[int], object] = lambda n_tokens: None
-    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    def guard(self, stage: Stage, progress: Told = unheard) -> Iterator[tuple[Batch, dict[str, Any]]]:
         """Yield every batch of a stage with what its texts are like (:func:`phase7.run.reading.guards`).
 
         The texts must be in the store.
@@ -132,7 +129,7 @@ class Executor:
         yield from self._through(batches, units, lambda items: (), progress)
 
     def attribute(
-        self, plan: AttributionPlan, progress: Callable[[int], object] = lambda n_tokens: None
+        self, plan: AttributionPlan, progress: Told = unheard
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield every recipient with its attribution (:mod:`phase7.run.attributing`)."""
         stage, ways = plan.stage, self._ways(plan.readouts)
@@ -143,7 +140,7 @@ class Executor:
         """Yield every recipient with the paths of the heads (:func:`phase7.run.pathing.paths`)."""
         ways, captures = self._ways(plan.readouts), partial(self._of_sets, plan.stage)
         units = [make_unit("circuit", plan.key(i), (plan, i, ways[i])) for i in plan.recipients]
-        yield from self._through(plan.recipients, units, captures, lambda n_tokens: None)
+        yield from self._through(plan.recipients, units, captures, unheard)
 
     def reads(self, plan: CircuitPlan) -> dict[str, Any]:
         """What the heads read (:func:`phase7.run.pathing.reads`)."""
@@ -183,18 +180,19 @@ class Executor:
         items: Sequence[Item],
         units: Sequence[Unit],
         captures: Callable[[Sequence[Item]], Iterable[Unit]],
-        progress: Callable[[int], object],
+        progress: Told,
     ) -> Iterator[tuple[Item, dict[str, Any]]]:
         """Every item with the entry of its unit; what the store lacks is computed elsewhere first.
 
         `captures` gives what is to be recorded before the units of some items.
         """
         missing = [i for i, u in enumerate(units) if not self._store.has(u.kind, u.key)]
+        self._told = Once(progress)
         if missing:
             self._elsewhere(captures([items[i] for i in missing]))
-            self._elsewhere([units[i] for i in missing], progress)
+            self._elsewhere([units[i] for i in missing])
         for item, unit in zip(items, units, strict=True):
-            yield item, self._entry(unit, progress)
+            yield item, self._entry(unit)
 
     def side_by_side(self, units: Sequence[Unit], n_at_once: int = 1) -> list[tuple[Unit, ...]]:
         """Units in groups to be computed together, where so many groups are computed at once."""
@@ -241,7 +239,7 @@ class Executor:
 
         return Capture(**self._entry(self._capture(prompt, framing, every)))
 
-    def _entry(self, unit: Unit, progress: Callable[[int], object] = lambda n_tokens: None) -> Any:
+    def _entry(self, unit: Unit) -> Any:
         """The unit's entry, from the store or computed here."""
         recipes: dict[str, Callable[..., Any]] = {
             "capture": self._record,
@@ -259,14 +257,12 @@ class Executor:
         def compute() -> Any:
             with one_thread():
                 value = recipes[unit.kind](*unit.arguments)
-            progress(unit.n_tokens)
+            self._told.done(unit.n_tokens)
             return value
 
         return self._store.get(unit.kind, unit.key, compute)
 
-    def _elsewhere(
-        self, units: Iterable[Unit], progress: Callable[[int], object] = lambda n_tokens: None
-    ) -> None:
+    def _elsewhere(self, units: Iterable[Unit]) -> None:
         """Have the units that the store lacks computed by the other threads or processes.
 
         Without these, the groups among them are computed here; a unit alone waits until it is wanted.
@@ -277,16 +273,19 @@ class Executor:
         computed, hits = self._store.n_computed, self._store.n_hits
         if self._fan_out is not None:
             for unit in self._fan_out(lacking):
+                if isinstance(unit, int):
+                    self._told.under_way(unit)
+                    continue
                 computed[unit.kind] = computed.get(unit.kind, 0) + 1
                 if unit.kind != "capture":  # it is read here once, which is no hit
                     hits[unit.kind] = hits.get(unit.kind, 0) - 1
-                progress(unit.n_tokens)
+                self._told.done(unit.n_tokens)
             return
         for group in (group for group in self.side_by_side(lacking) if len(group) > 1):
             self.compute(group)
             for unit in group:
                 hits[unit.kind] = hits.get(unit.kind, 0) - 1
-                progress(unit.n_tokens)
+                self._told.done(unit.n_tokens)
 
     def _captures(self, stage: Stage, batches: Sequence[Batch]) -> Iterator[Unit]:
         """The captures that donors of these batches are made of, so that none is recorded twice."""
@@ -329,23 +328,23 @@ class Executor:
         return emotion, neutral
 
     def _written(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
-        from phase7.engine.patch.vector import attention_output, head_vectors
+        from phase7.engine.patch.vector import vectors_by_layer
 
-        found = head_vectors(self.model, heads, *self._means(stage))
-        return {
-            "layers": {layer: one.numpy() for layer, one in found.items()},
-            "modules": {layer: attention_output(self.model, layer) for layer in found},
-        }
+        return vectors_by_layer(self.model, heads, *self._means(stage))
 
     def _patches(self, stage: Stage, batch: Batch) -> tuple[list[Patch], dict[str, Donor]]:
         from phase7.run.patches import patches_of
 
         return patches_of(stage, batch, self.donors)
 
+    def _step(self, n_tokens: int) -> None:
+        self._each_step(n_tokens)
+        self._told.under_way(n_tokens)
+
     def _continue(self, stage: Stage, prompt: str) -> dict[str, Any]:
         from phase7.run.reading import continuation
 
-        return continuation(self.model, stage, prompt, self._each_step)
+        return continuation(self.model, stage, prompt, self._step)
 
     def _read(self, plan: ReadoutPlan | ContrastPlan, batch: Batch, way: Any) -> dict[str, Any]:
         from phase7.run.reading import contrasting, reading
@@ -397,4 +396,4 @@ class Executor:
 
         stages, batches = zip(*asked, strict=True)
         patches = [self._patches(stage, batch) for stage, batch in asked]
-        return generations(self.model, stages[0], batches, patches, self._each_step)
+        return generations(self.model, stages[0], batches, patches, self._step)

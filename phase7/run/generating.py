@@ -19,7 +19,7 @@ def generations(
     stage: Stage,
     batches: Sequence[Batch],
     patches: Sequence[tuple[Sequence[Patch], Mapping[str, Donor]]],
-    each_step: Callable[[], object],
+    each_step: Callable[[int], object],
 ) -> list[dict[str, Any]]:
     """The entries of some batches of one stage, generated together.
 
@@ -32,7 +32,8 @@ def generations(
     patches : sequence of (patches, donors)
         Of each batch, as the engine takes them.
     each_step : callable
-        Called before every generated token.
+        Called before every pass with the number of tokens that it generates, as :attr:`Batch.n_tokens`
+        counts them.
 
     Returns
     -------
@@ -40,6 +41,7 @@ def generations(
         By batch: tokens, texts by length, divergence at the first token, and what the self-check found.
     """
     n_new = stage.sampling.max_new_tokens
+    n_by_step = sum(batch.n_tokens for batch in batches) // n_new
     prompts = [encode(model, batch.prompt, stage.framing, n_new_tokens=n_new) for batch in batches]
     requests = [
         Request(prompt=batch.prompt, tokens=tokens, patches=of_batch or [NOTHING], donors=donors)
@@ -50,7 +52,7 @@ def generations(
         requests,
         sampling=stage.sampling,
         use_attn_result=stage.profile.patching.use_attn_result,
-        each_step=each_step,
+        each_step=lambda n_prompts: each_step(n_by_step * n_prompts // len(batches)),
     )
     return [
         _entry(model, stage, prompt, got, len(of_batch))

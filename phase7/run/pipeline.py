@@ -228,6 +228,7 @@ class Run:
     def _check(self) -> None:
         """Refuse what cannot run before anything is computed or written."""
         self.store.require_known_format()
+        self._backend.require_device(self._given.engine.device)
         prompts = self.prompts
         sets = [prompts.neutral, *prompts.every_emotion]
         read = [*(Path(one.path) for one in sets), *(files.folder for files in self.models)]

@@ -16,6 +16,14 @@ from tqdm import tqdm
 EVERY_S = 60.0
 
 
+#: Is told of tokens as they are computed.
+Told = Callable[[int], object]
+
+
+def unheard(n_tokens: int) -> None:
+    """Tell nobody."""
+
+
 class Progress(Protocol):
     """What is told how much is done."""
 
@@ -74,6 +82,32 @@ class Lines:
 
     def __exit__(self, *error: object) -> None:
         return None
+
+
+class Once:
+    """Tells tokens as they are generated, and of finished work only those that were not told yet.
+
+    Parameters
+    ----------
+    tell : callable
+        Called with a number of tokens.
+    """
+
+    def __init__(self, tell: Callable[[int], object]) -> None:
+        self._tell, self._ahead = tell, 0
+
+    def under_way(self, n: int) -> None:
+        """Tell tokens of work that is not finished."""
+        self._ahead += n
+        if n:
+            self._tell(n)
+
+    def done(self, n: int) -> None:
+        """Tell what is missing of finished work of `n` tokens, as where a text ended early."""
+        told = min(self._ahead, n)
+        self._ahead -= told
+        if n > told:
+            self._tell(n - told)
 
 
 def progress(name: str, total: int, *, is_shown: bool) -> Progress:

@@ -31,7 +31,7 @@ NOTHING = Patch(heads=(Head(0, 0),), mode="result", donor="self")
 
 
 def continuation(
-    model: Model, stage: Stage, prompt: str, each_step: Callable[[], object]
+    model: Model, stage: Stage, prompt: str, each_step: Callable[[int], object]
 ) -> dict[str, Any]:
     """The unpatched continuation of a prompt: `tokens` int32 [T], without the end of the text."""
     n_new = stage.profile.readouts.max_new_tokens
@@ -42,7 +42,7 @@ def continuation(
         [NOTHING],
         donors={},
         sampling=replace(stage.sampling, max_new_tokens=n_new, samples=1),
-        each_step=each_step,
+        each_step=lambda n_prompts: each_step(0),  # nobody counts these tokens
     )
     (tokens,) = got.baseline_tokens
     return {"tokens": tokens[tokens >= 0]}

@@ -25,7 +25,7 @@ NAME = "phase7 batches"
 #: How long a thread may hold Python while others wait, in seconds.
 _TURN_S = 5e-5
 
-MakeExecutor = Callable[[Store, Callable[[], None]], Executor]
+MakeExecutor = Callable[[Store, Callable[[int], None]], Executor]
 
 
 class _Stopped(Exception):
@@ -38,7 +38,8 @@ class Threads:
     Parameters
     ----------
     make_executor : callable
-        Given a store and what to call at every step, makes the executor whose model the threads share.
+        Given a store and what to tell the tokens of every step, makes the executor whose model the
+        threads share.
     open_store : callable
         Opens the run's store again: a store's counters belong to one thread.
     n_threads : int
@@ -48,13 +49,18 @@ class Threads:
         self, make_executor: MakeExecutor, open_store: Callable[[], Store], n_threads: int
     ) -> None:
         self._stop = threading.Event()
+        self._done = queue.SimpleQueue[Unit | int | BaseException]()
         self._open_store, self._n_threads = open_store, n_threads
         self._executors = [make_executor(self._store(), self._go_on)]
 
-    def __call__(self, units: Sequence[Unit]) -> Iterator[Unit]:
-        """Yield each unit when its entry is in the store; the first error ends all threads."""
+    def __call__(self, units: Sequence[Unit]) -> Iterator[Unit | int]:
+        """Yield each unit when its entry is in the store; the first error ends all threads.
+
+        In between come the tokens of each step of a unit that is not finished.
+        """
         groups = self._executors[0].side_by_side(units, self._n_threads)
-        todo, done = deque(groups), queue.SimpleQueue[Unit | BaseException]()
+        todo, n_left = deque(groups), len(units)
+        done = self._done = queue.SimpleQueue()
         self._stop.clear()
         with one_thread(), _short_turns():
             n_threads = min(self._n_threads, len(groups))
@@ -67,11 +73,12 @@ class Threads:
             try:
                 for thread in threads:
                     thread.start()
-                for _ in units:
-                    ended = done.get()
-                    if isinstance(ended, BaseException):
-                        raise ended
-                    yield ended
+                while n_left:
+                    told = done.get()
+                    if isinstance(told, BaseException):
+                        raise told
+                    n_left -= isinstance(told, Unit)
+                    yield told
             finally:
                 self._stop.set()
                 todo.clear()
@@ -79,9 +86,11 @@ class Threads:
                     if thread.ident is not None:  # started before an interrupt
                         thread.join()
 
-    def _go_on(self) -> None:
+    def _go_on(self, n_tokens: int = 0) -> None:
         if self._stop.is_set():
             raise _Stopped
+        if n_tokens:
+            self._done.put(n_tokens)
 
     def _store(self) -> Store:
         store = self._open_store()
@@ -107,7 +116,7 @@ def _short_turns() -> Iterator[None]:
 def _work(
     executor: Executor,
     todo: deque[tuple[Unit, ...]],
-    done: queue.SimpleQueue[Unit | BaseException],
+    done: queue.SimpleQueue[Unit | int | BaseException],
 ) -> None:
     try:
         with one_thread():

@@ -45,8 +45,9 @@ class Unit:
     n_rows: int = 0
 
 
-#: Computes units in other threads or processes, into the same store, and yields each when it is there.
-FanOut = Callable[[Sequence[Unit]], Iterator[Unit]]
+#: Computes units in other threads or processes, into the same store, and yields each when it is there;
+#: between them, where it can be known, how many tokens more of unfinished ones are generated.
+FanOut = Callable[[Sequence[Unit]], Iterator[Unit | int]]
 
 
 def make_unit(

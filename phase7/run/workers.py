@@ -123,7 +123,7 @@ class Workers:
             found |= {"processors": sorted(self._processors)}
         return found
 
-    def _compute(self, place: Workplace, units: Sequence[Unit]) -> Iterator[Unit]:
+    def _compute(self, place: Workplace, units: Sequence[Unit]) -> Iterator[Unit | int]:
         import joblib
 
         options: dict[str, Any] = {"backend": self._backend.name, "n_jobs": self._n_workers}

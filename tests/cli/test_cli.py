@@ -467,6 +467,34 @@ def test_a_near_miss_is_told(command, told, tmp_path, monkeypatch, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["typo.toml"]
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["biuld"], "did you mean build? else see phase7 --help"),
+        (["build", "--dry-rum"], "did you mean --dry-run? else see phase7 build --help"),
+        (["store", "prun"], "did you mean prune? else see phase7 store --help"),
+        (["build", "--jobs", "1.5"], "expected 1 to 4096 batches at once, got '1.5'"),
+        (["store", "prune", "--older-than-days", "x"], "expected 0 to 1,000,000 days, got 'x'"),
+        (["plan", "--effect", "0"], "expected a positive number, got '0'"),
+        (["store", "size", "more"], "unrecognized arguments: more (see phase7 store --help)"),
+    ],
+)
+def test_a_near_miss_of_an_option_is_told(phase7_command, command, told):
+    code, out, err = phase7_command(*command)
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert told in err and "_days" not in err and "_jobs" not in err
+
+
+def test_a_device_that_is_not_here_is_refused_before_the_model_is_fetched(
+    phase7_command, project, monkeypatch
+):
+    monkeypatch.setattr("subprocess.run", None)  # what would fetch SmolLM2
+    code, _, err = phase7_command(*patch(model="smollm2", device="cuda:99"))
+    assert code == 2 and err.count("\n") == 1
+    assert "--device: expected a device that torch has here, such as cpu, got 'cuda:99'" in err
+    assert not (project / "store" / "models").exists()
+
+
 def test_nothing_is_meant_by_what_is_like_nothing():
     assert or_meant("xyzzy", ["gratitude", "anger"], "see the list") == "see the list"
     with pytest.raises(UserError, match=r"did you mean embedded\? else correct the name"):

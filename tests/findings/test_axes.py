@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 import phase7.accessor  # noqa: F401
 from phase7.findings.figures import figures
@@ -211,8 +212,6 @@ def test_a_metric_of_ones_own_is_the_same(original, other):
 
 
 def test_a_heatmap_on_axes_is_the_same(original, other):
-    from matplotlib.figure import Figure
-
     def colours(one: xr.DataTree):
         axes = Figure().subplots()
         one["tiny/gratitude/sweep"].to_dataset().phase7.heatmap("politeness", ax=axes)
@@ -223,7 +222,6 @@ def test_a_heatmap_on_axes_is_the_same(original, other):
 
 def test_a_heatmap_of_some_layers_puts_them_where_they_are(original):
     """A part of the layers is drawn at its numbers, not moved to the left."""
-    from matplotlib.figure import Figure
 
     def colours(one: xr.Dataset):
         axes = Figure().subplots()
@@ -281,3 +279,37 @@ def test_a_label_that_stands_twice_is_refused():
     group = made["tiny/gratitude"].to_dataset().assign_coords(metric=names)
     with pytest.raises(UserError, match="each label of the axis 'metric' once"):
         group.phase7.top_heads("politeness")
+
+
+def test_the_maps_of_one_file_share_their_colours():
+    made = tree(SPEC, replace(SPEC, emotion="anger", seed=4))
+    metric, largest = "sentiment_positive", []
+    for emotion in ("gratitude", "anger"):
+        sweep = made[f"tiny/{emotion}/sweep"].to_dataset()
+        largest.append(float(abs(sweep.net_delta.sel(metric=metric, mode="result")).max()))
+    assert largest[0] != largest[1]
+
+    def end(one, **given) -> float:
+        return one.phase7.heatmap(metric, ax=Figure().subplots(), **given).collections[0].norm.vmax
+
+    nodes = [made[f"tiny/{emotion}/sweep"] for emotion in ("gratitude", "anger")]
+    assert [end(one) for one in nodes] == [max(largest)] * 2
+    assert [end(one.to_dataset()) for one in nodes] == largest
+    assert [end(one, limit=0.5) for one in nodes] == [0.5] * 2
+    for wrong in (0.0, float("nan")):
+        with pytest.raises(UserError, match="heatmap: limit: expected a positive number"):
+            end(nodes[0], limit=wrong)
+
+
+def test_what_measure_returns_can_be_drawn(original):
+    own = original["tiny/gratitude"].phase7.measure("n_chars", len)
+    axes = own.phase7.heatmap("n_chars", ax=Figure().subplots())
+    drawn = np.ma.filled(axes.collections[0].get_array(), np.nan)  # [head, layer]
+    singles = [str(label) for label in own.head_set.values if "," not in str(label)]
+    assert np.isfinite(drawn).sum() == len(singles) == 3
+    for label in singles:
+        layer, head = map(int, label.split(":"))
+        expected = own.net_delta.sel(head_set=label, mode="result", metric="n_chars")
+        assert drawn[head, layer] == float(expected)
+    with pytest.raises(UserError, match="sets of several heads only"):
+        own.sel(head_set=["1:2,3:0"]).phase7.heatmap("n_chars")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import matplotlib
 import pytest
@@ -17,6 +19,7 @@ import xarray as xr
 import phase7
 from phase7.cli.arguments import make_parser
 from phase7.effects import file as effects
+from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import load_prompts
 from tests import tiny
 from tests.report.synthetic import Spec, tree
@@ -27,7 +30,11 @@ LOADS_SMOLLM2 = 'load_model("smollm2")'
 DOCS = REPOSITORY / "docs"
 PAGES = {
     "README.md": REPOSITORY / "README.md",
-    **{str(p.relative_to(DOCS)): p for p in (*DOCS.glob("*.md"), *DOCS.glob("how-to/*.md"))},
+    **{
+        str(p.relative_to(DOCS)): p
+        for kind in ("*.md", "how-to/*.md", "notebooks/*.md")
+        for p in DOCS.glob(kind)
+    },
 }
 SMOLLM2 = Spec(
     model="smollm2", n_layers=30, n_heads=9, target="13:6,14:2,15:5,17:7,21:1,21:4,22:7,26:5,27:0,27:1",
@@ -164,3 +171,59 @@ def test_every_page_is_in_the_contents_and_every_link_leads_somewhere():
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
             if "://" not in target and page.name not in ("performance.md", "phase7_report.md"):
                 assert (page.parent / target).exists(), (page.name, target)
+
+
+@pytest.fixture(scope="module")
+def generated():
+    """The module that fills in the generated pages when the site is built."""
+    spec = importlib.util.spec_from_file_location("generated", DOCS / "generated.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows(text: str) -> dict[str, list[list[str]]]:
+    """The rows of the tables below each heading of level 2."""
+    found: dict[str, list[list[str]]] = {}
+    for part in re.split(r"(?m)^## ", text)[1:]:
+        lines = [line for line in part.splitlines() if line.startswith("| ")][2:]
+        found[part.splitlines()[0]] = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines]
+    return found
+
+
+def test_the_generated_pages_hold_every_option_and_every_key_with_its_meaning(generated):
+    (commands,) = (one for one in make_parser()._actions if isinstance(one.choices, dict))
+    shown = rows(generated.commands())
+    assert list(shown) == list(commands.choices)
+    for name, command in commands.choices.items():
+        flags = [one.option_strings[-1] for one in command._actions if one.option_strings]
+        told = [cells[0] for cells in shown[name] if cells[0].startswith("`--")]
+        assert [cell.strip("`").split("`")[0].split()[0] for cell in told] == flags[1:]  # but --help
+        assert all(len(cells) == 2 and cells[1] for cells in shown[name])
+    shown = rows(generated.profile_keys())
+    for name, record in get_type_hints(Profile).items():
+        record = next((one for one in (record, *get_args(record)) if is_dataclass(one)), None)
+        if record is not None:
+            keys = {cells[0].strip("`"): cells for cells in shown[f"[{name}]"]}
+            assert set(keys) == {one.name for one in fields(record)}
+            assert all(len(cells) == 4 and cells[3] for cells in keys.values()), name
+            if "write" in keys:
+                assert set(keys["write"][1].split(", ")) == {'`"replace"`', '`"add"`'}
+    for page in ("command-line.md", "profiles.md"):
+        assert PAGES[page].read_text(encoding="utf-8").count(generated.MARK) == 1
+
+
+def test_the_notebooks_are_run_when_the_site_is_built():
+    """Where a cell fails, the build fails; every notebook is one that is run."""
+    settings = (DOCS / "conf.py").read_text(encoding="utf-8")
+    assert '\nnb_execution_mode = "cache"\n' in settings
+    assert "\nnb_execution_raise_on_error = True\n" in settings
+    notebooks = sorted((DOCS / "notebooks").glob("*.md"))
+    assert len(notebooks) == 2
+    for path in notebooks:
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n")
+        cells = re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        assert len(cells) >= 5
+        for cell in cells:
+            compile(cell, path.name, "exec")

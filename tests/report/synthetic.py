@@ -412,12 +412,14 @@ class _Builder:
         shape = (len(self.labels), len(MODES), self.n, self.spec.n_samples)
         baseline = np.full(shape[2:], "", dtype=object)
         tables = {role: np.full(shape, "", dtype=object) for role in ("patched", "control")}
+        was_generated = np.zeros(shape[:3], dtype=bool)
         for prompt in self.confirmation:
             for sample in range(self.spec.n_samples):
                 start = self._text()
                 baseline[prompt, sample] = f"{start} {self._text()}"
                 for label, mode in cells:
                     place = (self.labels.index(label), MODES.index(mode), prompt, sample)
+                    was_generated[place[:3]] = True
                     for role in ("patched", "control") if self.spec.control else ("patched",):
                         same = self.rng.random() < 0.4
                         other = baseline[prompt, sample] if same else f"{start} {self._text()}"
@@ -428,6 +430,7 @@ class _Builder:
                 "baseline_text": (dims[2:], baseline),
                 "patched_text": (dims, tables["patched"]),
                 "control_text": (dims, tables["control"]),
+                "was_generated": (dims[:3], was_generated),
             },
             coords={"head_set": self.labels, "sample": np.arange(self.spec.n_samples)},
         )

@@ -187,7 +187,7 @@ def browser(tmp_path_factory):
 
 
 SIZES = pytest.mark.parametrize(
-    ("width", "mobile"), [(1280, False), (390, True)], ids=["desktop", "phone"]
+    ("width", "mobile"), [(1400, False), (390, True)], ids=["desktop", "phone"]
 )
 
 
@@ -197,6 +197,11 @@ def test_no_message_no_request_and_nothing_too_wide(browser, page_file, width, m
     assert page.messages() == []
     assert page.requests() == [page_file.resolve().as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if not mobile:  # no table is cut
+        cut = (
+            "[...document.querySelectorAll('main > .scroll')].filter(s => s.scrollWidth > s.clientWidth)"
+        )
+        assert page.evaluate(f"{cut}.length") == 0
     assert (
         page.evaluate("document.title")
         == "Phase 7 report: what patching attention heads does to generated text"
@@ -256,3 +261,31 @@ def test_it_prints(browser, page_file, tmp_path):
     page = browser.open(page_file, width=1280, height=900)
     page.pdf(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_all_texts_can_be_opened_by_heads_mode_and_prompt(plain_page):
+    made = tree(PLAIN)
+    texts = made["tiny/gratitude/texts"].to_dataset()
+    drawers = re.findall(r'<details class="drawer">(.*?)</details>', plain_page, re.DOTALL)
+    generated = texts.was_generated.any("prompt")
+    assert len(drawers) == int(generated.sum()) == 12  # four sets of heads in three modes
+    named = [re.sub(r"<[^>]+>", "", re.match(r"<summary>(.*?)</summary>", one)[1]) for one in drawers]
+    assert "1:2, v_only (12 prompts)" in named and len(set(named)) == len(named)
+    opened = drawers[named.index("1:2, v_only (12 prompts)")]
+    assert opened.count("<article>") == 12
+    shown = re.sub(r"<[^>]+>", "", opened)
+    own = texts.sel(head_set="1:2", mode="v_only")
+    for prompt in own.prompt[own.was_generated.values].values:
+        assert str(own.prompt_text.sel(prompt=prompt).item()) in shown
+
+
+def test_what_would_make_the_page_too_large_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr("phase7.report.html.medium.MOST_TEXTS", 30)
+    page = html(tree(PLAIN))
+    assert page.count('<details class="drawer">') == 2  # twelve prompts each
+    assert "Texts of 10 more heads and modes would make the page too large" in page
+
+
+def test_markdown_has_no_drawers():
+    page = render_report(tree(PLAIN), lang="en", plots_dir=None, report_path=Path("r.md"))
+    assert "drawer" not in page and "All texts, by heads" not in page

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
-from phase7.run.progress import Lines, progress
+import pytest
+
+from phase7.experiment.profile import Sampling
+from phase7.run.executor import Executor
+from phase7.run.progress import Lines, Once, progress
+from phase7.run.threads import Threads
+from phase7.store import Store
+from tests import stages, tiny
+from tests.run.test_executor import EMOTION, NEUTRAL
 
 
 class Clock:
@@ -60,3 +69,44 @@ def test_nothing_is_shown_where_it_is_not_wanted_or_there_is_nothing_to_do(monke
         with progress("work", total, is_shown=is_shown) as bar:
             bar.update(total)
     assert terminal.getvalue() == ""
+
+
+def test_work_under_way_is_told_once():
+    told = []
+    once = Once(told.append)
+    for n in (10, 10, 10):  # of two batches of 25 tokens at once, one of which ends early
+        once.under_way(n)
+    once.done(25)
+    once.under_way(10)
+    once.done(25)
+    assert sum(told) == 50 and told == [10, 10, 10, 10, 10]
+    once.done(7)
+    assert sum(told) == 57
+
+
+@pytest.mark.parametrize("positions", ["generated", "all"])  # together, and one prompt after the other
+@pytest.mark.parametrize("n_threads", [0, 2])
+def test_the_tokens_of_a_prompt_are_told_step_by_step(tmp_path, n_threads, positions):
+    n_steps = 8
+    model = tiny.load("llama")
+    files = replace(model.files, loaded=lambda: model)
+    profile = replace(
+        stages.PROFILE,
+        sampling=Sampling(max_new_tokens=n_steps, temperature=1.0, seed=2),
+        patching=replace(stages.PROFILE.patching, positions=positions),
+        sweep=None,
+    )
+    stage = stages.confirm(profile, files=files, neutral=NEUTRAL, emotion=EMOTION)
+
+    def make(store, step):
+        return Executor(files, profile.engine, store, lambda line: None, each_step=step)
+
+    threads = Threads(make, lambda: Store(tmp_path), n_threads) if n_threads else None
+    executor = Executor(files, profile.engine, Store(tmp_path), lambda line: None, threads)
+    told = []
+    entries = list(executor.run(stage, told.append))
+    total = sum(batch.n_tokens for batch, _ in entries)
+    assert sum(told) == total
+    assert len(told) >= n_steps and max(told) <= total / n_steps
+    told.clear()
+    assert len(list(executor.run(stage, told.append))) == len(entries) and told == []

@@ -67,7 +67,7 @@ def test_they_say_what_the_profile_says():
         "is_target_named": True, "strongest_sets": ["0:2,3:1"], "random_sets": ["1:1,2:0"],
         "strongest_heads": ["3:1", "0:2"], "discovery_overlaps_confirmation": False,
         "system_message": "Be brief.", "template_arguments": {"enable_thinking": False},
-        "prompt_date": "2025-01-31",
+        "prompt_date": "2025-01-31", "screen": None,
     }  # fmt: skip
     assert {name: told[name] for name in wanted} == wanted
     assert told["random_heads"] == [str(head) for head in random_heads(PROFILE, FILES)]

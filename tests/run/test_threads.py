@@ -27,7 +27,7 @@ from tests import tiny
 ALL_HEADS = parse_heads("all", n_layers=tiny.N_LAYERS, n_heads=tiny.N_HEADS)
 
 
-def sweep(model, text: str, seed: int = 3, each_step=lambda: None):
+def sweep(model, text: str, seed: int = 3, each_step=lambda n_prompts: None):
     patches = [Patch(heads=(head,), mode=mode, donor="zero") for head in ALL_HEADS for mode in MODES]
     sampling = Sampling(max_new_tokens=6, temperature=1.0, top_p=0.9, seed=seed, samples=2)
     tokens = encode(model, text, "raw")
@@ -196,13 +196,13 @@ def test_a_stop_ends_the_wait_for_another_process(tmp_path, monkeypatch):
 def test_what_each_step_raises_ends_a_batch(architecture):
     steps = []
 
-    def each_step() -> None:
-        steps.append(1)
+    def each_step(n_prompts: int) -> None:
+        steps.append(n_prompts)
         if len(steps) == 5:
             raise RuntimeError("enough")
 
     model = tiny.load(architecture)
     with pytest.raises(RuntimeError, match="enough"):
         sweep(model, "Buses leave", each_step=each_step)
-    assert len(steps) == 5
+    assert steps == [1] * 5
     assert_same(sweep(model, "Buses leave"), sweep(model, "Buses leave"))  # no hook is left behind

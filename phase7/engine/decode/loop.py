@@ -94,7 +94,7 @@ def generate(
     use_attn_result: bool = False,
     share_layers: bool = True,
     rough_logits: bool = True,
-    each_step: Callable[[], object] = lambda: None,
+    each_step: Callable[[int], object] = lambda n_prompts: None,
 ) -> Continuations:
     """Generate the baseline and every patch of one prompt.
 
@@ -106,7 +106,7 @@ def generate(
         Compute the layers below a patch once for all rows with the same tokens so far; draw from rough
         logits where their error cannot matter. False changes the time and not the tokens.
     each_step : callable
-        Called before every generated token; what it raises ends the batch.
+        Called before every pass with the number of prompts in it; what it raises ends the batch.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def generate_together(
     use_attn_result: bool = False,
     share_layers: bool = True,
     rough_logits: bool = True,
-    each_step: Callable[[], object] = lambda: None,
+    each_step: Callable[[int], object] = lambda n_prompts: None,
 ) -> list[Continuations]:
     """Generate what :func:`generate` does for several prompts, to the bit.
 
@@ -181,7 +181,7 @@ def generate_together(
 
 
 def _run(
-    model: Model, loops: Sequence[_DecodeLoop], each_step: Callable[[], object], share_layers: bool
+    model: Model, loops: Sequence[_DecodeLoop], each_step: Callable[[int], object], share_layers: bool
 ) -> None:
     """Prefill every prompt, and decode all together until each has ended."""
     parts = model.buffers.parts([loop.batch.n_slots for loop in loops])
@@ -193,7 +193,7 @@ def _run(
         together = Together(model, [loop.batch for loop in group])
         with together.hooked():
             while running := [loop for loop in group if loop.goes_on]:
-                each_step()
+                each_step(len(running))
                 states = together.forward(
                     [loop.batch for loop in running],
                     [loop.ids() for loop in running],

@@ -62,7 +62,7 @@ def load_model(
         If the device is not there, the architecture, the weights or the tokenizer cannot be used, or
         the model computes otherwise than transformers does.
     """
-    torch_device, torch_dtype = _device(device), getattr(torch, dtype)
+    torch_device, torch_dtype = device_of(device), getattr(torch, dtype)
 
     def read() -> tuple[Any, Any, list[str]]:
         return _from_folder(files, torch_device, torch_dtype)
@@ -301,7 +301,14 @@ def _check_sizes(files: ModelFiles, model: Model) -> None:
         raise _unusable(files, f"{found} layers and heads, where the configuration has {planned}")
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises
+    ------
+    UserError
+        If torch has none of that name here.
+    """
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

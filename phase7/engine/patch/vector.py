@@ -7,6 +7,7 @@ Added to the output of a layer's attention, times α, it does what a patch of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -46,3 +47,14 @@ def attention_output(model: Model, layer: int) -> str:
     blocks = model.bridge.adapter.component_mapping["blocks"]
     attention = blocks.submodules["attn"]
     return f"{blocks.name}.{layer}.{attention.name}.{attention.submodules['o'].name}"
+
+
+def vectors_by_layer(
+    model: Model, heads: Sequence[Head], emotion: Donor, neutral: Donor
+) -> dict[str, dict[int, Any]]:
+    """As a memo entry: `layers`, the vectors as arrays, and `modules`, what each is added to."""
+    found = head_vectors(model, heads, emotion, neutral)
+    return {
+        "layers": {layer: one.numpy() for layer, one in found.items()},
+        "modules": {layer: attention_output(model, layer) for layer in found},
+    }

@@ -7,7 +7,7 @@ block is one line of HTML: the Markdown around it passes it through untouched.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from phase7.findings.figures import Figure
@@ -16,9 +16,12 @@ from phase7.report.html.markup import attribute, element
 from phase7.report.html.texts import article
 from phase7.report.html.tips import overlay
 from phase7.report.language import Language
-from phase7.report.medium import ShownText
+from phase7.report.medium import Drawer, ShownText
 from phase7.report.numbers import Numbers
 from phase7.report.tables import Table
+
+#: Prompts whose texts a page holds at most, beside the chosen ones: a few megabytes.
+MOST_TEXTS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,3 +66,19 @@ class HtmlMedium:
         caption = element("p", element("strong", self.inline(table.caption)), class_="caption")
         articles = [article(one, self.inline(one.score), say) for one in texts]
         return element("div", caption, *articles, class_="texts", id=table.anchor)
+
+    def browser(self, drawers: Iterable[Drawer], say: Language) -> str | None:
+        """One closed drawer for each heads and mode, with an article for each prompt."""
+        left, made, n_out = MOST_TEXTS, [], 0
+        for drawer in drawers:
+            if drawer.n > left:
+                n_out += 1
+                continue
+            left -= drawer.n
+            summary = element("summary", self.inline(drawer.name))
+            articles = [article(one, self.inline(one.score), say) for one in drawer.texts()]
+            made.append(element("details", summary, *articles, class_="drawer"))
+        if not made:
+            return None
+        rest = [element("p", self.inline(say("texts.left_out", n=n_out)))] if n_out else []
+        return element("div", element("p", say("texts.all")), *made, *rest, class_="browser")

@@ -270,6 +270,15 @@ NOTES: dict[str, tuple[str, str]] = {
     "texts.empty": ("（空）", "(empty)"),
     "texts.cut": ("…（全{n}文字）", "… ({n} characters in all)"),
     "texts.none": ("テキストは保存されていない。", "No texts are stored."),
+    "texts.all": (
+        "すべてのテキスト（Headとmodeごと、各プロンプトの最初のサンプル。クリックで開く）",
+        "All texts, by heads and mode, of each prompt the first sample that differs, else the first. Click to open.",
+    ),
+    "texts.left_out": (
+        "ほかに{n}組のテキストは、ページが大きくなりすぎるため載せていない。`texts()`で見られる。",
+        "Texts of {n} more heads and modes would make the page too large; `texts()` shows them.",
+    ),
+    "texts.drawer": ("{label}、{mode}（{n}プロンプト）", "{label}, {mode} ({n} prompts)"),
     "texts.prompt": (
         "プロンプト{prompt}、サンプル{sample}",
         "prompt {prompt}, sample {sample}",

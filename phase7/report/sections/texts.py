@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from phase7.findings.group import Group
 from phase7.report.chapter import Chapter
 from phase7.report.differences import first_difference, shared_characters, window
 from phase7.report.escape import code, escape
-from phase7.report.medium import ShownText
+from phase7.report.medium import Drawer, ShownText
 from phase7.report.sections.comparison import introduction
 from phase7.report.tables import Row
 
@@ -52,11 +54,32 @@ def render(chapter: Chapter) -> list[str]:
     rows = [_row(chapter, one) for one in shown]
     caption = say("c.texts", label=chapter.label(cell.label), mode=cell.mode)
     table = chapter.table("texts", caption, header, rows, n_left=len(header))
+    browser = chapter.medium.browser(_drawers(chapter, data, metric), say)
     return [
         say.joined([introduction(chapter, cell), _count(chapter, arms)]),
         say("texts.rule", metric=code(metric), n=N_CHANGED, m=N_UNCHANGED),
         chapter.medium.texts(chapter.table_of("texts"), shown, say) or table,
+        *([] if browser is None else [browser]),
     ]
+
+
+def _drawers(chapter: Chapter, data: xr.Dataset, metric: str) -> Iterator[Drawer]:
+    """The texts of every tested cell, in the order of the cells."""
+    group, say = chapter.group, chapter.say
+    for cell in group.confirmed.values():
+        if cell.label not in data["head_set"].values or not any(cell.prompts()):
+            continue
+        arms = _arms(group, cell, data)
+        n = len(arms.prompts)
+        yield Drawer(
+            name=say("texts.drawer", label=chapter.label(cell.label), mode=cell.mode, n=n),
+            texts=partial(_every, chapter, arms, cell, metric),
+            n=n,
+        )
+
+
+def _every(chapter: Chapter, arms: _Arms, cell: Cell, metric: str) -> list[ShownText]:
+    return [_shown(chapter, arms, cell, metric, place) for place in range(len(arms.prompts))]
 
 
 def choice_metric(group: Group) -> str:
