@@ -62,7 +62,9 @@ def _is_measured(effects: xr.Dataset, metric: str) -> bool:
 
 
 def _q(value: float) -> str:
-    return f"q {value:.3f}" if math.isfinite(value) else "no test: too few prompts"
+    if not math.isfinite(value):
+        return "no test: too few prompts"
+    return "q < 0.001" if value < 0.001 else f"q {value:.3f}"
 
 
 def _place(row: pd.Series) -> str:

@@ -243,13 +243,13 @@ class Executor:
         """The unit's entry, from the store or computed here."""
         recipes: dict[str, Callable[..., Any]] = {
             "capture": self._record,
-            "generation": self._generate,
+            "generation": lambda *asked: self._generated([asked])[0],
             "lens": self._promoted,
             "attribution": self._attribute,
             "circuit": self._path_shares,
             "reads": self._look,
             "fluency": self._guard,
-            "path": self._continue,
+            "path": lambda stage, prompt: self._continue(stage, [prompt])[0],
             "vector": self._written,
             "readout": self._read,
         }
@@ -341,10 +341,10 @@ class Executor:
         self._each_step(n_tokens)
         self._told.under_way(n_tokens)
 
-    def _continue(self, stage: Stage, prompt: str) -> dict[str, Any]:
-        from phase7.run.reading import continuation
+    def _continue(self, stage: Stage, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        from phase7.run.reading import continuations
 
-        return continuation(self.model, stage, prompt, self._step)
+        return continuations(self.model, stage, prompts, self._step)
 
     def _read(self, plan: ReadoutPlan | ContrastPlan, batch: Batch, way: Any) -> dict[str, Any]:
         from phase7.run.reading import contrasting, reading
@@ -385,10 +385,9 @@ class Executor:
         texts = self._entry(generation_unit(stage, batch))
         return guards(self.model, stage, batch, texts, n_guarded(stage))
 
-    def _generate(self, stage: Stage, batch: Batch) -> dict[str, Any]:
-        return self._generated([(stage, batch)])[0]
-
     def _together(self, units: Sequence[Unit]) -> list[dict[str, Any]]:
+        if units[0].kind == "path":
+            return self._continue(units[0].arguments[0], [unit.arguments[1] for unit in units])
         return self._generated([unit.arguments for unit in units])
 
     def _generated(self, asked: Sequence[tuple[Stage, Batch]]) -> list[dict[str, Any]]:

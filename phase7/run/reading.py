@@ -10,7 +10,7 @@ import numpy as np
 
 from phase7.engine.decode.fluency import mean_ln_p, repeated_4grams
 from phase7.engine.decode.forced import forced_pass
-from phase7.engine.decode.loop import generate
+from phase7.engine.decode.loop import Request, generate_together
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.token_sets import form_token_set, word_token_set
 from phase7.engine.model.tokens import encode
@@ -30,22 +30,23 @@ TokenSets = Mapping[str, tuple[int, ...]]
 NOTHING = Patch(heads=(Head(0, 0),), mode="result", donor="self")
 
 
-def continuation(
-    model: Model, stage: Stage, prompt: str, each_step: Callable[[int], object]
-) -> dict[str, Any]:
-    """The unpatched continuation of a prompt: `tokens` int32 [T], without the end of the text."""
+def continuations(
+    model: Model, stage: Stage, prompts: Sequence[str], each_step: Callable[[int], object]
+) -> list[dict[str, Any]]:
+    """The unpatched continuation of each prompt: `tokens` int32 [T], without the end of the text."""
     n_new = stage.profile.readouts.max_new_tokens
-    got = generate(
+    encoded = [encode(model, prompt, stage.framing, n_new_tokens=n_new) for prompt in prompts]
+    found = generate_together(
         model,
-        prompt,
-        encode(model, prompt, stage.framing, n_new_tokens=n_new),
-        [NOTHING],
-        donors={},
+        [
+            Request(prompt=prompt, tokens=tokens, patches=[NOTHING], donors={})
+            for prompt, tokens in zip(prompts, encoded, strict=True)
+        ],
         sampling=replace(stage.sampling, max_new_tokens=n_new, samples=1),
         each_step=lambda n_prompts: each_step(0),  # nobody counts these tokens
     )
-    (tokens,) = got.baseline_tokens
-    return {"tokens": tokens[tokens >= 0]}
+    texts = [got.baseline_tokens[0] for got in found]
+    return [{"tokens": tokens[tokens >= 0]} for tokens in texts]
 
 
 def reading(

@@ -22,9 +22,9 @@ Compute = Callable[[Sequence[Unit]], Sequence[Any]]
 def side_by_side(units: Sequence[Unit], max_rows: int, n_at_once: int) -> list[tuple[Unit, ...]]:
     """Units in groups to be computed together, in their order.
 
-    Generations of one stage go together, as many as `max_rows` rows and :data:`MOST_PROMPTS` prompts
-    allow, in groups of one size as far as can be: as many groups as keep `n_at_once` workers busy to the
-    end. Every other unit is a group of its own.
+    Generations of one stage go together, and so do its paths: as many as `max_rows` rows and
+    :data:`MOST_PROMPTS` prompts allow, in groups of one size as far as can be, and as many groups as
+    keep `n_at_once` workers busy to the end. Every other unit is a group of its own.
     """
     groups: list[tuple[Unit, ...]] = []
     for _, run in itertools.groupby(units, key=_stage):
@@ -39,8 +39,8 @@ def side_by_side(units: Sequence[Unit], max_rows: int, n_at_once: int) -> list[t
 
 
 def _stage(unit: Unit) -> Any:
-    """What the units of a group have in common: the stage, or nothing with any other."""
-    return id(unit.arguments[0]) if unit.n_rows else id(unit)
+    """What the units of a group have in common: kind and stage, or nothing with any other."""
+    return (unit.kind, id(unit.arguments[0])) if unit.n_rows else id(unit)
 
 
 def store_together(store: Store, units: Sequence[Unit], compute: Compute) -> None:

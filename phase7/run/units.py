@@ -59,7 +59,8 @@ def make_unit(
 
 def path_unit(stage: Stage, prompt: str) -> Unit:
     """The unpatched model's continuation of a prompt."""
-    return make_unit("path", continuation_key(stage, prompt), (stage, prompt))
+    n_rows = 2  # the text, and the engine's check beside it
+    return make_unit("path", continuation_key(stage, prompt), (stage, prompt), n_rows=n_rows)
 
 
 def generation_unit(stage: Stage, batch: Batch) -> Unit:

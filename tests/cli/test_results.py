@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from phase7.cli.results import results_in_words
+from phase7.cli.results import _q, results_in_words
 from tests.report.synthetic import Spec, tree
 
 SPEC = Spec(planted=("1:2",), seed=3)
@@ -31,3 +32,9 @@ def test_the_strongest_effects_and_a_pair_of_texts_of_every_group():
         )
     baseline, patched = (line.split(": ", 1)[1].strip() for line in lines[at + 1 : at + 3])
     assert baseline != patched
+
+
+def test_a_small_q_is_not_zero():
+    assert [_q(value) for value in (0.0004, 0.0312, math.nan)] == [
+        "q < 0.001", "q 0.031", "no test: too few prompts",
+    ]  # fmt: skip

@@ -19,6 +19,8 @@ from phase7.experiment.declared import Readouts
 from phase7.experiment.profile import Confirm, Profile, Sampling, Sweep
 from phase7.experiment.readouts import ReadoutPlan, readout_plan
 from phase7.run.executor import Executor
+from phase7.run.together import side_by_side
+from phase7.run.units import generation_unit, path_unit
 from phase7.store import Store, canonical
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.guards import GUARDS
@@ -224,6 +226,20 @@ def test_a_path_is_the_stages_own_baseline_where_that_is_long_enough(tmp_path):
     assert texts.path_key(0)["baseline"] == batch.key
     first, second = (executor(plan, tmp_path)._ways(plan) for plan in (own, texts))
     assert first == second and all(len(path) == N_STEPS for path in first.values())
+
+
+def test_paths_are_generated_together_and_are_those_they_are_alone(tmp_path):
+    stage = plan_of().stage
+    prompts = [NEUTRAL.prompts[i] for i in stage.recipients]
+    units = [path_unit(stage, prompt) for prompt in prompts]
+    texts = generation_unit(stage, next(iter(stage.batches())))
+    assert side_by_side([*units, texts], 512, 1) == [tuple(units), (texts,)]
+    together = executor(plan_of(), tmp_path)
+    together.compute(units)
+    assert together._store.n_computed == {"path": len(prompts)}
+    found = [together._entry(unit)["tokens"].tolist() for unit in units]
+    assert found == [path_of(prompt) for prompt in prompts]
+    assert len({tuple(path) for path in found}) > 1
 
 
 # --- a run ---------------------------------------------------------------------------------------
