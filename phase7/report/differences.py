@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 #: Characters of one text that are shown, and how many of them lie before the first difference.
 SHOWN, BEFORE = 600, 200
@@ -16,6 +17,7 @@ SHOWN, BEFORE = 600, 200
 _TOKEN = re.compile(r"[A-Za-z0-9\u00c0-\u024f'’]+|\s+|.", re.DOTALL)
 
 
+@lru_cache(maxsize=4_096)
 def first_difference(text: str, other: str) -> int | None:
     """Where `text` first differs from `other`, moved back to the start of that word.
 
@@ -41,10 +43,12 @@ def window(text: str, at: int | None) -> tuple[int, int]:
     return start, min(len(text), start + SHOWN)
 
 
-def changed_spans(text: str, other: str) -> list[tuple[str, bool]]:
+@lru_cache(maxsize=4_096)
+def changed_spans(text: str, other: str) -> tuple[tuple[str, bool], ...]:
     """Pieces of `text` in order, each with whether `other` lacks it.
 
-    Words are compared, by their longest common runs. The pieces join to `text`.
+    Words are compared, by their longest common runs. The pieces join to `text`. Patches often give the
+    same text, so what was compared is kept.
     """
     ours, theirs = _TOKEN.findall(text), _TOKEN.findall(other)
     found: list[tuple[str, bool]] = []
@@ -54,4 +58,4 @@ def changed_spans(text: str, other: str) -> list[tuple[str, bool]]:
             if piece:
                 found.append(("".join(piece), changed))
         at = start + size
-    return found
+    return tuple(found)

@@ -32,16 +32,14 @@ class Reader(NamedTuple):
     @property
     def label(self) -> str:
         """``logits``, ``mlp:5``, or ``7:2 v``."""
-        if self.part == LOGITS:
-            return LOGITS
-        if self.part == MLP:
-            return f"{MLP}:{self.layer}"
-        return f"{self.layer}:{self.head} {self.part}"
+        return f"{self.unit} {self.part}" if self.part in LETTERS else self.unit
 
     @property
     def unit(self) -> str:
         """The same without the letter: a head's queries, keys and values are one."""
-        return self.label.split(" ")[0]
+        if self.part == LOGITS:
+            return LOGITS
+        return f"{MLP}:{self.layer}" if self.part == MLP else f"{self.layer}:{self.head}"
 
 
 def readers(n_layers: int, n_heads: int) -> tuple[Reader, ...]:

@@ -98,7 +98,7 @@ def test_it_says_what_is_measured_and_what_the_sweep_will_choose(project, capsys
     """The quickstart's lines: 270 heads on 20 prompts, and what they give on 20 others."""
     assert main(["build", "--dry-run"]) == 0
     lines = plan_of(capsys.readouterr().out)
-    stages = [line.partition(": ")[0].removeprefix("smollm2/gratitude ") for line in lines[1:-2]]
+    stages = [line.partition(": ")[0].removeprefix("smollm2/gratitude ") for line in lines[1:-3]]
     assert stages == [
         "sweep read-outs", "check read-outs", "confirm", "confirm read-outs", "prompting", "prompting read-outs", "shift",
         "shift read-outs",
@@ -108,10 +108,11 @@ def test_it_says_what_is_measured_and_what_the_sweep_will_choose(project, capsys
     assert "confirm: 20 prompts x 2 donors, cells not counted yet, " in lines[3]
     assert "prompting: 20 gratitude prompts, unpatched, " in lines[5]
     assert "shift: 2 cells x 20 prompts x 1 donors, " in lines[7]
-    assert lines[-2] == (
+    assert lines[-3] == (
         "the confirmation also tests the sweep's 6 strongest heads, first 10 together, first 40 together,"
         " with 1 random of each such size, known only then"
     )
+    assert lines[-2] == "the first 6 heads of the sweep are taken apart as a circuit, on 10 prompts"
 
 
 def test_a_model_of_unknown_size_is_named_and_the_others_are_planned(project, capsys):

@@ -159,7 +159,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "emotion_rank": ("感情語の順位", "Rank among all heads"),
     "promoted": ("強めるトークン", "Raised"),
     "suppressed": ("弱めるトークン", "Lowered"),
-    "acting": ("有意なmode", "Significant in"),
+    "acting": ("テキストで有意なmode", "Text significant in"),
     "lead": ("次に調べる回路", "Circuit to look at"),
     "emotion_metric": ("感情の指標", "Emotion's metric"),
     "n_prompts": ("確認プロンプト数", "Confirmation prompts"),

@@ -279,8 +279,9 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "significant, but `v_only` and `pattern_v` were not both run, so OV and QK cannot be told apart",
     ),
     "circuit.no_basis": (
-        "対象Headと上位Headに有意な効果がないため、OVとQKのどちらを優先すべきかについて根拠はない。",
-        "No target or selected head has a significant effect, so there is no basis to prefer OV or QK.",
+        "対象Headと上位Headにテキストへの有意な効果がないため、modeの比較からはOVとQKのどちらを優先すべきかについて根拠は得られない。",
+        "No target or selected head has a significant effect on the text, so comparing the modes gives no basis to "
+        "prefer OV or QK.",
     ),
     "circuit.words": (
         "表のHeadのうち、{emotion}の語を直接最も強めるのは{label}である（z = {z}、モデルの全Headの中での順位{rank}）。",
