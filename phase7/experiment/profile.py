@@ -224,7 +224,7 @@ class Profile:
     name: str  #: What the run's files are called.
     models: tuple[str, ...]  #: Known names, folders or hub ids.
     emotions: tuple[str, ...]  #: Each with its prompts.
-    scorers: tuple[str, ...] = ("embedded", "keywords")  #: Names, or `module:attribute` of one's own.
+    scorers: tuple[str, ...] = ("embedded", "keywords")  #: Names, or ``module:attribute`` of one's own.
     prompts: PromptFiles = field(default_factory=PromptFiles)
     sampling: Sampling = field(default_factory=Sampling)
     patching: Patching = field(default_factory=Patching)
