@@ -330,8 +330,8 @@ def _add_report(subparsers: Any) -> None:
         "effects",
         nargs="?",
         type=Path,
-        default=Path("store/effects/quickstart.nc"),
-        help="effects file (default: store/effects/quickstart.nc)",
+        default=Path(os.environ.get("PHASE7_STORE") or "store") / "effects/quickstart.nc",
+        help="effects file (default: effects/quickstart.nc in the environment's PHASE7_STORE, else in store)",
     )
     parser.add_argument(
         "--output",
