@@ -331,7 +331,7 @@ def _add_report(subparsers: Any) -> None:
         nargs="?",
         type=Path,
         default=Path(os.environ.get("PHASE7_STORE") or "store") / "effects/quickstart.nc",
-        help="effects file (default: effects/quickstart.nc in the environment's PHASE7_STORE, else in store)",
+        help="effects file (default: effects/quickstart.nc in PHASE7_STORE, else in store)",
     )
     parser.add_argument(
         "--output",
