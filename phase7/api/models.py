@@ -180,12 +180,14 @@ class LoadedModel:
         from phase7.engine.decode.loop import generate
         from phase7.engine.model.tokens import decode, encode
         from phase7.run.one_thread import one_thread
-        from phase7.run.reading import NOTHING
+        from phase7.run.reading import nothing
 
         engine = self.engine()
         tokens = encode(engine, prompt, self.framing, n_new_tokens=sampling.max_new_tokens)
         with one_thread(), self.undisturbed():
-            got = generate(engine, prompt, tokens, [patch or NOTHING], donors=donors, sampling=sampling)
+            got = generate(
+                engine, prompt, tokens, [patch or nothing(engine)], donors=donors, sampling=sampling
+            )
 
         def texts(rows: Any) -> list[str]:
             return [decode(engine, [t for t in row.tolist() if t >= 0], after=tokens) for row in rows]

@@ -11,7 +11,7 @@ from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.stages import Batch, Stage
-from phase7.run.reading import NOTHING
+from phase7.run.reading import nothing
 
 
 def generations(
@@ -44,7 +44,7 @@ def generations(
     n_by_step = sum(batch.n_tokens for batch in batches) // n_new
     prompts = [encode(model, batch.prompt, stage.framing, n_new_tokens=n_new) for batch in batches]
     requests = [
-        Request(prompt=batch.prompt, tokens=tokens, patches=of_batch or [NOTHING], donors=donors)
+        Request(prompt=batch.prompt, tokens=tokens, patches=of_batch or [nothing(model)], donors=donors)
         for batch, tokens, (of_batch, donors) in zip(batches, prompts, patches, strict=True)
     ]
     found = generate_together(

@@ -26,8 +26,13 @@ from phase7.vocabulary.heads import Head
 #: Tokens of each set by its name.
 TokenSets = Mapping[str, tuple[int, ...]]
 
-#: What the engine, which wants a patch, is given where nothing is patched.
-NOTHING = Patch(heads=(Head(0, 0),), mode="result", donor="self")
+
+def nothing(model: Model) -> Patch:
+    """What the engine, which wants a patch, is given where nothing is patched.
+
+    In the last layer: rows are shared up to the layer that is patched.
+    """
+    return Patch(heads=(Head(model.n_layers - 1, 0),), mode="result", donor="self")
 
 
 def continuations(
@@ -39,7 +44,7 @@ def continuations(
     found = generate_together(
         model,
         [
-            Request(prompt=prompt, tokens=tokens, patches=[NOTHING], donors={})
+            Request(prompt=prompt, tokens=tokens, patches=[nothing(model)], donors={})
             for prompt, tokens in zip(prompts, encoded, strict=True)
         ],
         sampling=replace(stage.sampling, max_new_tokens=n_new, samples=1),
@@ -64,7 +69,7 @@ def reading(
         model,
         encode(model, batch.prompt, plan.stage.framing, n_new_tokens=len(way)),
         way,
-        patches or [NOTHING],
+        patches or [nothing(model)],
         donors=donors,
         token_sets=sets,
         use_attn_result=plan.stage.profile.patching.use_attn_result,
@@ -133,7 +138,7 @@ def contrasting(
             model,
             encode(model, batch.prompt, plan.stage.framing, n_new_tokens=len(way)),
             way,
-            patches or [NOTHING],
+            patches or [nothing(model)],
             donors=donors,
             token_sets={},
             use_attn_result=plan.stage.profile.patching.use_attn_result,
