@@ -15,9 +15,9 @@ from phase7.effects.inference import COMPARED, CellStatistics, cell_statistics, 
 from phase7.effects.readouts import StageReadouts, with_readouts
 from phase7.effects.scores import StageScores, without_text
 from phase7.effects.selection import strongest_heads
-from phase7.experiment.halving import with_heads
 from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
+from phase7.experiment.swept import with_heads
 from phase7.vocabulary.heads import Head
 
 

@@ -11,7 +11,8 @@ import xarray as xr
 from phase7.effects.attribution import StageAttribution
 from phase7.effects.scores import Floats, StageScores
 from phase7.effects.synergies import tested_effect
-from phase7.experiment.screening import Group, swept_heads
+from phase7.experiment.screening import Group
+from phase7.experiment.swept import swept_heads
 from phase7.statistics.missed import largest_missed, n_larger, rank_correlation
 from phase7.vocabulary.heads import Head, HeadSet, format_heads
 from phase7.vocabulary.modes import MODES, mode_place

@@ -6,11 +6,10 @@ heads that matter (Jamieson & Talwalkar 2016, AISTATS, 240-248, "successive halv
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from phase7.experiment.stages import Stage
-from phase7.vocabulary.heads import Head
+from phase7.experiment.swept import swept_heads, with_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +43,6 @@ def rounds(sweep: Stage) -> list[Round]:
 def is_halved(stage: Stage) -> bool:
     """Whether a stage is a search that drops heads on its way."""
     return stage.name == "sweep" and len(rounds(stage)) > 1
-
-
-def swept_heads(sweep: Stage) -> list[Head]:
-    """The heads of a sweep, by place."""
-    return sorted({head for cell in sweep.cells for head in cell.heads})
-
-
-def with_heads(sweep: Stage, heads: Collection[Head], recipients: tuple[int, ...]) -> Stage:
-    """The part of a sweep that reads some heads on some prompts."""
-    chosen = {*heads}
-    return replace(
-        sweep,
-        recipients=recipients,
-        cells=tuple(cell for cell in sweep.cells if chosen.issuperset(cell.heads)),
-    )
 
 
 def planned_parts(sweep: Stage) -> list[Stage]:

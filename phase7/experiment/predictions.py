@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 from phase7.experiment.stages import Stage
+from phase7.experiment.swept import swept_heads, with_heads
 
 
 def check_stage(sweep: Stage) -> Stage | None:
@@ -18,8 +19,7 @@ def check_stage(sweep: Stage) -> Stage | None:
     assert profile.sweep is not None
     if not sweep.is_attributed or not profile.sweep.checked_heads:
         return None
-    heads = sorted({cell.heads for cell in sweep.cells})
+    heads = swept_heads(sweep)
     draw = random.Random(f"phase7 checked heads {profile.sampling.seed}")
     drawn = draw.sample(heads, min(profile.sweep.checked_heads, len(heads)))
-    cells = tuple(cell for cell in sweep.cells if cell.heads in drawn)
-    return replace(sweep, name="check", cells=cells)
+    return replace(with_heads(sweep, drawn, sweep.recipients), name="check")

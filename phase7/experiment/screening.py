@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from phase7.experiment.stages import Cell, Stage
+from phase7.experiment.swept import swept_heads, with_heads
 from phase7.statistics.missed import Signs, n_splits, random_signs
 from phase7.vocabulary.heads import Head
 
@@ -49,18 +50,11 @@ def screen_stages(sweep: Stage) -> list[Stage]:
         return []
     chosen = swept_heads(sweep)[: screen.heads]
     others = (unchosen_stage(sweep, chosen), halves_stage(sweep, groups(sweep, chosen)))
-    return [stage, narrowed(sweep, chosen), *(one for one in others if one is not None)]
-
-
-def swept_heads(sweep: Stage) -> list[Head]:
-    """The heads of a sweep's cells, each once, in order."""
-    return sorted({cell.heads[0] for cell in sweep.cells})
-
-
-def narrowed(sweep: Stage, chosen: Collection[Head]) -> Stage:
-    """The sweep of the chosen heads alone."""
-    kept = tuple(cell for cell in sweep.cells if cell.heads[0] in set(chosen))
-    return replace(sweep, cells=kept)
+    return [
+        stage,
+        with_heads(sweep, chosen, sweep.recipients),
+        *(one for one in others if one is not None),
+    ]
 
 
 def unchosen_stage(sweep: Stage, chosen: Collection[Head]) -> Stage | None:
@@ -75,7 +69,7 @@ def unchosen_stage(sweep: Stage, chosen: Collection[Head]) -> Stage | None:
     assert screen is not None
     draw = random.Random(f"phase7 unchosen heads {sweep.profile.sampling.seed}")
     drawn = draw.sample(others, min(screen.checked_heads, len(others)))
-    return replace(narrowed(sweep, drawn), name="unchosen") if drawn else None
+    return replace(with_heads(sweep, drawn, sweep.recipients), name="unchosen") if drawn else None
 
 
 def groups(sweep: Stage, chosen: Collection[Head]) -> list[Group]:
@@ -112,4 +106,5 @@ def halves_stage(sweep: Stage, made: Sequence[Group]) -> Stage | None:
 
 
 def _others(sweep: Stage, chosen: Collection[Head]) -> list[Head]:
-    return [head for head in swept_heads(sweep) if head not in set(chosen)]
+    taken = set(chosen)
+    return [head for head in swept_heads(sweep) if head not in taken]

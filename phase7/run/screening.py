@@ -11,11 +11,11 @@ from phase7.effects.screening import ScreenScores, screen_lines, screened_heads
 from phase7.experiment.screening import (
     groups,
     halves_stage,
-    narrowed,
     screen_stage,
     unchosen_stage,
 )
 from phase7.experiment.stages import Stage
+from phase7.experiment.swept import with_heads
 from phase7.run.measuring import Measured
 
 
@@ -61,7 +61,7 @@ def screened(
     found = estimated.attributed
     assert found is not None  # a screen is attributed
     chosen = screened_heads(found, metrics, wanted.heads)
-    narrow = narrowed(sweep, chosen)
+    narrow = with_heads(sweep, chosen, sweep.recipients)
     swept = measure(narrow)
     drawn, made = unchosen_stage(sweep, chosen), groups(sweep, chosen)
     halves = halves_stage(sweep, made)

@@ -13,10 +13,11 @@ from phase7.effects.readouts import StageReadouts, with_readouts
 from phase7.effects.scores import Scores, without_text
 from phase7.effects.selection import strongest_heads
 from phase7.experiment.chosen_heads import n_ranked
-from phase7.experiment.halving import is_halved, rounds, swept_heads, with_heads
+from phase7.experiment.halving import is_halved, rounds
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
+from phase7.experiment.swept import swept_heads, with_heads
 from phase7.run.groups import Search
 from phase7.run.measuring import Measured
 from phase7.run.screening import screened

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from phase7.experiment.halving import is_halved, planned_parts, rounds, swept_heads, with_heads
+from phase7.experiment.halving import is_halved, planned_parts, rounds
 from phase7.experiment.profile import Sweep
+from phase7.experiment.swept import swept_heads, with_heads
 from phase7.vocabulary.errors import UserError
 from tests import stages
 from tests.stages import BY_READOUTS, changed

@@ -29,8 +29,9 @@ from phase7.engine.decode.read_logits import log_odds_of
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.declared import Screen
 from phase7.experiment.profile import load_profile
-from phase7.experiment.screening import groups, screen_stages, swept_heads
+from phase7.experiment.screening import groups, screen_stages
 from phase7.experiment.stages import Stage
+from phase7.experiment.swept import swept_heads
 from phase7.run.backend import Backend
 from phase7.run.executor import one_thread
 from phase7.run.paths import RESULTS, build_paths
