@@ -144,7 +144,9 @@ class Executor:
 
     def reads(self, plan: CircuitPlan) -> dict[str, Any]:
         """What the heads read (:func:`phase7.run.pathing.reads`)."""
-        return self._entry(make_unit("reads", plan.reads_key, (plan,)))  # type: ignore[no-any-return]
+        unit = make_unit("reads", plan.reads_key, (plan,))
+        self._elsewhere([unit])  # where the model is loaded already
+        return self._entry(unit)  # type: ignore[no-any-return]
 
     def _of_sets(self, stage: Stage, recipients: Sequence[int]) -> Iterator[Unit]:
         for prompt in (*stage.emotion.prompts, *stage.neutral.prompts):
