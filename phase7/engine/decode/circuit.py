@@ -124,14 +124,14 @@ def head_paths(
     if not heads:
         raise ValueError("expected at least one head")
     run, way = begun(model, tokens, path, weights, positions)
-    donors = {"donor": donor} if reference is None else {"donor": donor, "reference": reference}
     pieces: list[HeadPaths] = []
     with torch.inference_mode(False):
         for start in range(0, len(heads), _AT_ONCE):
             some = heads[start : start + _AT_ONCE]
             written = written_outputs(
-                run, some, way, donors=donors, mode=mode, positions=positions, n_prompt=len(tokens)
-            )
+                run, some, way, donor=donor, reference=reference, mode=mode, positions=positions,
+                n_prompt=len(tokens),
+            )  # fmt: skip
             pieces.append(_Shares(run, some, written, way, n_nodes).measured())
     return _joined(pieces)
 

@@ -67,11 +67,11 @@ def patched_paths(
     if not readers:
         raise ValueError("expected at least one reader")
     run, way = begun(model, tokens, path, weights, positions)
-    donors = {"donor": donor} if reference is None else {"donor": donor, "reference": reference}
     with torch.inference_mode(False), torch.no_grad():
         written = written_outputs(
-            run, [head], way, donors=donors, mode=mode, positions=positions, n_prompt=len(tokens)
-        )
+            run, [head], way, donor=donor, reference=reference, mode=mode, positions=positions,
+            n_prompt=len(tokens),
+        )  # fmt: skip
         weight = output_weight(run.model, head.layer)[head.head].float()
         added = (written.donor - written.reference)[0].float() @ weight
         return _effects(run, way, added, readers)

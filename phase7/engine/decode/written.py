@@ -137,13 +137,15 @@ def written_outputs(
     heads: Sequence[Head],
     way: Direction,
     *,
-    donors: dict[str, Donor],
+    donor: Donor,
+    reference: Donor | None,
     mode: Mode,
     positions: Positions,
     n_prompt: int,
 ) -> Written:
-    """Patch every head alone, by the donors ``reference`` (where there is one) and ``donor``."""
-    names = ("reference" if "reference" in donors else "self", "donor")
+    """Patch every head alone, by the reference (else its own activations), and by the donor."""
+    donors = {"donor": donor} if reference is None else {"donor": donor, "reference": reference}
+    names = ("self" if reference is None else "reference", "donor")
     patches = [
         Patch(heads=(head,), mode=mode, donor=name, positions=positions)
         for name in names
@@ -163,11 +165,11 @@ def written_outputs(
         passed = run.run(1 + len(patches), {}, around=patched)
     n = len(heads)
     outputs = [z[h.layer][1 + i :: n][:2, :, h.head] for i, h in enumerate(heads)]
-    reference, donor = torch.stack(outputs, dim=1)
+    at_reference, at_donor = torch.stack(outputs, dim=1)
     values = _values(passed, way, model)
     return Written(
-        reference=reference,
-        donor=donor,
+        reference=at_reference,
+        donor=at_donor,
         baseline=float(values[0]),
         at_reference=values[1 : 1 + n],
         at_donor=values[1 + n :],
