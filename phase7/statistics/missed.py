@@ -24,8 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from phase7.statistics.draws import keyed_generator
 
@@ -139,15 +138,9 @@ def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
     a, b = a[both], b[both]
     if a.size < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+    return float(spearmanr(a, b).statistic)
 
 
 def _p_none_drawn(n_units: int, n_drawn: int, n_special: int) -> float:
     """Probability that a sample holds none of the special units (hypergeometric)."""
-    if n_drawn > n_units - n_special:
-        return 0.0
-    return math.exp(_log_choose(n_units - n_special, n_drawn) - _log_choose(n_units, n_drawn))
-
-
-def _log_choose(n: int, k: int) -> float:
-    return float(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+    return math.comb(n_units - n_special, n_drawn) / math.comb(n_units, n_drawn)
