@@ -20,7 +20,7 @@ from phase7.experiment.statistics import Statistics
 from phase7.statistics.multiplicity import benjamini_hochberg
 from phase7.statistics.paired import paired_summary
 from phase7.statistics.ratio import ratio_of_means
-from phase7.vocabulary.circuits import LETTERS, LOGITS, MLP
+from phase7.vocabulary.circuits import LETTERS, readers
 from phase7.vocabulary.heads import Head
 
 #: Shares of a head's paths that are rounding: gradients are computed in single precision.
@@ -73,9 +73,7 @@ class StageCircuit:
     def readers(self) -> tuple[str, ...]:
         """Names of the readers: the logits, MLPs by layer, heads by place."""
         n_layers, n_heads = self.through.shape[1:3]
-        mlps = [f"{MLP}:{layer}" for layer in range(n_layers)]
-        heads = [f"{layer}:{head}" for layer in range(n_layers) for head in range(n_heads)]
-        return (LOGITS, *mlps, *heads)
+        return tuple(dict.fromkeys(one.unit for one in readers(n_layers, n_heads)))
 
     @property
     def paths(self) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from phase7.experiment.checked import bad_value, check_ascending, check_modes, check_range
 from phase7.vocabulary.metrics import METRICS
@@ -76,7 +76,7 @@ class Statistics:
 
     def at_once(self) -> Statistics:
         """The same for data that are looked at once."""
-        return Statistics(**{one.name: getattr(self, one.name) for one in fields(Statistics)})
+        return Statistics(**self._declared)
 
     def at_look(self, n_prompts: int, n_planned: int) -> AtLook:
         """The same for the look at the first `n_prompts` of the planned ones.
@@ -90,8 +90,12 @@ class Statistics:
 
         ends = self.ends(n_planned)
         shares = level_shares(ends, alpha=self.alpha, spending=self.spending)
-        mine = {one.name: getattr(self, one.name) for one in fields(Statistics)}
-        return AtLook(**mine, part=float(shares[ends.index(n_prompts)]))
+        return AtLook(**self._declared, part=float(shares[ends.index(n_prompts)]))
+
+    @property
+    def _declared(self) -> dict[str, Any]:
+        """What a profile says, without what belongs to one look."""
+        return {one.name: getattr(self, one.name) for one in fields(Statistics)}
 
     def ends(self, n_planned: int) -> tuple[int, ...]:
         """Numbers of prompts at which so many planned prompts are looked at; the last is all of them."""

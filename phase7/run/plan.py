@@ -7,7 +7,7 @@ then unknown, since the store's keys depend on the model's files, so the plan sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from phase7.experiment.answer import fresh_recipients
@@ -145,7 +145,8 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
         if facts is not None:
             of_stages, n_tokens = _stage_lines(profile, facts, prompts, store, paths.root)
             lines, total = lines + of_stages, total + n_tokens
-    lines += [*_known_later(profile), *_circuit_line(profile), *_looks_in_words(profile, prompts)]
+    lines += [*_screen_line(profile), *_known_later(profile)]
+    lines += [*_circuit_line(profile), *_looks_in_words(profile, prompts)]
     return lines + ([_total_line(profile, models, sizes, total, backend)] if sizes else [])
 
 
@@ -174,13 +175,16 @@ def has_quick_scorers(profile: Profile) -> bool:
     return all(name in ("embedded", "keywords", "vader") for name in profile.scorers)
 
 
+def _screen_line(profile: Profile) -> list[str]:
+    if profile.screen is None:
+        return []
+    return [f"which {profile.screen.heads} heads the screen chooses for the sweep is known only then"]
+
+
 def _known_later(profile: Profile) -> list[str]:
     """What the confirmation tests beside the cells that are planned, in a line."""
     confirm = profile.confirm
     asked = (confirm.strongest, confirm.strongest_sets, confirm.curve, profile.answer)
-    if profile.screen is not None:
-        told = f"which {profile.screen.heads} heads the screen chooses for the sweep is known only then"
-        return [told, *_known_later(replace(profile, screen=None))]
     if profile.sweep is None or not any(asked):
         return []
     heads = [f"{confirm.strongest} strongest heads"] if confirm.strongest else []
