@@ -78,6 +78,39 @@ def test_a_self_check_row_that_differs_widens_the_gap():
     assert one.kl_first_token[:3].tolist() == [0, 0, 0] and one.kl_first_token[3] > 0
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_row_with_its_baselines_bits_is_drawn_without_logits_of_its_own(step):
+    """Rows 4 and 5 are those of samples 0 and 1; row 3 differs in one bit, and row 2 altogether."""
+    made: list[int] = []
+
+    def unembed(states: torch.Tensor) -> torch.Tensor:
+        made.append(len(states))
+        return states @ torch.eye(8, 50)
+
+    states = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    states[3] = states[1]
+    states[3, 2] = torch.nextafter(states[3, 2], torch.tensor(torch.inf))
+    states[4:6] = states[:2]
+    one = Drawing(
+        unembed,
+        None,
+        prompt="p",
+        sampling=Sampling(samples=2, temperature=2.0, top_p=1.0),
+        n_rows=6,
+        n_checks=2,
+        row_block=2,
+    )
+    histories = np.zeros(6, dtype=np.int64)
+    drawn = one.draw(states, slots=np.arange(6), rows=np.arange(6), histories=histories, step=step)
+    assert made == [4]
+    assert drawn[4:].tolist() == drawn[:2].tolist() and drawn[0] != drawn[1]
+    assert one.max_self_logit_gap == 0.0
+    # Where a baseline has ended, its row has nothing to be equal to.
+    rows = np.array([1, 4, 5])
+    one.draw(states, slots=np.arange(6), rows=rows, histories=histories, step=step + 1)
+    assert made == [4, 2]
+
+
 def rough_model(architecture: str):
     """A tiny model with rough logits, also where the processor would not have them."""
     model = tiny.load(architecture)

@@ -8,7 +8,8 @@ memory together.
 Most rows have the same tokens so far as others, and states close to theirs. Of each such group one
 row's logits are made; the others' follow from how their states differ, in half the time and up to a
 known error (:mod:`phase7.engine.model.rough`). Where that error could change the token, the row's own
-logits are made too, so the tokens are the same as without it.
+logits are made too, so the tokens are the same as without it. A row whose state is its baseline's to the
+bit, as a self-check's is, has the baseline's logits and token.
 """
 
 from __future__ import annotations
@@ -127,12 +128,25 @@ class Drawing:
             drawn=np.full(self._n_rows, -1, dtype=np.int64),
             kept={},
         )
-        near, references = self._near(now, rows, histories)
+        equal = self._equal(now, rows)
+        others = np.setdiff1d(rows, equal)
+        near, references = self._near(now, others, histories)
         now.kept = dict.fromkeys([*range(self._samples), *references.tolist()])
-        self._draw_each(now, np.setdiff1d(rows, near))
+        self._draw_each(now, np.setdiff1d(others, near))
         self._draw_each(now, np.sort(self._draw_near(now, near, references)))
+        now.drawn[equal] = now.drawn[equal % self._samples]
         tokens: Ints = now.drawn[rows]
         return tokens
+
+    def _equal(self, now: _Step, rows: Ints) -> Ints:
+        """Those rows whose states are the bits of their baselines', which have the same noise."""
+        some = rows[rows >= self._samples]
+        some = some[np.isin(some % self._samples, rows)]
+        if not some.size:
+            return some
+        same = (now.states_of(some) == now.states_of(some % self._samples)).all(dim=-1)
+        equal: Ints = some[same.cpu().numpy()]
+        return equal
 
     def _near(self, now: _Step, rows: Ints, histories: Ints) -> tuple[Ints, Ints]:
         """Rows that are worth drawing from their difference to another, and those others.

@@ -3,8 +3,8 @@
 A batch of few rows costs little less than one of many, because every weight is read for it anew. So
 the rows of several prompts pass the model side by side. Only the attention tells them apart: prompts
 differ in length, keys and values, so each layer's attention runs once for every prompt, on its own rows,
-with its own cache and its own hooks, one prompt right after the other, while the layer's weights are at
-hand.
+with its own cache and its own hooks, one prompt right after the other. Its products with the weights are
+made for all of them at once (:mod:`phase7.engine.decode.joint_products`).
 
 Nothing else in a pass mixes rows. A row's bits are therefore those that it has in a batch of its own
 prompt alone, wherever a product's row depends on no other row (:func:`can_run_together` says where).
@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from phase7.engine.decode.joint_products import JointProducts
 from phase7.engine.decode.running import RunningBatch, selection, step_of
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.compared import holds
@@ -31,6 +32,9 @@ from phase7.engine.model.packed import PACKED_ROWS
 from phase7.engine.patch.patching import Patch
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.sites import SITES
+
+#: Of a model whose attention does something with its output: the output's product cannot wait.
+_OUTPUT_READ = "attention output read"
 
 
 class Together:
@@ -131,32 +135,36 @@ class Together:
     @contextlib.contextmanager
     def _one_after_the_other(self, layer: int) -> Iterator[None]:
         """Let a layer's attention run for each batch by itself."""
-        attention = self._model.bridge.blocks[layer].attn
+        bridge = self._model.bridge
+        attention = bridge.blocks[layer].attn
         one_batch = attention.forward
+        defers = _OUTPUT_READ not in self._model.compared and not bridge.cfg.use_attn_result
+        products = JointProducts(attention, defers_output=defers)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             states = args[0] if args else kwargs.pop("hidden_states")
-            parts = states.split([batch.layout.n_attention_slots(layer) for batch in self._running])
-            joint, first_row, outputs = self._running[0].cache, 0, []
-            for batch, part in zip(self._running, parts, strict=True):
-                its = _Own(
-                    layer=layer, joint=joint, cache=batch.cache, row=first_row, n_rows=self._n_rows
-                )
+            running, joint = self._running, self._running[0].cache
+            first_rows = np.cumsum([0, *(batch.layout.n_slots(0) for batch in running)]).tolist()
+
+            def attend(place: int, part: Tensor) -> Any:
+                batch, row = running[place], first_rows[place]
+                its = _Own(layer=layer, joint=joint, cache=batch.cache, row=row, n_rows=self._n_rows)
                 named = {name: its.of(value) for name, value in kwargs.items()}
                 self._attending = batch
                 try:
                     if args:
-                        outputs.append(one_batch(part, *map(its.of, args[1:]), **named))
-                    else:
-                        outputs.append(one_batch(hidden_states=part, **named))
+                        return one_batch(part, *map(its.of, args[1:]), **named)
+                    return one_batch(hidden_states=part, **named)
                 finally:
                     self._attending = None
-                first_row += batch.layout.n_slots(0)
-            return _joined(outputs)
+
+            n_rows = [batch.layout.n_attention_slots(layer) for batch in running]
+            return products.attend(states, n_rows, attend)
 
         vars(attention)["forward"] = forward  # a bridge would set it on what it stands for
         try:
-            yield
+            with products.installed():
+                yield
         finally:
             del vars(attention)["forward"]
 
@@ -196,13 +204,6 @@ class _Own:
         return value
 
 
-def _joined(outputs: Sequence[Any]) -> Any:
-    """What an attention returns for all batches: outputs side by side, and nothing of the patterns."""
-    if isinstance(outputs[0], tuple):
-        return torch.cat([one[0] for one in outputs]), *[None] * (len(outputs[0]) - 1)
-    return torch.cat(list(outputs))
-
-
 def can_run_together(model: Model) -> bool:
     """Whether batches of different prompts give, side by side, the bits that each gives alone.
 
@@ -213,7 +214,11 @@ def can_run_together(model: Model) -> bool:
     if model.row_block != PACKED_ROWS or not model.shortcuts.shared_cache:
         return False
     if not {"together", "apart"} & model.compared:
-        model.compared.add("together" if holds(_agrees, model) else "apart")
+        agree = holds(_agrees, model)
+        if not agree:
+            model.compared.add(_OUTPUT_READ)
+            agree = holds(_agrees, model)
+        model.compared.add("together" if agree else "apart")
     return "together" in model.compared
 
 
