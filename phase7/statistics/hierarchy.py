@@ -13,6 +13,7 @@ import numpy.typing as npt
 from phase7.statistics.draws import exact_signs, random_sign_blocks
 from phase7.statistics.multiplicity import benjamini_hochberg
 from phase7.statistics.paired import N_RESAMPLES
+from phase7.statistics.side_by_side import in_parts
 from phase7.statistics.sign_flips import TAIL_HITS
 
 FloatArray = npt.NDArray[np.float64]
@@ -56,6 +57,11 @@ def global_p(
     if np.isinf(values).any():
         raise ValueError("expected finite differences or NaN for a missing one, got an infinity")
     rows = of_length_one(np.nan_to_num(values, nan=0.0))
+    (found,) = in_parts(len(rows), lambda part: [_global_p(rows[part], seed, n_resamples, n_tail)])
+    return np.asarray(found)
+
+
+def _global_p(rows: FloatArray, seed: int, n_resamples: int, n_tail: int) -> FloatArray:
     found, drawn = np.full(len(rows), np.nan), []
     for cell, tests in enumerate(rows):
         active = tests[np.ix_(tests.any(axis=1), tests.any(axis=0))]
