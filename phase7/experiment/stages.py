@@ -137,6 +137,11 @@ class Stage:
         return ("emotion",) if self.profile.patching.control == NO_CONTROL else ("emotion", "control")
 
     @property
+    def way_of_generating(self) -> tuple[object, ...]:
+        """What batches have in common that are generated together."""
+        return self.framing, self.sampling, self.profile.patching.use_attn_result
+
+    @property
     def has_text(self) -> bool:
         """Whether the stage generates texts; else it is measured by read-outs alone."""
         sweep = self.profile.sweep

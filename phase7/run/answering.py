@@ -19,6 +19,7 @@ def answered(
     others: Sequence[PromptSet],
     metric: str,
     measure: Callable[[Stage, Stage | None], Measured],
+    generate: Callable[[Sequence[Stage]], object],
 ) -> tuple[AnswerScores | None, list[Measured]]:
     """The answer of one (model, emotion), and all that was measured for it; None without a search.
 
@@ -32,6 +33,8 @@ def answered(
         The read-out that the candidates are compared by.
     measure : callable
         Measures a stage along the continuations of another, or of its own.
+    generate : callable
+        Generates the texts of several stages at once.
     """
     candidates = None if sweep is None else choice_stage(sweep, ranked)
     if sweep is None or candidates is None:
@@ -40,6 +43,7 @@ def answered(
     chosen, every = choose(compared.scores, metric), [compared]
     tried = []
     for trial in trials(confirm, sweep, chosen, others) if chosen is not None else []:
+        generate([trial.own, *trial.rivals])
         along = confirm if trial.name == "confirmation" else trial.own
         own = measure(trial.own, along if along is not trial.own else None)
         rivals = {stage.emotion.name: measure(stage, None) for stage in trial.rivals}

@@ -48,6 +48,11 @@ class Donors:
             self._means[key] = self._sum(prompts, framing, every).mean()
         return self._means[key]
 
+    def means(self, stage: Stage) -> tuple[Donor, Donor]:
+        """The mean donors of all emotion prompts and of all neutral ones, at their last queries."""
+        emotion, neutral = stage.emotion, stage.neutral
+        return self.mean(emotion, stage.framing, False), self.mean(neutral, stage.framing, False)
+
     def of(self, stage: Stage, role: Role, index: int) -> Donor | None:
         """The donor of one recipient; None for a kind that captures nothing."""
         from phase7.engine.patch.donors import single

@@ -101,6 +101,14 @@ class Executor:
         units = [generation_unit(stage, batch) for batch in batches]
         yield from self._through(batches, units, partial(self._captures, stage), progress)
 
+    def generate(self, stages: Sequence[Stage], progress: Told = unheard) -> None:
+        """Bring all texts of some stages into the store; those of one prompt are generated together."""
+        asked = [(stage, batch) for stage in stages for batch in stage.batches()]
+        lacking = [one for one in asked if not self._store.has("generation", one[1].key)]
+        self._told = Once(progress)
+        self._elsewhere(u for stage, batch in lacking for u in self._captures(stage, [batch]))
+        self._elsewhere([generation_unit(*one) for one in lacking])
+
     def read(
         self, plan: ReadoutPlan | ContrastPlan, progress: Told = unheard
     ) -> Iterator[tuple[Batch, dict[str, Any]]]:
@@ -320,19 +328,12 @@ class Executor:
     def _promoted(self, stage: Stage, heads: Sequence[Head], words: Sequence[str]) -> dict[str, Any]:
         from phase7.engine.patch.lens import promoted_tokens
 
-        return promoted_tokens(self.model, list(heads), *self._means(stage), words)
-
-    def _means(self, stage: Stage) -> tuple[Donor, Donor]:
-        """The mean donors of all emotion prompts and of all neutral ones."""
-        emotion, neutral = (
-            self.donors.mean(one, stage.framing, False) for one in (stage.emotion, stage.neutral)
-        )
-        return emotion, neutral
+        return promoted_tokens(self.model, list(heads), *self.donors.means(stage), words)
 
     def _written(self, stage: Stage, heads: Sequence[Head]) -> dict[str, Any]:
         from phase7.engine.patch.vector import vectors_by_layer
 
-        return vectors_by_layer(self.model, heads, *self._means(stage))
+        return vectors_by_layer(self.model, heads, *self.donors.means(stage))
 
     def _patches(self, stage: Stage, batch: Batch) -> tuple[list[Patch], dict[str, Donor]]:
         from phase7.run.patches import patches_of
@@ -395,6 +396,5 @@ class Executor:
     def _generated(self, asked: Sequence[tuple[Stage, Batch]]) -> list[dict[str, Any]]:
         from phase7.run.generating import generations
 
-        stages, batches = zip(*asked, strict=True)
-        patches = [self._patches(stage, batch) for stage, batch in asked]
-        return generations(self.model, stages[0], batches, patches, self._step)
+        arms = [self._patches(stage, batch) for stage, batch in asked]
+        return generations(self.model, asked, arms, self._step)

@@ -28,7 +28,7 @@ from phase7.effects.scores import (
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.guards import guards_key, has_guards, n_guarded
-from phase7.experiment.stages import Stage
+from phase7.experiment.stages import Batch, Stage
 from phase7.run.executor import Executor
 from phase7.run.progress import Progress, progress
 from phase7.store import Store
@@ -93,12 +93,32 @@ class Measuring:
         self._executor, self._store, self._score_of = executor, store, score_of
         self._root, self._show_progress, self._timed = root, show_progress, timed
 
+    def generate(self, stages: Sequence[Stage]) -> None:
+        """Generate the texts of several stages at once, as far as they have any.
+
+        The time is shared among the stages by their tokens.
+        """
+        with_text = [stage for stage in stages if stage.has_text]
+        todo = [sum(batch.n_tokens for batch in self._lacking(stage)) for stage in with_text]
+        if len(with_text) < 2 or not any(todo):
+            return
+        started = time.monotonic()
+        with progress(_name(with_text[0]), sum(todo), is_shown=self._show_progress) as bar:
+            self._executor.generate(with_text, bar.update)
+        taken = time.monotonic() - started
+        for stage, n_tokens in zip(with_text, todo, strict=True):
+            self._timed(_name(stage), time.monotonic() - taken * n_tokens / sum(todo))
+
+    def _lacking(self, stage: Stage) -> list[Batch]:
+        """Those whose texts the store lacks."""
+        return [b for b in stage.batches() if not self._store.has("generation", b.key)]
+
     def measure(self, stage: Stage, along: Stage | None = None) -> Measured:
         """Measure a stage by its texts and its read-outs, as far as it has them.
 
         `along`: the stage whose continuations the read-outs follow, where not this one.
         """
-        name = f"{stage.files.name}/{stage.emotion.name} {stage.name}"
+        name = _name(stage)
         texts = self._texts(stage, name) if stage.has_text else None
         scores = without_text(stage) if texts is None else self._scores(texts)
         if n_guarded(stage):
@@ -123,9 +143,8 @@ class Measuring:
 
     def _texts(self, stage: Stage, name: str) -> StageTexts:
         """A stage's texts, as far as the store lacks them generated."""
-        batches = list(stage.batches())
-        lacking = [b for b in batches if not self._store.has("generation", b.key)]
-        _log.info("%s: %d batches, %d to compute", name, len(batches), len(lacking))
+        n_batches, lacking = sum(1 for _ in stage.batches()), self._lacking(stage)
+        _log.info("%s: %d batches, %d to compute", name, n_batches, len(lacking))
         with self._told(name, sum(b.n_tokens for b in lacking)) as bar:
             return gather_texts(stage, self._executor.run(stage, bar.update))
 
@@ -164,6 +183,10 @@ class Measuring:
         with progress(name, n_tokens, is_shown=self._show_progress) as bar:
             yield bar
         self._timed(name, started)
+
+
+def _name(stage: Stage) -> str:
+    return f"{stage.files.name}/{stage.emotion.name} {stage.name}"
 
 
 def _shares(attributed: StageAttribution | None) -> dict[str, Floats] | None:

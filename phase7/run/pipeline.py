@@ -15,34 +15,30 @@ from typing import Any
 
 import xarray as xr
 
-from phase7.effects.datasets import Beside, GroupBuilder
+from phase7.effects.datasets import GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
 from phase7.effects.pickle_file import result_dict, write_result
 from phase7.effects.positive_controls import gather_controls
 from phase7.effects.readouts import StageReadouts
 from phase7.effects.scores import StageTexts
 from phase7.effects.selection import selection_metrics
-from phase7.effects.specificity import gather_against
 from phase7.experiment.chosen_heads import first_sets, random_sets
-from phase7.experiment.curve import Curve, curve_of, curve_stage
-from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.specificity import against_stages
-from phase7.experiment.stages import Stage, confirm_stage, sweep_stage
-from phase7.experiment.strengths import strength_stage
+from phase7.experiment.stages import confirm_stage, sweep_stage
 from phase7.models.facts import ModelSizes
 from phase7.models.files import ModelFiles, read_sizes
 from phase7.report.language import Lang
 from phase7.report.write import write_reports
 from phase7.run.answering import answered
 from phase7.run.backend import THREADS, Backend
+from phase7.run.beside import beside_plan, measured_beside
 from phase7.run.circuits import circuit_of
 from phase7.run.executor import Executor
 from phase7.run.framed import dated, framed
 from phase7.run.groups import Group, Rehearsal
 from phase7.run.inputs import AtHand, Prompts, fetch_models, others_of, read_prompts
-from phase7.run.measuring import Measured, Measuring
+from phase7.run.measuring import Measuring
 from phase7.run.memory import Footprint, bound_in_words, bounded, footprint
 from phase7.run.paths import Paths, require_apart
 from phase7.run.plan import require_feasible
@@ -60,7 +56,6 @@ from phase7.scoring.memo import score_through_store
 from phase7.store import Store
 from phase7.store.sums import set_aside
 from phase7.store.writing import remove_abandoned, require_place
-from phase7.vocabulary.heads import Head
 
 _log = logging.getLogger(__name__)
 
@@ -260,19 +255,25 @@ class Run:
         profile, neutral = self.profile, self.prompts.neutral
         metrics = selection_metrics(profile, emotion.name)
         sweep = sweep_stage(profile, files, neutral, emotion)
-        measure = partial(self._measure, executor)
+        measuring = self._measuring(executor)
+        measure, generate = measuring.measure, measuring.generate
         search = searched(sweep, metrics, measure)
         sweep, swept, ranked = search.sweep, search.swept, search.ranked
         strongest = ranked[: profile.confirm.strongest]
         first, drawn = first_sets(profile, ranked), random_sets(profile, files, ranked)
         planned = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
+        rivals = others_of(profile, self.prompts, emotion)
+        if not profile.statistics.looks:  # which may end before its last prompt
+            generate(beside_plan(planned, ranked, first, rivals).on_its_prompts)
         tested, stats = confirmed(planned, measure)
         confirm = tested.scores.stage
-        curve = curve_of(profile, ranked)
-        beside, others = self._beside(confirm, ranked, first, curve, emotion, executor)
-        answer, tried = answered(
-            sweep, confirm, ranked, others_of(profile, self.prompts, emotion), metrics[0], measure
+        beside, controls, others = measured_beside(
+            beside_plan(confirm, ranked, first, rivals), partial(measure, along=confirm)
         )
+        started = time.monotonic()
+        circuit = circuit_of(confirm, ranked, executor, self.paths.root, self._say)
+        self._timed(f"{files.name}/{emotion.name} circuit", started)
+        answer, tried = answered(sweep, confirm, ranked, rivals, metrics[0], measure, generate)
         others += tried
         texts, scores = tested.texts, tested.scores
         assert texts is not None  # a confirmation always has them
@@ -283,9 +284,8 @@ class Run:
         beside = replace(
             beside,
             answer=answer,
-            controls=gather_controls(
-                scores, [one.scores for one in others if one.scores.stage.is_control]
-            ),
+            circuit=circuit,
+            controls=gather_controls(scores, [one.scores for one in controls]),
             attributed=search.attributed(tested),
             checked=None if search.checked is None else search.checked.scores,
             screened=search.screen_scores,
@@ -305,40 +305,11 @@ class Run:
         stages, vector = [*search.stages, tested, *others], vector_of(confirm, answer, executor)
         return Group(datasets=datasets, result=result_record, stages=stages, vector=vector)
 
-    def _beside(
-        self,
-        confirm: Stage,
-        ranked: Sequence[Head],
-        first: Sequence[tuple[Head, ...]],
-        curve: Curve | None,
-        emotion: PromptSet,
-        executor: Executor,
-    ) -> tuple[Beside, list[Measured]]:
-        """Measure what runs on a confirmation's prompts: strengths, other emotions, controls."""
-
-        def measure(stage: Stage) -> Measured:
-            return self._measure(executor, stage, confirm)
-
-        dosed = strength_stage(confirm, first)
-        doses = [] if dosed is None else [measure(dosed)]
-        others = others_of(self.profile, self.prompts, emotion)
-        compared = [measure(stage) for stage in against_stages(confirm, others)]
-        controls = [measure(stage) for stage in control_stages(confirm)]
-        curved = [] if curve is None else [measure(curve_stage(confirm, curve))]
-        beside = Beside(
-            curve=None if curve is None else (curve, curved[0].scores),
-            against=gather_against([one.scores for one in compared]),
-            doses=doses[0].scores if doses else None,
-            circuit=circuit_of(confirm, ranked, executor, self.paths.root, self._say),
-        )
-        return beside, [*doses, *compared, *controls, *curved]
-
-    def _measure(self, executor: Executor, stage: Stage, along: Stage | None = None) -> Measured:
-        measuring = Measuring(
+    def _measuring(self, executor: Executor) -> Measuring:
+        return Measuring(
             executor, self.store, lambda texts: score_through_store(self.scorers, texts, self.store),
             root=self.paths.root, show_progress=self._show_progress, timed=self._timed,
         )  # fmt: skip
-        return measuring.measure(stage, along)
 
     def _timed(self, name: str, started: float) -> None:
         taken = time.monotonic() - started

@@ -1,8 +1,8 @@
 """Memo entries that are computed together: which, and how they come into the store.
 
-A batch of one prompt's few rows costs almost what one of many rows does, so the batches of several
-prompts are generated together. Each remains an entry of its own, with the key and the bits that it has
-alone.
+A batch of few rows costs almost what one of many rows does, so the batches of one prompt are generated
+as one, and those of several prompts together. Each remains an entry of its own, with the key and the
+bits that it has alone.
 """
 
 from __future__ import annotations
@@ -20,27 +20,50 @@ Compute = Callable[[Sequence[Unit]], Sequence[Any]]
 
 
 def side_by_side(units: Sequence[Unit], max_rows: int, n_at_once: int) -> list[tuple[Unit, ...]]:
-    """Units in groups to be computed together, in their order.
+    """Units in groups to be computed together, in their order as far as can be.
 
-    Generations of one stage go together, and so do its paths: as many as `max_rows` rows and
-    :data:`MOST_PROMPTS` prompts allow, in groups of one size as far as can be, and as many groups as
-    keep `n_at_once` workers busy to the end. Every other unit is a group of its own.
+    Generations go together, and so do paths: those of one prompt first, then as many prompts as
+    `max_rows` rows and :data:`MOST_PROMPTS` allow, in groups of one size as far as can be, and as many
+    groups as keep `n_at_once` workers busy to the end. Every other unit is a group of its own.
     """
     groups: list[tuple[Unit, ...]] = []
-    for _, run in itertools.groupby(units, key=_stage):
-        some = list(run)
-        n_rows = max(unit.n_rows for unit in some)
-        most = max(1, min(MOST_PROMPTS, (max_rows or LADDER[0]) // n_rows)) if n_rows else 1
+    bound = max_rows or LADDER[0]
+    for _, run in itertools.groupby(units, key=_way):
+        some = _of_one_prompt(list(run), bound)
+        n_rows = max(_n_rows(one) for one in some)
+        most = max(1, min(MOST_PROMPTS, bound // n_rows)) if n_rows else 1
         n_rounds = -(-len(some) // (most * n_at_once))
         n_groups = min(len(some), n_rounds * n_at_once)
         ends = [len(some) * (i + 1) // n_groups for i in range(n_groups)]
-        groups += [tuple(some[a:b]) for a, b in itertools.pairwise([0, *ends])]
+        groups += [tuple(itertools.chain(*some[a:b])) for a, b in itertools.pairwise([0, *ends])]
     return groups
 
 
-def _stage(unit: Unit) -> Any:
-    """What the units of a group have in common: kind and stage, or nothing with any other."""
-    return (unit.kind, id(unit.arguments[0])) if unit.n_rows else id(unit)
+def _of_one_prompt(units: Sequence[Unit], max_rows: int) -> list[tuple[Unit, ...]]:
+    """Generations of one prompt side by side, as far as they fit; every other unit alone."""
+    found: list[tuple[Unit, ...]] = []
+    open_at: dict[str, int] = {}
+    for unit in units:
+        if unit.kind != "generation":
+            found.append((unit,))
+            continue
+        prompt = unit.arguments[1].prompt
+        place = open_at.get(prompt)
+        if place is not None and _n_rows(found[place]) + unit.n_rows <= max_rows:
+            found[place] += (unit,)
+            continue
+        open_at[prompt] = len(found)
+        found.append((unit,))
+    return found
+
+
+def _n_rows(units: Sequence[Unit]) -> int:
+    return sum(unit.n_rows for unit in units)
+
+
+def _way(unit: Unit) -> Any:
+    """What the units of a group have in common: kind and way of generating; or nothing."""
+    return (unit.kind, unit.arguments[0].way_of_generating) if unit.n_rows else id(unit)
 
 
 def store_together(store: Store, units: Sequence[Unit], compute: Compute) -> None:

@@ -19,10 +19,12 @@ from phase7.engine.model.tokens import decode, encode
 from phase7.engine.patch.capture import Capture, capture
 from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import Patch
+from phase7.experiment.positive_controls import shift_stage
 from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.stages import Batch, Stage
 from phase7.models.framing import CHAT, RAW
+from phase7.run import generating
 from phase7.run.executor import Executor, one_thread
 from phase7.store import Store
 from phase7.vocabulary.donors import ControlKind, DonorKind
@@ -257,3 +259,39 @@ def test_means_of_other_prompts_formats_and_queries_are_not_mixed_up(tmp_path):
                     donor = executor.donors.mean(prompts, framing, every)
                     assert donor.z.item() == pytest.approx(expected + more + 1000 * every)
     assert len(store.asked) == 4 * (len(NEUTRAL.prompts) + len(EMOTION.prompts))
+
+
+def test_stages_on_one_prompt_are_generated_as_one_and_hold_what_they_hold_alone(tmp_path, monkeypatch):
+    """Two confirmations with other heads, donors and roles under the same names, and a positive control."""
+    profile = changed("engine", PROFILE, max_rows=512)
+    stage = confirm(changed("sampling", profile, max_new_tokens=4, samples=2))
+    other = replace(
+        stage, name="against", emotion=replace(EMOTION, name="anger", prompts=EMOTION.prompts[:2])
+    )
+    few = tuple(one for one in other.cells if one.heads != other.cells[0].heads)
+    asked = [stage, replace(other, cells=few), shift_stage(stage)]
+    n_rows: list[int] = []
+    run = generating.generate_together
+    monkeypatch.setattr(
+        generating,
+        "generate_together",
+        lambda model, requests, **how: n_rows.append(len(requests)) or run(model, requests, **how),
+    )
+    together = Executor(
+        stage.files, stage.profile.engine, Store(tmp_path / "together"), lambda line: None
+    )
+    together.model = tiny.load("llama")
+    together.generate(asked)
+    assert sum(n_rows) == len(stage.recipients)  # each prompt once, and not by stage
+    assert together._store.n_computed["generation"] == 3 * len(stage.recipients)
+    for one in asked:
+        alone = executed(one, tmp_path / "alone")
+        for (_, entry), (_, expected) in zip(together.run(one), alone, strict=True):
+            assert entry.keys() == expected.keys()
+            for name, value in expected.items():
+                np.testing.assert_equal(entry[name], value)
+    assert together._store.n_computed["generation"] == 3 * len(stage.recipients)
+    # Liveness: the second one's donor is another than the first one's of the same name.
+    first, second = (entry for one in asked[:2] for _, entry in list(together.run(one))[:1])
+    assert set(first["kl_first_token_nats"]) - set(second["kl_first_token_nats"])
+    assert not set(second["kl_first_token_nats"]) <= set(first["kl_first_token_nats"])
