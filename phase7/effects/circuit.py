@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from phase7.effects.families import can_reject
 from phase7.effects.scores import Floats, on_prompts, without_nul
 from phase7.experiment.circuits import CircuitPlan
 from phase7.experiment.statistics import Statistics
@@ -136,7 +137,9 @@ def circuit_dataset(
         The group's prompts.
     """
     paths = found.paths
-    edge, total = (paired_summary(one, seed=seed) for one in (paths, found.effect))
+    edge, total = (
+        paired_summary(one, seed=seed, n_resamples=stats.resamples) for one in (paths, found.effect)
+    )
     share = _direct_share(found, total.ci_low, total.ci_high, stats, seed)
     sums = np.nansum(paths, axis=1)
     by_letter = found.through.mean(axis=-1).reshape(len(paths), -1, len(LETTERS))
@@ -150,7 +153,7 @@ def circuit_dataset(
         "path_ci_high": (("head_set", "reader"), edge.ci_high),
         "path_p_value": (("head_set", "reader"), edge.p_value),
         "path_n_nonzero": (("head_set", "reader"), edge.n_nonzero),
-        "path_q_value": (("head_set", "reader"), path_q_values(edge.p_value, edge.n_nonzero)),
+        "path_q_value": (("head_set", "reader"), path_q_values(edge.p_value, edge.n_nonzero, stats)),
         "path_by_letter": (("head_set", "reader", "letter"), letters),
         "total": (("head_set", "prompt"), on_prompts(found.effect, found.recipients, prompts)),
         "total_delta": ("head_set", total.mean),
@@ -173,14 +176,14 @@ def circuit_dataset(
     return dataset.assign_attrs(words=found.words, n_steps=found.n_steps)
 
 
-def path_q_values(p_value: Floats, n_nonzero: Floats) -> Floats:
+def path_q_values(p_value: Floats, n_nonzero: Floats, stats: Statistics) -> Floats:
     """q of all paths of all heads as one family of Benjamini and Yekutieli (2001).
 
     Paths of a head sum to its effect, so their tests may depend on each other in any way; then q is that
     of Benjamini and Hochberg times the sum of 1/i up to the number of tests. Paths whose effects are
-    other than 0 on fewer than 6 prompts cannot have p below 0.05, and are left out.
+    other than 0 on so few prompts that no signs would bring p below the level are left out (NaN).
     """
-    q = benjamini_hochberg(p_value, where=n_nonzero >= 6)
+    q = benjamini_hochberg(p_value, where=can_reject(n_nonzero, stats))
     n_tests = int(np.isfinite(q).sum())
     adjusted: Floats = np.minimum(1.0, q * (1 / np.arange(1, n_tests + 1)).sum())
     return adjusted

@@ -144,7 +144,7 @@ class GroupBuilder:
         datasets |= self._answer()
         if self._beside.circuit is not None:
             datasets["circuit"] = circuit_dataset(
-                self._beside.circuit, self._stats, self._seed, self._prompts
+                self._beside.circuit, self._stats.at_once(), self._seed, self._prompts
             )
         datasets["lengths"] = self._lengths()
         datasets["texts"] = self._texts(texts)

@@ -1,10 +1,16 @@
-"""The circuit of the heads found: heads by layer, and arrows for the paths of their effects."""
+"""The circuit of the heads found: arrows from the heads to what reads them, numbers beside the heads.
+
+Heads stand on the left, their readers on the right, both by layer upwards and evenly spaced, so that no
+two names share a place. What an arrow measures is written in the lines beside its head and not on the
+arrow, where the numbers of several would cover each other.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
@@ -14,87 +20,95 @@ from phase7.plots.style import CONTROL, EMOTION, NET
 from phase7.vocabulary.circuits import LOGITS, MLP
 
 _WIDEST = 4.0
+#: Where the columns stand, and where the numbers end; of the axis' width.
+_NUMBERS, _HEADS, _READERS = 0.38, 0.46, 0.93
+_HALF_A_BOX = 0.04
+_LINE_INCHES, _READER_INCHES, _AROUND_INCHES = 0.18, 0.36, 1.5
+_BOX = {"boxstyle": "round,pad=0.3", "facecolor": "white", "linewidth": 1.5}
 
 
 def circuit(group: Group) -> Canvas:
-    """Draw each head found, with the path to the logits and those through its main readers."""
-    heads = circuits_of(group)
-    paths = [path for one in heads for path in (one.direct, *one.through)]
-    places = _places(heads, paths, group.main.sizes["layer"])
-    columns = max(x for x, _ in places.values()) + 1
-    canvas = Canvas(figsize=(max(7.2, 1.5 * columns), 7.0), layout="constrained")
+    """Draw each head found, with its path to the logits and the clear ones of its main readers."""
+    heads = sorted(circuits_of(group), key=lambda one: _layer(one.label))
+    shown = {one.label: _shown(one, group.alpha) for one in heads}
+    found = [path for some in shown.values() for path in some]
+    readers = sorted({path.reader for path in found}, key=lambda name: (_layer(name), name))
+    inside = max(_LINE_INCHES * (len(found) + len(heads)), _READER_INCHES * len(readers))
+    canvas = Canvas(figsize=(8.6, inside + _AROUND_INCHES), layout="constrained")
     axis = canvas.subplots()
-    largest = max((abs(path.delta) for path in paths), default=0.0) or 1.0
-    for path in paths:
-        _arrow(axis, path, places, largest, group.alpha)
-    found = {one.label for one in heads}
-    for name, (x, y) in places.items():
-        color = EMOTION if name in found else CONTROL
-        box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": color, "linewidth": 1.5}
-        axis.text(x, y, name, ha="center", va="center", fontsize=9, bbox=box, zorder=3)
-    ticks = sorted({int(y) for name, (_, y) in places.items() if name != LOGITS})
-    axis.set_yticks(ticks, [str(y) for y in ticks])
-    low, high = min(ticks), places[LOGITS][1]
-    margin = 0.06 * (high - low) + 0.3
-    axis.set(ylabel="layer", xticks=[], xlim=(-0.7, columns - 0.3), ylim=(low - margin, high + margin))
-    axis.spines[["top", "right", "bottom"]].set_visible(False)
+    axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    starts = _beside_their_lines([len(shown[one.label]) for one in heads])
+    places = dict(zip(readers, _spread(len(readers)), strict=True))
+    largest = max((abs(path.delta) for path in found), default=0.0) or 1.0
+    for one, y in zip(heads, starts, strict=True):
+        for path in shown[one.label]:
+            _arrow(axis, path, y, places[path.reader], abs(path.delta) / largest, group.alpha)
+        _name(axis, one.label, _HEADS, y, EMOTION)
+        lines = "\n".join(map(_line, shown[one.label]))
+        axis.text(_NUMBERS, y, lines, fontsize=8, ha="right", va="center", linespacing=1.35)
+    labels = {one.label for one in heads}
+    for name, y in places.items():
+        _name(axis, name, _READERS, y, EMOTION if name in labels else CONTROL)
     canvas.suptitle(
         f"{group.model} × {group.emotion}, mode {group.mode}: net effect on the words' logits by path"
         f" (nats), n = {n_prompts(group)} prompts",
         fontsize=10.5,
     )
     canvas.supxlabel(
-        f"solid: q < {group.alpha:g}; orange raises the words, grey lowers; brackets: 95 % interval",
-        fontsize=9,
+        "left: the heads found, and the mean and 95 % interval of each of their arrows; right: the"
+        f" logits, and the main readers\nwith q < {group.alpha:g}, by layer upwards; orange raises the"
+        f" words, grey lowers them; dotted: q ≥ {group.alpha:g}",
+        fontsize=8.5,
     )
     return canvas
 
 
-def _places(
-    heads: Sequence[HeadCircuit], paths: Sequence[Path], n_layers: int
-) -> dict[str, tuple[float, float]]:
-    """Where each node stands: by layer upwards, the heads found first, the logits on top."""
-    names = list(dict.fromkeys([*(one.label for one in heads), *(path.reader for path in paths)]))
-    nodes = [name for name in names if name != LOGITS]
-    places: dict[str, tuple[float, float]] = {}
-    taken: dict[float, int] = {}
-    ordered = sorted(nodes, key=lambda name: (_layer(name), names.index(name)))
-    for number, name in enumerate(ordered):
-        layer = _layer(name)
-        taken[layer] = taken.get(layer, 0) + 1
-        places[name] = (float(number % 5 + 0.35 * (taken[layer] % 2)), layer)
-    middle = sum(x for x, _ in places.values()) / max(1, len(places))
-    places[LOGITS] = (middle, n_layers + 0.06 * n_layers)
-    return places
+def _shown(one: HeadCircuit, alpha: float) -> list[Path]:
+    """The path to the logits, and of the main readers' those that are told from 0."""
+    return [one.direct, *(path for path in one.through if path.q < alpha)]
+
+
+def _beside_their_lines(n_lines: Sequence[int]) -> list[float]:
+    """Heights of heads that stand in the middle of so many lines each, an empty line between them."""
+    sizes = np.array(n_lines, dtype=float) + 1
+    ends = np.cumsum(sizes)
+    return [float(y) for y in (ends - sizes / 2) / ends[-1]]
+
+
+def _spread(n: int) -> list[float]:
+    return [float(y) for y in (np.arange(n) + 0.5) / n]
 
 
 def _layer(name: str) -> float:
-    """The layer of a reader; an MLP stands behind the heads of its layer."""
+    """The layer of a reader; an MLP stands behind the heads of its layer, the logits behind all."""
+    if name == LOGITS:
+        return math.inf
     if name.startswith(MLP):
         return int(name.split(":")[1]) + 0.5
     return float(name.split(":")[0])
 
 
-def _arrow(
-    axis: Axes, path: Path, places: dict[str, tuple[float, float]], largest: float, alpha: float
-) -> None:
-    start, end = places[path.head], places[path.reader]
-    width = 0.4 + _WIDEST * abs(path.delta) / largest
+def _line(path: Path) -> str:
+    """What was measured of a path."""
+    interval = f"  [{path.low:.3f}, {path.high:.3f}]" if math.isfinite(path.low) else ""
+    return f"{path.label}  {path.delta:+.3f}{interval}"
+
+
+def _name(axis: Axes, name: str, x: float, y: float, color: str) -> None:
+    axis.text(
+        x, y, name, ha="center", va="center", fontsize=9, bbox=_BOX | {"edgecolor": color}, zorder=3
+    )
+
+
+def _arrow(axis: Axes, path: Path, start: float, end: float, share: float, alpha: float) -> None:
     style = {
         "arrowstyle": "-|>",
-        "linewidth": width,
+        "linewidth": 0.5 + _WIDEST * share,
         "color": NET if path.delta > 0 else CONTROL,
         "linestyle": "-" if path.q < alpha else ":",
-        "shrinkA": 12,
-        "shrinkB": 12,
-        "connectionstyle": "arc3,rad=0.08",
+        "shrinkA": 0,
+        "shrinkB": 0,
     }
-    axis.annotate("", xy=end, xytext=start, arrowprops=style, zorder=1)
-    interval = f"\n[{path.low:.3f}, {path.high:.3f}]" if math.isfinite(path.low) else ""
-    letter = f"{path.letter} " if path.letter else ""
-    axis.text(
-        0.45 * start[0] + 0.55 * end[0], 0.45 * start[1] + 0.55 * end[1],
-        f"{letter}{path.delta:+.3f}{interval}", fontsize=6.5, ha="center", va="center", color="#333333",
-        bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-        zorder=2,
-    )  # fmt: skip
+    from_, to = (_HEADS + _HALF_A_BOX, start), (_READERS - _HALF_A_BOX, end)
+    axis.annotate("", xy=to, xytext=from_, arrowprops=style, zorder=1)

@@ -75,11 +75,20 @@ def test_numbers_are_those_of_the_paths():
 def test_q_is_of_one_family_and_leaves_out_what_could_not_be_found():
     p = np.array([[0.01, 0.2, np.nan], [0.03, 0.001, 0.5]])
     n = np.array([[8.0, 8.0, np.nan], [8.0, 5.0, 8.0]])
-    got = path_q_values(p, n)
+    got = path_q_values(p, n, STATS)
     np.testing.assert_allclose(
         got[[0, 0, 1, 1], [0, 1, 0, 2]], false_discovery_control([0.01, 0.2, 0.03, 0.5], method="by")
     )
     assert np.isnan(got[0, 2]) and np.isnan(got[1, 1])
+
+
+def test_what_could_be_found_depends_on_the_level():
+    """Six prompts bring p to 2 / 2**6 = 0.031 at least, and eight to 0.008."""
+    p, n = np.array([[0.04, 0.01, 0.5]]), np.array([[6.0, 8.0, 8.0]])
+    assert np.isfinite(path_q_values(p, n, STATS)).all()
+    strict = path_q_values(p, n, Statistics(alpha=0.01))
+    assert np.isnan(strict[0, 0])
+    np.testing.assert_allclose(strict[0, 1:], false_discovery_control([0.01, 0.5], method="by"))
 
 
 def test_rounding_is_no_path():

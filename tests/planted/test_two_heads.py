@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from tests.planted.two_heads import READER, find
+from tests.planted.model import NEUTRAL_WORDS
+from tests.planted.two_heads import READER, find, plant
 from tests.programs.measurements import two_heads
 
 
@@ -37,12 +39,26 @@ def test_the_program_counts(found, monkeypatch):
     another = replace(found, q=(found.q[0], 0.01, *found.q[2:]))
     runs = {0: found, 1: missed, 2: another}
     monkeypatch.setattr(two_heads, "find", lambda folder, seed: runs[seed])
-    assert two_heads.main(3) == two_heads.Counted(n_runs=3, n_first=2, n_false=1)
+    small = sum(p < 0.05 for p in found.p[1:5])
+    assert two_heads.main(3) == two_heads.Counted(
+        n_runs=3, n_first=2, n_false=1, n_null=12, n_small=3 * small
+    )
     assert found.q[1] > 0.05
 
 
+def test_what_else_reads_the_writer_is_as_likely_as_its_negative(tmp_path):
+    """Words of opposite features turn the effects of such edges around, and leave the planted one."""
+    made = plant(tmp_path, 0)
+    text = made.neutral[0]
+    opposite = [NEUTRAL_WORDS[NEUTRAL_WORDS.index(word) ^ 1] for word in text.split()]
+    one, other = (made.paths(words).heads[0].sum(axis=-1) for words in (text, " ".join(opposite)))
+    assert np.abs(one[2]).min() > 1e-4
+    np.testing.assert_allclose(other[2], -one[2], rtol=1e-3)
+    np.testing.assert_allclose(other[1], one[1], rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.slow
-def test_five_seeds(tmp_path):
-    counted = two_heads.study(5, tmp_path)
-    assert counted.n_first == 5
+def test_twenty_seeds(tmp_path):
+    counted = two_heads.study(20, tmp_path)
+    assert counted.n_first == 20
     assert counted.n_false <= 1

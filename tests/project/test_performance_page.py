@@ -20,6 +20,8 @@ from tests.programs.benchmarks.page import (
     products_of_a_row,
     render,
 )
+from tests.programs.measurements.ioi_page import RECORD as IOI
+from tests.programs.measurements.ioi_page import ioi_section
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,20 @@ def test_few_patches_are_told_as_they_were_measured():
         changed = copy.deepcopy(record)
         changed["ratio_to_sweep"]["together"] = ratio
         assert verdict in few_patches_section(changed)
+
+
+def test_the_comparison_with_transformer_lens_is_told_as_it_was_measured():
+    record = json.loads(IOI.read_text(encoding="utf-8"))
+    assert ioi_section(record) in PAGE.read_text(encoding="utf-8")
+    assert "planted" in record
+    for name, found in record.items():
+        for place in ("last", "all"):
+            assert max(found[place]["gap_nats"], found[place]["gap_attribution_nats"]) < 1e-3
+            assert min(found[place]["spearman"], found[place]["spearman_attribution"]) > 0.999
+            for figure in ("times_faster", "gap_attribution_nats", "largest_effect_nats"):
+                changed = copy.deepcopy(record)
+                changed[name][place][figure] *= 2
+                assert ioi_section(changed) != ioi_section(record)
 
 
 def test_what_is_left_to_compute_is_worked_out_from_what_was_counted():

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.programs.measurements.ioi_page import RECORD as IOI
+from tests.programs.measurements.ioi_page import ioi_section
+
 ROOT = Path(__file__).parents[3]
 RECORD = ROOT / "docs" / "measurements" / "benchmark.json"
 COMMON_NOISE = ROOT / "docs" / "measurements" / "common_noise.json"
@@ -42,6 +45,7 @@ def render(record: dict[str, Any]) -> str:
         _growth(record),
         prefix_section(json.loads(PREFIX.read_text(encoding="utf-8"))),
         readouts_section(json.loads(READOUTS.read_text(encoding="utf-8"))),
+        ioi_section(json.loads(IOI.read_text(encoding="utf-8"))),
         few_patches_section(json.loads(FEW_PATCHES.read_text(encoding="utf-8"))),
         _answer(record),
         _rest(record),
