@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from phase7.engine.decode.loop import generate
+from phase7.engine.model.loading import load_model
 from phase7.engine.model.tokens import decode, encode
+from phase7.engine.patch.capture import capture
 from phase7.engine.patch.donors import DonorSum
 from phase7.engine.patch.patching import Patch
-from phase7.experiment.profile import Engine, Sampling
+from phase7.experiment.profile import Sampling
 from phase7.experiment.prompts import load_prompts
 from phase7.models.files import find_model
-from phase7.run.executor import Executor
 from phase7.scoring.base import score_distinct
 from phase7.scoring.choose import choose_scorers
-from phase7.store import Store, write_text
+from phase7.store import write_text
 from phase7.vocabulary.heads import parse_heads
 from phase7.vocabulary.metrics import METRICS
 from tests.statistics.calibration import variance_ratio
@@ -38,10 +39,11 @@ SHOWN = ("sentiment_positive", "politeness", "goemotions_gratitude")
 def texts_by_prompt() -> list[tuple[list[str], list[list[str]]]]:
     """For each prompt the baseline's samples and every head's samples."""
     files = find_model("smollm2", store_root=ROOT / "store")
-    executor = Executor(files, Engine(), Store(ROOT / "store"), lambda line: None)
-    model, neutral = executor.model, load_prompts(ROOT / "data" / "neutral_prompts.json")
+    model, neutral = load_model(files), load_prompts(ROOT / "data" / "neutral_prompts.json")
     emotion = load_prompts(ROOT / "data" / "gratitude_prompts.json")
-    donor = DonorSum(executor.capture(p, "chat", False) for p in emotion.prompts).mean()
+    donor = DonorSum(
+        capture(model, encode(model, p, "chat"), all_queries=False) for p in emotion.prompts
+    ).mean()
     heads = parse_heads(HEADS, n_layers=files.n_layers, n_heads=files.n_heads)
     patches = [Patch(heads=(head,), donor="donor") for head in heads]
     sampling = Sampling(max_new_tokens=N_TOKENS, samples=N_SAMPLES, seed=11)
