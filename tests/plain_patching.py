@@ -120,11 +120,7 @@ class PlainModel:
         both = [donor] if reference is None else [donor, reference]
         reach = min(one[0].shape[1] for one in both)
         tokens, n = [*prompt, *path[:-1]], len(prompt)
-        queries = {
-            "generated": range(n - 1, len(tokens)),
-            "last": range(n - 1, n),
-            "all": range(len(tokens)),
-        }[positions]
+        queries = [q for q in queries_of(positions, n, len(tokens)) if q < len(tokens)]
         written: dict[int, torch.Tensor] = {}
         for layer in sorted({layer for layer, _ in heads}):
             seen = self.run(tokens, written)
@@ -167,6 +163,19 @@ class PlainModel:
                 change = donor[1][layer, j, kv_head] - reference[1][layer, j, kv_head]
                 total += float(seen.patterns[layer][head, q, k]) * change
         return torch.tensor(total)
+
+
+def queries_of(positions: str, n_prompt: int, n_tokens: int) -> list[int]:
+    """The patched queries of a policy."""
+    if positions.startswith("step:"):
+        return [n_prompt - 1 + int(positions[5:])]
+    if positions.startswith("prompt:"):
+        return [q for q in [n_prompt + int(positions[7:])] if q >= 0]
+    return {
+        "generated": list(range(n_prompt - 1, n_tokens)),
+        "last": [n_prompt - 1],
+        "all": list(range(n_tokens)),
+    }[positions]
 
 
 def read_out(logits: np.ndarray, baseline: np.ndarray, path: Sequence[int], sets) -> dict:

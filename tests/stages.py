@@ -14,8 +14,9 @@ from phase7.effects.scores import StageTexts, gather_texts
 from phase7.experiment.declared import Pair, Readouts
 from phase7.experiment.profile import Confirm, Engine, Profile, Sampling, Sweep
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.stages import Batch, Stage, confirm_stage, sweep_stage
+from phase7.experiment.stages import Batch, Stage
 from phase7.experiment.statistics import Statistics
+from phase7.experiment.tested import confirm_stage, sweep_stage
 from phase7.models.files import ModelFiles
 from phase7.store import Store
 from phase7.vocabulary.donors import DONOR_RECORDS, Choice
@@ -143,7 +144,7 @@ OTHER_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
     "patching": {
         "donor": ("paired", "self", "neutral", "zero"),
         "control": ("shuffled", "none"),
-        "positions": ("last", "all"),
+        "positions": ("last", "all", "step:1", "prompt:-2"),
         "primary_mode": ("v_only", "pattern_v"),
         "use_attn_result": (True,),
         "against": (("anger",),),

@@ -13,8 +13,8 @@ from phase7.api.models import LoadedModel
 from phase7.api.settings import Heads, head_spec
 from phase7.experiment.profile import Sampling
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import format_heads, parse_heads
-from phase7.vocabulary.modes import MODES, POSITION_RECORDS, POSITIONS, Mode, Positions
+from phase7.vocabulary.heads import HeadSet, parse_set
+from phase7.vocabulary.modes import MODES, Mode, Positions, position_record
 
 if TYPE_CHECKING:
     from phase7.api.passes import Pass, PatchedPasses
@@ -65,12 +65,14 @@ class patched:
     ----------
     model : LoadedModel
     heads : str or sequence of (layer, head)
+        Heads, and whole attentions (``"attn:7"``).
     donor : PromptDonor, Difference, "self" or "zero"
         What replaces a head's output; a difference is added to it.
     strength : float
         How much of the way, or of the difference; 0 changes nothing.
     mode : {"result", "v_only", "pattern_v"}
-    positions : {"generated", "last", "all"}
+    positions : str
+        ``generated``, ``last``, ``all``, or a single query (``step:3``, ``prompt:-2``).
     tell : callable or None
         Called with the lines at the end; None: nothing is told.
 
@@ -100,7 +102,8 @@ class patched:
         self._donors = _engine_donors(model, donor)
         self._patch = _patch(model, heads, donor, strength, mode, positions)
         name = donor if isinstance(donor, str) else donor.name
-        self._label = f"{format_heads(self._patch.heads)} ({mode}, {name}, strength {strength:g})"
+        label = HeadSet(self._patch.heads, self._patch.units).label
+        self._label = f"{label} ({mode}, {name}, strength {strength:g})"
         self._reach = min((one.z.shape[1] for one in self._donors.values()), default=2**62)
         self._exit = contextlib.ExitStack()
         self._passes: PatchedPasses | None = None
@@ -183,9 +186,9 @@ class patched:
 
     def _queries(self, start: int, end: int, n_prompt: int) -> range:
         """Those from `start` up to `end` that the patch is for and the donor reaches."""
-        record, last = POSITION_RECORDS[self._patch.positions], n_prompt - 1
-        first = max(start, 0 if record.from_start else last, last - self._reach + 1)
-        return range(first, max(first, min(end, n_prompt) if record.once else end))
+        queries = position_record(self._patch.positions).queries(n_prompt, end)
+        first = max(start, queries.start, n_prompt - self._reach)
+        return range(first, max(first, queries.stop))
 
 
 def _engine_donors(model: LoadedModel, donor: AnyDonor) -> dict[str, Any]:
@@ -221,20 +224,28 @@ def _patch(
 ) -> Patch:
     from phase7.engine.patch.patching import Patch
 
-    for name, value, known in (("mode", mode, MODES), ("positions", positions, POSITIONS)):
-        if value not in known:
-            raise UserError(
-                expected=f"one of {', '.join(known)}",
-                got=repr(value)[:80],
-                where=f"patched: {name}",
-                remedy="correct the value",
-            )
+    if mode not in MODES:
+        raise UserError(
+            expected=f"one of {', '.join(MODES)}",
+            got=repr(mode)[:80],
+            where="patched: mode",
+            remedy="correct the value",
+        )
+    position_record(positions, "patched: positions")
+    chosen = parse_set(head_spec(heads), n_layers=model.n_layers, n_heads=model.n_heads, where="heads")
+    sited = [str(unit) for unit in chosen.units if unit.site is not None]
+    if sited:
+        raise UserError(
+            expected="heads and attentions, of which donors hold what they give",
+            got=sited[0],
+            where="heads",
+            remedy="test it with phase7.patch",
+        )
     adds = isinstance(donor, Difference)
     try:
         return Patch(
-            heads=parse_heads(
-                head_spec(heads), n_layers=model.n_layers, n_heads=model.n_heads, where="heads"
-            ),
+            heads=chosen.heads,
+            units=chosen.units,
             mode=mode,
             donor=donor if isinstance(donor, str) else "donor",
             positions=positions,

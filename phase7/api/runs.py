@@ -24,7 +24,7 @@ from phase7.run.paths import Paths
 from phase7.run.pipeline import Run
 from phase7.vocabulary.donors import ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.modes import Mode, Positions
+from phase7.vocabulary.modes import Mode, Positions, position_record
 
 
 def patch(
@@ -66,8 +66,8 @@ def patch(
     UserError
         If something cannot be used or carried out.
     """
-    _require_known(modes=(modes, Mode), donor=(donor, DonorKind), control=(control, ControlKind),
-                   positions=(positions, Positions))  # fmt: skip
+    _require_known(modes=(modes, Mode), donor=(donor, DonorKind), control=(control, ControlKind))
+    position_record(positions, "patch: positions")
     sets = _sets(emotion, neutral, against, name, columns)
     strengths = tuple(strength) if isinstance(strength, Sequence) else (strength,)
     profile = patch_profile(

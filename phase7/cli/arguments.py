@@ -195,10 +195,14 @@ def _add_patch(subparsers: Any) -> None:
 
 def _intervention_options(parser: argparse.ArgumentParser) -> None:
     from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS
-    from phase7.vocabulary.modes import MODE_RECORDS, MODES, POSITIONS
+    from phase7.vocabulary.modes import MODE_RECORDS, MODES
 
     group = parser.add_argument_group("what is patched")
-    group.add_argument("--head-spec", required=True, help='e.g. "3:5,7:2", "3:*", "3:0-5", "all"')
+    group.add_argument(
+        "--head-spec",
+        required=True,
+        help='e.g. "3:5,7:2", "3:*", "3:0-5", "all"; or attn:7, mlp:5, resid:12',
+    )
     group.add_argument(
         "--patch-mode",
         choices=(*MODES, "all"),
@@ -209,9 +213,10 @@ def _intervention_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--use-attn-result", action="store_true", help="write at hook_result")
     group.add_argument(
         "--positions",
-        choices=POSITIONS,
         default="generated",
-        help="patched queries: the prompt's last token and all behind it, it alone, or all"
+        metavar="WHERE",
+        help="patched queries: generated, the prompt's last token and all behind it; last, it alone;"
+        " all; or a single one, step:N of generated token N, prompt:-N from the prompt's end"
         " (default: generated)",
     )
     group.add_argument(

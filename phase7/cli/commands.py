@@ -171,6 +171,7 @@ def _prompt_files(args: argparse.Namespace) -> Any:
 _FLAGS = {
     "confirm.target_heads": "--head-spec",
     "target_heads": "--head-spec",
+    "positions": "--positions",
     "max_new_tokens": "--max-tokens",
     "temperature": "--temperature",
     "top_p": "--top-p",

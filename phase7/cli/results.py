@@ -14,6 +14,7 @@ from phase7.findings.pairs import pairs_of
 from phase7.findings.reader import group_nodes
 from phase7.findings.tables import top_heads
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.heads import HeadSet
 
 #: How many single heads and how many sets are told.
 _N_SINGLE, _N_SETS = 3, 3
@@ -72,9 +73,12 @@ def _place(row: pd.Series) -> str:
 
 
 def _short(place: str) -> str:
-    """A set by its first head where it is long."""
-    names = place.split(",")
-    return place if len(names) <= 3 else f"{len(names)} heads from {names[0]}"
+    """A set by its first head where it is long, and the units beside its heads."""
+    names = HeadSet.parse(place)
+    if names.n_heads <= 3:
+        return place
+    beside = "".join(f",{unit}" for unit in names.units)
+    return f"{names.n_heads} heads from {names.heads[0]}{beside}"
 
 
 def _texts(node: xr.DataTree, strongest: tuple[str, pd.Series]) -> Iterator[str]:

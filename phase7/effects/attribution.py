@@ -48,7 +48,10 @@ class StageAttribution:
     dropped: Floats | None = None
 
     def of_cells(self, cells: Sequence[Cell], role: Role) -> Floats:
-        """Predicted Δ of some cells [cell, metric, prompt]; that of a set is a sum, by its strength."""
+        """Predicted Δ of some cells [cell, metric, prompt]; that of a set is a sum, by its strength.
+
+        NaN for cells with units, whose gradients nobody took.
+        """
         return self._summed(self.heads[role], cells)
 
     def shares(self, cells: Sequence[Cell]) -> Floats:
@@ -58,6 +61,9 @@ class StageAttribution:
     def _summed(self, by_head: Floats, cells: Sequence[Cell]) -> Floats:
         summed = np.empty((len(cells), by_head.shape[1], by_head.shape[-1]))
         for c, cell in enumerate(cells):
+            if cell.units:
+                summed[c] = np.nan
+                continue
             layers, heads = np.array(cell.heads).T
             # An integer between slices and arrays would move their axis to the front.
             by_set = by_head[self.modes.index(cell.mode)][:, layers, heads].sum(axis=1)

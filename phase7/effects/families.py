@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phase7.effects.scores import Floats
-from phase7.experiment.chosen_heads import target_heads
+from phase7.experiment.chosen_heads import target_set
 from phase7.experiment.profile import Profile
 from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
@@ -47,9 +47,9 @@ def primary_tests(stage: Stage, metrics: Sequence[str]) -> Bools:
     where they are tested as a set, or are the one target head that the profile names.
     """
     profile = stage.profile
-    modes, named = _primary_modes(profile), target_heads(profile, stage.files)
+    modes, named = _primary_modes(profile), target_set(profile, stage.files)
     chosen = [
-        cell.mode in modes and (not cell.head_set.is_single or (len(named) == 1 and cell.heads == named))
+        cell.mode in modes and (not cell.head_set.is_single or cell.head_set == named)
         for cell in stage.cells
     ]
     names = primary_metrics(metrics, stage.emotion.name, profile.statistics)

@@ -12,7 +12,6 @@ from phase7.effects.guards import guards_kept
 from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores, StageScores, on_prompts
 from phase7.experiment.statistics import Statistics
-from phase7.vocabulary.heads import HeadSet
 
 
 def strengths_dataset(
@@ -32,7 +31,7 @@ def strengths_dataset(
         The group's.
     """
     cells, scores = doses.stage.cells, with_control(doses)
-    labels = [one.label for one in sorted({HeadSet(cell.heads) for cell in cells})]
+    labels = [one.label for one in sorted({cell.head_set for cell in cells})]
     strengths = sorted({cell.strength for cell in cells})
     at = [(labels.index(cell.label), strengths.index(cell.strength)) for cell in cells]
     index = tuple(np.array(at).T)

@@ -42,12 +42,14 @@ def synergies(
     rows, gates, level = [], [], stats.confidence(CONFIDENCE)
     for c in cells:
         cell = all_cells[c]
-        alone = [place.get(Cell((head,), cell.mode)) for head in cell.heads]
+        members = cell.head_set.members
+        alone = [place.get(Cell(one.heads, cell.mode, units=one.units)) for one in members]
+        alone = alone if len(members) > 1 else [None]  # a unit alone has no parts that were tested
         parts = np.stack([nothing if at is None else effect[at] for at in alone])
         found = synergy(effect[c], parts, seed=seed, n_resamples=stats.resamples, confidence=level)
         rows.append(found)
-        members = [c, *(at for at in alone if at is not None)]
-        gates.append((q[members] < stats.alpha).any(axis=0))
+        tested = [c, *(at for at in alone if at is not None)]
+        gates.append((q[tested] < stats.alpha).any(axis=0))
 
     def column(name: str) -> Any:
         values = np.stack([getattr(row, name) for row in rows])

@@ -1,4 +1,4 @@
-"""Heads that no profile names: drawn at random, or the first of the sweep's order."""
+"""The heads and sets that a profile names, those drawn at random, and the first of the sweep's order."""
 
 from __future__ import annotations
 
@@ -7,28 +7,37 @@ from collections.abc import Sequence
 
 from phase7.experiment.profile import Profile
 from phase7.models.facts import ModelFacts
-from phase7.vocabulary.heads import Head, parse_heads
+from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.heads import Head, HeadSet, parse_heads, parse_set
+from phase7.vocabulary.modes import MODE_RECORDS
 
 
-def target_heads(profile: Profile, files: ModelFacts) -> tuple[Head, ...]:
-    """The heads that the profile names; none where it leaves that to the sweep."""
+def target_set(profile: Profile, files: ModelFacts) -> HeadSet | None:
+    """The heads and units that the profile names; None where it leaves that to the sweep."""
     spec = profile.confirm.target_heads
-    return parse_for(files, spec, "confirm.target_heads") if spec.strip() else ()
+    return _set_for(profile, files, spec, "confirm.target_heads") if spec.strip() else None
 
 
-def declared_sets(profile: Profile, files: ModelFacts) -> list[tuple[Head, ...]]:
-    """What the profile names to be tested: its target heads alone and together, and its further sets."""
-    targets = target_heads(profile, files)
-    further = (parse_for(files, spec, "confirm.head_sets") for spec in profile.confirm.head_sets)
-    return list(
-        dict.fromkeys([*((head,) for head in targets), *([targets] if targets else []), *further])
-    )
+def joint_sets(profile: Profile, files: ModelFacts) -> list[HeadSet]:
+    """What the profile names to be patched together: its targets first, then its further sets."""
+    targets = target_set(profile, files)
+    specs = profile.confirm.head_sets
+    further = (_set_for(profile, files, spec, "confirm.head_sets") for spec in specs)
+    return list(dict.fromkeys([*([targets] if targets else []), *further]))
+
+
+def declared_sets(profile: Profile, files: ModelFacts) -> list[HeadSet]:
+    """What the profile names to be tested: its targets alone and together, and its further sets."""
+    targets = target_set(profile, files)
+    alone = targets.members if targets else ()
+    return list(dict.fromkeys([*alone, *joint_sets(profile, files)]))
 
 
 def random_heads(profile: Profile, files: ModelFacts) -> tuple[Head, ...]:
     """Heads drawn at random as a control, among those that are no targets; a function of the seed."""
-    targets = target_heads(profile, files)
-    pool = [head for head in parse_for(files, "all", "all") if head not in targets]
+    targets = target_set(profile, files)
+    named = targets.heads if targets else ()
+    pool = [head for head in parse_for(files, "all", "all") if head not in named]
     draw = random.Random(f"phase7 random heads {profile.sampling.seed}")
     return tuple(sorted(draw.sample(pool, min(profile.confirm.random_heads, len(pool)))))
 
@@ -69,3 +78,18 @@ def n_ranked(profile: Profile) -> int | None:
 def parse_for(files: ModelFacts, spec: str, where: str) -> tuple[Head, ...]:
     """The heads of a spec, which the model must have."""
     return parse_heads(spec, n_layers=files.n_layers, n_heads=files.n_heads, where=where)
+
+
+def _set_for(profile: Profile, files: ModelFacts, spec: str, where: str) -> HeadSet:
+    """The set of a spec, which the model must have and the profile's modes must be able to patch."""
+    found = parse_set(spec, n_layers=files.n_layers, n_heads=files.n_heads, where=where)
+    sited = [str(unit) for unit in found.units if unit.site is not None]
+    composed = [mode for mode in profile.confirm.modes if MODE_RECORDS[mode].reads_pattern]
+    if sited and composed:
+        raise UserError(
+            expected="mode result alone for an MLP or a residual stream",
+            got=f"{sited[0]} in mode {composed[0]}",
+            where=where,
+            remedy='patch them with modes = ["result"], heads in other modes in a profile of their own',
+        )
+    return found

@@ -28,7 +28,7 @@ from phase7.store.reading import read_text
 from phase7.vocabulary.donors import DONOR_RECORDS, ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError, or_meant
 from phase7.vocabulary.metrics import METRICS
-from phase7.vocabulary.modes import MODES, Mode, Positions
+from phase7.vocabulary.modes import MODES, Mode, Positions, position_record
 from phase7.vocabulary.readouts import has_direction, is_readout
 
 _PROFILES = Path(FOLDER) / "profiles"
@@ -58,17 +58,23 @@ class Patching:
 
     `control` is the donor that replaces a head's output without the emotion: ``neutral``, the mean
     over the other neutral prompts; ``shuffled``, the mean over as many prompts as the emotion has,
-    drawn from emotion and neutral prompts together; or ``none``. `against` names other emotions whose
+    drawn from emotion and neutral prompts together; or ``none``. `positions` is ``generated``, the
+    prompt's last token and all behind it, ``last``, it alone, ``all``, or a single query: ``step:3``,
+    from which generated token 3 is drawn (the first is token 0), or ``prompt:-2``, the prompt's last
+    token but one. `against` names other emotions whose
     donors are controls too; the run's own emotions are so without being named. In a profile they stand
     behind the control: ``control = ["neutral", "anger"]``.
     """
 
     donor: DonorKind = "mean"  #: Where the emotion's activations come from.
     control: ControlKind = "neutral"  #: Where those come from that effects are net of.
-    positions: Positions = "generated"  #: The prompt's last token and all behind it, it alone, or all.
+    positions: Positions = "generated"  #: Patched queries: generated, last, all, step:N or prompt:-N.
     primary_mode: Mode = "result"  #: The mode of the declared tests.
     use_attn_result: bool = False  #: Write at `hook_result`, where the architecture has it.
     against: tuple[str, ...] = ()  #: Other emotions whose donors are controls too.
+
+    def __post_init__(self) -> None:
+        position_record(self.positions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,12 +266,27 @@ class Profile:
                 "readouts.continuations", "a [sweep], whose prompts are continued", "no [sweep]"
             )
         self._check_search()
+        step = position_record(self.patching.positions).first or 0
+        if step >= self._shortest:
+            raise bad_value(
+                "positions", f"a token before the {self._shortest} that are drawn or read at least",
+                self.patching.positions,
+            )  # fmt: skip
         if self.circuit is not None and not self.readouts.set_names:
             raise bad_value("circuit", "[readouts] whose words its read-out is made of", "none")
         if self.circuit is not None and DONOR_RECORDS[self.patching.donor].prompts is None:
             raise bad_value("circuit", "a donor made of prompts", self.patching.donor)
         if not self.name or any(c in self.name for c in "/\\\0") or self.name.startswith("."):
             raise bad_value("name", "a name that can be a file's", self.name)
+
+    @property
+    def _shortest(self) -> int:
+        """Tokens of the run's shortest texts and paths, on any of which a patch has to act."""
+        lengths = [self.sampling.max_new_tokens]
+        lengths += [self.sweep.max_new_tokens or lengths[0]] if self.sweep and self.sweep.text else []
+        lengths += [self.readouts.max_new_tokens] if self.readouts.metrics(self.emotions[0]) else []
+        lengths += [self.circuit.max_new_tokens] if self.circuit else []
+        return min(lengths)
 
     @property
     def _chosen(self) -> tuple[str, ...]:

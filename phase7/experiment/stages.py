@@ -8,20 +8,19 @@ holds is decided here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from phase7.experiment.chosen_heads import parse_for, random_heads, target_heads
 from phase7.experiment.framing import resolve_format, resolve_framing
 from phase7.experiment.profile import Profile, Sampling
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.splits import confirmation_half, discovery_half
 from phase7.models.facts import ModelFacts
 from phase7.models.framing import Framing
 from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL, Choice, Role
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head, HeadSet
-from phase7.vocabulary.modes import POSITION_RECORDS, Mode
+from phase7.vocabulary.modes import Mode, position_record
+from phase7.vocabulary.units import Unit
 
 #: Raise it when the same plan would give other tokens: older entries are then computed again.
 ENGINE_VERSION = 4
@@ -39,7 +38,7 @@ _WITHOUT_TEXT = ("screen", "unchosen", "halves", "check", "curve")
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One tested intervention: heads patched together, in one mode.
+    """One tested intervention: heads and units patched together, in one mode.
 
     `write` and `strength` are those of :class:`phase7.engine.patch.patching.Patch`; what is added is the
     emotion's donor minus the control's.
@@ -49,15 +48,16 @@ class Cell:
     mode: Mode
     write: Literal["replace", "add"] = "replace"
     strength: float = 1.0
+    units: tuple[Unit, ...] = ()
 
     @property
     def head_set(self) -> HeadSet:
-        """The heads as results are filed under them."""
-        return HeadSet(self.heads)
+        """Heads and units as results are filed under them."""
+        return HeadSet(self.heads, self.units)
 
     @property
     def label(self) -> str:
-        """Spec of the heads, e.g. ``"3:5,7:2"``."""
+        """Spec of the set, e.g. ``"3:5,7:2"``."""
         return self.head_set.label
 
     @property
@@ -227,9 +227,15 @@ class Stage:
         return next(known, PromptSet(name=kind, path="", prompts=chosen))
 
     @property
+    def sited_units(self) -> tuple[Unit, ...]:
+        """The MLPs and residual streams that are patched, of which donors need captures of their own."""
+        found = {unit for cell in self.cells for unit in cell.units if unit.site is not None}
+        return tuple(sorted(found))
+
+    @property
     def every_query(self) -> bool:
         """Whether donors are captured at every query of their prompts, not only at the last."""
-        return POSITION_RECORDS[self.profile.patching.positions].from_start
+        return position_record(self.profile.patching.positions).from_start
 
     def _room(self, samples: int) -> int:
         """How many patches fit in a batch beside the baseline and one self-check a mode."""
@@ -247,7 +253,10 @@ class Stage:
         return room
 
     def _n_checks(self) -> int:
-        return len({(cell.mode, cell.write, cell.strength) for cell in self.cells})
+        """Self-checks of a batch at most (:func:`phase7.engine.decode.running.self_checks`)."""
+        kinds = {(cell.mode, cell.write, cell.strength) for cell in self.cells}
+        hiding = {unit for cell in self.cells for unit in cell.units if unit.record.hides_below}
+        return len(kinds) * (1 + len(hiding))
 
     def batch(self, index: int, patches: tuple[tuple[Role, Cell], ...]) -> Batch:
         """One prompt's texts with some patches."""
@@ -311,81 +320,6 @@ def roles_of(patches: Sequence[tuple[Role, Cell]]) -> list[Role]:
     needed = [role for role, _ in patches]
     added: list[Role] = ["control" for _, cell in patches if cell.write == "add"]
     return list(dict.fromkeys([*needed, *added]))
-
-
-def sweep_stage(
-    profile: Profile, files: ModelFacts, neutral: PromptSet, emotion: PromptSet
-) -> Stage | None:
-    """The sweep, or None where the profile has none."""
-    sweep = profile.sweep
-    if sweep is None:
-        return None
-    heads = parse_for(files, sweep.heads, "sweep.heads")
-    sampling = profile.sampling
-    if sweep.max_new_tokens:
-        sampling = replace(sampling, max_new_tokens=sweep.max_new_tokens)
-    return Stage(
-        name="sweep",
-        files=files,
-        profile=profile,
-        neutral=neutral,
-        emotion=emotion,
-        recipients=_first(discovery_half(neutral), sweep.n_prompts),
-        cells=tuple(sorted(Cell((head,), mode) for head in heads for mode in sweep.modes)),
-        sampling=sampling,
-    )
-
-
-def confirm_stage(
-    profile: Profile,
-    files: ModelFacts,
-    neutral: PromptSet,
-    emotion: PromptSet,
-    strongest: Sequence[Head],
-    joint: Sequence[tuple[Head, ...]] = (),
-) -> Stage:
-    """The confirmation: target heads alone and together, further sets, and what the sweep chose.
-
-    Parameters
-    ----------
-    strongest : sequence of Head
-        Each tested alone.
-    joint : sequence of tuple of Head
-        Each tested as a set alone; its heads are not tested one by one for it.
-    """
-    confirm = profile.confirm
-    targets = target_heads(profile, files)
-    sets = {
-        *([targets] if targets else []),
-        *(parse_for(files, spec, "confirm.head_sets") for spec in confirm.head_sets),
-    }
-    others = [*strongest, *random_heads(profile, files)]
-    alone = {(head,) for heads in sets for head in heads} if confirm.alone else set()
-    singles = alone | {(head,) for head in others}
-    every = singles | sets | {tuple(sorted(heads)) for heads in joint}
-    cells = sorted(Cell(heads, mode) for heads in every for mode in confirm.modes)
-    length = profile.sampling.max_new_tokens
-    return Stage(
-        name="confirm",
-        files=files,
-        profile=profile,
-        neutral=neutral,
-        emotion=emotion,
-        recipients=confirmed_prompts(profile, neutral),
-        cells=tuple(cells),
-        sampling=profile.sampling,
-        lengths=tuple(sorted({n for n in confirm.lengths if n < length})),
-    )
-
-
-def confirmed_prompts(profile: Profile, neutral: PromptSet) -> tuple[int, ...]:
-    """The neutral prompts of a profile's confirmation, as far as it does not stop before."""
-    half = confirmation_half(neutral) if profile.sweep else tuple(range(len(neutral.prompts)))
-    return _first(half, profile.confirm.n_prompts)
-
-
-def _first(indices: tuple[int, ...], n: int) -> tuple[int, ...]:
-    return indices[:n] if n else indices
 
 
 def _chunks(

@@ -9,7 +9,7 @@ from phase7.experiment.chosen_heads import declared_sets
 from phase7.experiment.stages import Stage
 from phase7.vocabulary.donors import DONOR_RECORDS, NO_CONTROL
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import Head
+from phase7.vocabulary.heads import Head, HeadSet
 
 
 def strength_stage(confirm: Stage, first: Sequence[tuple[Head, ...]] = ()) -> Stage | None:
@@ -28,9 +28,9 @@ def strength_stage(confirm: Stage, first: Sequence[tuple[Head, ...]] = ()) -> St
     if not profile.confirm.strengths:
         return None
     _require_donors(confirm)
-    declared = {*declared_sets(profile, confirm.files), *(tuple(sorted(one)) for one in first)}
+    declared = {*declared_sets(profile, confirm.files), *(HeadSet(tuple(sorted(one))) for one in first)}
     mode, write = profile.patching.primary_mode, profile.confirm.write
-    chosen = [cell for cell in confirm.cells if cell.mode == mode and cell.heads in declared]
+    chosen = [cell for cell in confirm.cells if cell.mode == mode and cell.head_set in declared]
     cells = [
         replace(cell, strength=strength, write=write)
         for cell in chosen

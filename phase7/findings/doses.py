@@ -45,8 +45,8 @@ class Dose:
 
     @property
     def n_heads(self) -> int:
-        """Heads of the set."""
-        return len(HeadSet.parse(self.label).heads)
+        """Heads and units of the set."""
+        return len(HeadSet.parse(self.label).members)
 
 
 def sources(group: Group) -> list[Source]:

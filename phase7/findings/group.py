@@ -33,7 +33,7 @@ from phase7.findings.reader import (
 )
 from phase7.vocabulary.emotions import goemotions_metric, keywords_metric
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import HeadSet, parse_heads
+from phase7.vocabulary.heads import HeadSet, parse_set
 from phase7.vocabulary.metrics import METRICS, metric_place
 from phase7.vocabulary.modes import MODES
 from phase7.vocabulary.readouts import OWN_WORDS, has_direction, is_readout, log_odds_metric
@@ -183,21 +183,19 @@ class Group:
     @cached_property
     def _targets(self) -> HeadSet:
         size = self.main.sizes
-        return HeadSet(
-            parse_heads(
-                str(self.settings["target_heads"]),
-                n_layers=size["layer"],
-                n_heads=size["head"],
-                where="settings.target_heads",
-            )
+        return parse_set(
+            str(self.settings["target_heads"]),
+            n_layers=size["layer"],
+            n_heads=size["head"],
+            where="settings.target_heads",
         )
 
     @cached_property
     def target_heads(self) -> tuple[str, ...]:
-        """The target heads, one label each; none where the profile named none in advance."""
+        """The target heads and units, one label each; none where the profile named none in advance."""
         if not self.settings.get("is_target_named", True):
             return ()
-        return tuple(str(head) for head in self._targets.heads)
+        return tuple(one.label for one in self._targets.members)
 
     @cached_property
     def target(self) -> str:
@@ -249,7 +247,7 @@ class Group:
         spec = "".join(str(self.settings["target_heads"]).split())
         if label == self.target and self.is_target_joint and len(spec) <= _LONG_LABEL:
             return spec
-        heads = HeadSet.parse(label).heads
+        heads = HeadSet.parse(label).members
         number = f"/{self.labels.index(label) + 1}" if label in self.labels else ""
         return f"{heads[0]}...{heads[-1]}/{len(heads)}{number}"
 

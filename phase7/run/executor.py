@@ -15,20 +15,22 @@ from phase7.experiment.directions import lens_key, vector_key
 from phase7.experiment.guards import guards_key, n_guarded
 from phase7.experiment.profile import Engine
 from phase7.experiment.readouts import ReadoutPlan, WordSet
-from phase7.experiment.stages import ENGINE_VERSION, Batch, Stage, roles_of
+from phase7.experiment.stages import Batch, Stage
 from phase7.models.files import ModelFiles
 from phase7.models.framing import Framing
+from phase7.run.capturing import Capturing, recorded
 from phase7.run.donating import Donors, Say
 from phase7.run.one_thread import one_thread
 from phase7.run.progress import Once, Told, unheard
 from phase7.run.together import side_by_side, store_together
 from phase7.run.units import FanOut, Unit, generation_unit, make_unit, path_unit
 from phase7.store import Store
+from phase7.vocabulary import units
 from phase7.vocabulary.heads import Head
 
 if TYPE_CHECKING:
     from phase7.engine.model.bridge import Model
-    from phase7.engine.patch.capture import Capture
+    from phase7.engine.patch.capture import Capture, UnitCapture
     from phase7.engine.patch.donors import Donor
     from phase7.engine.patch.patching import Patch
     from phase7.run.reading import TokenSets
@@ -72,7 +74,8 @@ class Executor:
         self._files, self._engine, self._store, self._say = files, engine, store, say
         self._fan_out, self._each_step = fan_out, each_step
         self._told = Once(unheard)
-        self.donors = Donors(self.capture, say)
+        self._captures = Capturing(files=files, engine=engine)
+        self.donors = Donors(self.capture, self.capture_beside, say)
         self._found_sets: dict[tuple[WordSet, ...], TokenSets] = {}
 
     @cached_property
@@ -99,14 +102,15 @@ class Executor:
         """
         batches = list(stage.batches())
         units = [generation_unit(stage, batch) for batch in batches]
-        yield from self._through(batches, units, partial(self._captures, stage), progress)
+        captures = partial(self._captures.of_batches, stage)
+        yield from self._through(batches, units, captures, progress)
 
     def generate(self, stages: Sequence[Stage], progress: Told = unheard) -> None:
         """Bring all texts of some stages into the store; those of one prompt are generated together."""
         asked = [(stage, batch) for stage in stages for batch in stage.batches()]
         lacking = [one for one in asked if not self._store.has("generation", one[1].key)]
         self._told = Once(progress)
-        self._elsewhere(u for stage, batch in lacking for u in self._captures(stage, [batch]))
+        self._elsewhere(u for stage, batch in lacking for u in self._captures.of_batches(stage, [batch]))
         self._elsewhere([generation_unit(*one) for one in lacking])
 
     def read(
@@ -122,7 +126,8 @@ class Executor:
             make_unit("readout", batch.key, (plan, batch, ways[batch.prompt_index]), batch.n_tokens)
             for batch in batches
         ]
-        yield from self._through(batches, units, partial(self._captures, plan.stage), progress)
+        captures = partial(self._captures.of_batches, plan.stage)
+        yield from self._through(batches, units, captures, progress)
 
     def guard(self, stage: Stage, progress: Told = unheard) -> Iterator[tuple[Batch, dict[str, Any]]]:
         """Yield every batch of a stage with what its texts are like (:func:`phase7.run.reading.guards`).
@@ -142,13 +147,13 @@ class Executor:
         """Yield every recipient with its attribution (:mod:`phase7.run.attributing`)."""
         stage, ways = plan.stage, self._ways(plan.readouts)
         units = [make_unit("attribution", plan.key(i), (plan, i, ways[i]), 1) for i in stage.recipients]
-        yield from self._through(stage.recipients, units, partial(self._of_sets, stage), progress)
+        yield from self._through(stage.recipients, units, self._of_sets(stage), progress)
 
     def circuit(self, plan: CircuitPlan) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield every recipient with the paths of the heads (:func:`phase7.run.pathing.paths`)."""
-        ways, captures = self._ways(plan.readouts), partial(self._of_sets, plan.stage)
+        ways = self._ways(plan.readouts)
         units = [make_unit("circuit", plan.key(i), (plan, i, ways[i])) for i in plan.recipients]
-        yield from self._through(plan.recipients, units, captures, unheard)
+        yield from self._through(plan.recipients, units, self._of_sets(plan.stage), unheard)
 
     def reads(self, plan: CircuitPlan) -> dict[str, Any]:
         """What the heads read (:func:`phase7.run.pathing.reads`)."""
@@ -156,9 +161,9 @@ class Executor:
         self._elsewhere([unit])  # where the model is loaded already
         return self._entry(unit)  # type: ignore[no-any-return]
 
-    def _of_sets(self, stage: Stage, recipients: Sequence[int]) -> Iterator[Unit]:
-        for prompt in (*stage.emotion.prompts, *stage.neutral.prompts):
-            yield self._capture(prompt, stage.framing, stage.every_query)
+    def _of_sets(self, stage: Stage) -> Callable[[Sequence[int]], Iterator[Unit]]:
+        """All captures of a stage, whichever recipients lack an entry."""
+        return lambda recipients: self._captures.of_sets(stage)
 
     def _ways(self, plan: ReadoutPlan | ContrastPlan) -> dict[int, Any]:
         """What every recipient's arms follow: its path, or all continuations of a contrast."""
@@ -239,7 +244,7 @@ class Executor:
         stage: Stage = unit.arguments[0]
         if self._fan_out and not self._store.has(unit.kind, unit.key):
             prompts = (*stage.emotion.prompts, *stage.neutral.prompts)
-            self._elsewhere(self._capture(p, stage.framing, False) for p in prompts)
+            self._elsewhere(self._captures.of(p, stage.framing, False) for p in prompts)
             self._elsewhere([unit])
         return self._entry(unit)  # type: ignore[no-any-return]
 
@@ -247,12 +252,20 @@ class Executor:
         """One prompt's activations, from the store or recorded."""
         from phase7.engine.patch.capture import Capture
 
-        return Capture(**self._entry(self._capture(prompt, framing, every)))
+        return Capture(**self._entry(self._captures.of(prompt, framing, every)))
+
+    def capture_beside(
+        self, prompt: str, framing: Framing, every: bool, beside: units.Unit
+    ) -> UnitCapture:
+        """What an MLP or a residual stream gave on one prompt."""
+        from phase7.engine.patch.capture import UnitCapture
+
+        return UnitCapture(**self._entry(self._captures.of(prompt, framing, every, beside)))
 
     def _entry(self, unit: Unit) -> Any:
         """The unit's entry, from the store or computed here."""
         recipes: dict[str, Callable[..., Any]] = {
-            "capture": self._record,
+            "capture": lambda *asked: recorded(self.model, *asked),
             "generation": lambda *asked: self._generated([asked])[0],
             "lens": self._promoted,
             "attribution": self._attribute,
@@ -296,34 +309,6 @@ class Executor:
             for unit in group:
                 hits[unit.kind] = hits.get(unit.kind, 0) - 1
                 self._told.done(unit.n_tokens)
-
-    def _captures(self, stage: Stage, batches: Sequence[Batch]) -> Iterator[Unit]:
-        """The captures that donors of these batches are made of, so that none is recorded twice."""
-        for batch in batches:
-            for role in roles_of(batch.patches):
-                donors = stage.donor_prompts(role, batch.prompt_index)
-                for prompt in () if donors is None else donors.prompts:
-                    yield self._capture(prompt, stage.framing, stage.every_query)
-
-    def _capture(self, prompt: str, framing: Framing, every: bool) -> Unit:
-        key = {
-            "engine": ENGINE_VERSION,
-            "model": self._files.fingerprint,
-            "format": framing.format,
-            "prompt": prompt,
-            **self._files.tokens_key(prompt),
-            "queries": "all" if every else "last",
-            "device": self._engine.device,
-            "dtype": self._engine.dtype,
-        }
-        return Unit(kind="capture", key=key, arguments=(prompt, framing, every))
-
-    def _record(self, prompt: str, framing: Framing, every: bool) -> dict[str, Any]:
-        from phase7.engine.model.tokens import encode
-        from phase7.engine.patch.capture import capture
-
-        got = capture(self.model, encode(self.model, prompt, framing), all_queries=every)
-        return {"value": got.value, "z": got.z, "pattern": got.pattern}
 
     def _promoted(self, stage: Stage, heads: Sequence[Head], words: Sequence[str]) -> dict[str, Any]:
         from phase7.engine.patch.lens import promoted_tokens

@@ -13,7 +13,7 @@ import psutil
 
 from phase7.experiment.profile import Profile
 from phase7.models.facts import ModelSizes
-from phase7.vocabulary.modes import POSITION_RECORDS
+from phase7.vocabulary.modes import position_record
 
 #: Numbers of rows to choose from: few, so that the choice is the same on most machines.
 LADDER = (32, 64, 128, 256, 512)
@@ -47,7 +47,7 @@ def footprint(sizes: ModelSizes, profile: Profile) -> Footprint:
     """
     n_new = profile.sampling.max_new_tokens
     n_prompt = min(sizes.n_context, 512)
-    by_row = POSITION_RECORDS[profile.patching.positions].from_start
+    by_row = position_record(profile.patching.positions).from_start
     kept = n_new + (n_prompt if by_row else 0)
     queries = n_prompt if by_row else 1
     held = 2 * sizes.n_layers * sizes.n_kv_heads * sizes.d_head

@@ -14,6 +14,7 @@ def patches_of(stage: Stage, batch: Batch, donors: Donors) -> tuple[list[Patch],
     patches = [
         Patch(
             heads=cell.heads,
+            units=cell.units,
             mode=cell.mode,
             donor=stage.donor_kind(role) if made[role] is None else role,
             positions=stage.profile.patching.positions,

@@ -25,7 +25,7 @@ from phase7.effects.selection import selection_metrics
 from phase7.experiment.chosen_heads import first_sets, random_sets
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.stages import confirm_stage, sweep_stage
+from phase7.experiment.tested import confirm_stage, sweep_stage
 from phase7.models.facts import ModelSizes
 from phase7.models.files import ModelFiles, read_sizes
 from phase7.report.language import Lang

@@ -20,8 +20,9 @@ from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.screening import screen_stages
 from phase7.experiment.specificity import against_stages
-from phase7.experiment.stages import Batch, Stage, confirm_stage, confirmed_prompts, sweep_stage
+from phase7.experiment.stages import Batch, Stage
 from phase7.experiment.strengths import strength_stage
+from phase7.experiment.tested import confirm_stage, confirmed_prompts, sweep_stage
 from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
 from phase7.models.look import Fetchable, look_for_model

@@ -17,7 +17,7 @@ def promoted(stage: Stage, executor: Executor, words: Sequence[str]) -> xr.Datas
 
     None where no head is tested alone.
     """
-    heads = sorted({cell.heads[0] for cell in stage.cells if len(cell.heads) == 1})
+    heads = sorted({cell.heads[0] for cell in stage.cells if cell.head_set.is_single})
     if not heads:
         return None
     found = executor.lens(stage, heads, words)

@@ -1,8 +1,9 @@
-"""Heads, sets of heads, and the little language that names them.
+"""Heads, sets of heads and of what stands beside them, and the little language that names them.
 
 :func:`parse_heads` reads what a user writes, ``"3:5,7:2"``, ``"3:*"``, ``"3:0-5"`` or ``"all"``, for
-a model of known size. :class:`HeadSet` is what a result is filed under: its label spells out every
-head, so it can be read back without the model.
+a model of known size; :func:`parse_set` reads units (:mod:`phase7.vocabulary.units`) among them,
+``"3:5,mlp:5"``. :class:`HeadSet` is what a result is filed under: its label spells out every head and
+unit, so it can be read back without the model.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from phase7.vocabulary.errors import UserError
+from phase7.vocabulary.units import UNIT_KINDS, Unit, is_unit, parse_units
 
 _ITEM = re.compile(r"(\d{1,6}):(\*|\d{1,6}(?:-\d{1,6})?)", re.ASCII)
-_LABEL_ITEM = re.compile(r"(\d{1,6}):(\d{1,6})", re.ASCII)
+_LABEL_ITEM = re.compile(rf"(\d{{1,6}}|{'|'.join(UNIT_KINDS)}):(\d{{1,6}})", re.ASCII)
 
 
 class Head(NamedTuple):
@@ -34,25 +36,28 @@ def format_heads(heads: tuple[Head, ...]) -> str:
 
 @dataclass(frozen=True)
 class HeadSet:
-    """Heads that are patched together; a single head is a set of one.
+    """Heads and units that are patched together; a single head is a set of one.
 
-    Sets sort as tables list them: single heads by place, then larger sets.
+    Sets sort as tables list them: single heads by place, then all others. A unit alone is one of these.
 
     Attributes
     ----------
     heads : tuple of Head
-        In the order of the label; never empty.
+        In the order of the label.
+    units : tuple of Unit
+        Behind the heads. A set has a head or a unit.
     """
 
     heads: tuple[Head, ...]
+    units: tuple[Unit, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.heads:
+        if not self.heads and not self.units:
             raise ValueError("a set of heads holds at least one")
 
     @classmethod
     def parse(cls, label: str) -> HeadSet:
-        """Read a label of the effects store: heads one by one, such as ``"3:5"`` or ``"3:5,7:2"``.
+        """Read a label of the effects store: one by one, such as ``"3:5"`` or ``"3:5,7:2,mlp:5"``.
 
         Raises
         ------
@@ -68,22 +73,32 @@ class HeadSet:
                 where="label of a set of heads",
                 remedy="build the effects file again",
             )
-        return cls(tuple(Head(int(match[1]), int(match[2])) for match in matches if match))
+        found = [(match[1], int(match[2])) for match in matches if match]
+        heads = tuple(Head(int(layer), head) for layer, head in found if layer not in UNIT_KINDS)
+        return cls(
+            heads, tuple(Unit(kind, layer) for kind in UNIT_KINDS for of, layer in found if of == kind)
+        )
 
     @property
     def label(self) -> str:
         """What the store files the set under, e.g. ``"3:5,7:2"``."""
-        return format_heads(self.heads)
+        return ",".join(map(str, (*self.heads, *self.units)))
 
     @property
     def n_heads(self) -> int:
-        """Heads patched together."""
+        """Heads patched together, units not counted."""
         return len(self.heads)
+
+    @property
+    def members(self) -> tuple[HeadSet, ...]:
+        """Each head and each unit alone, in the order of the label."""
+        alone = [HeadSet((head,)) for head in self.heads]
+        return (*alone, *(HeadSet((), (unit,)) for unit in self.units))
 
     @property
     def is_single(self) -> bool:
         """Whether this is one head alone."""
-        return self.n_heads == 1
+        return self.n_heads == 1 and not self.units
 
     @property
     def only(self) -> Head:
@@ -98,7 +113,8 @@ class HeadSet:
         return head
 
     def __lt__(self, other: HeadSet) -> bool:
-        return (not self.is_single, self.heads) < (not other.is_single, other.heads)
+        mine, others = ((not one.is_single, one.heads, one.units) for one in (self, other))
+        return mine < others
 
     def __str__(self) -> str:
         return self.label
@@ -137,7 +153,9 @@ def parse_heads(spec: str, *, n_layers: int, n_heads: int, where: str = "head sp
                 expected='items like "3:5", "3:0-5", "3:*", or "all"',
                 got=repr(item[:80]),
                 where=where,
-                remedy='write heads as layer:head, separated by commas, e.g. "3:5,7:2"',
+                remedy="name attn, mlp and resid in target_heads or head_sets; they are tested as sets"
+                if is_unit(item)
+                else 'write heads as layer:head, separated by commas, e.g. "3:5,7:2"',
             )
         layer, heads_of_layer = int(match[1]), match[2]
         first, last = _range(heads_of_layer, n_heads)
@@ -150,6 +168,34 @@ def parse_heads(spec: str, *, n_layers: int, n_heads: int, where: str = "head sp
             )
         heads.update(Head(layer, head) for head in range(first, last + 1))
     return tuple(sorted(heads))
+
+
+def parse_set(spec: str, *, n_layers: int, n_heads: int, where: str = "head spec") -> HeadSet:
+    """Read a spec of heads and units.
+
+    Parameters
+    ----------
+    spec : str
+        Items of :func:`parse_heads`, and ``attn:7``, ``mlp:5``, ``resid:12``, each with a layer, layers
+        ``first-last`` or ``*``. Heads of an attention that is named are part of it.
+    n_layers, n_heads, where
+        As of :func:`parse_heads`, and so are the errors.
+
+    Examples
+    --------
+    >>> parse_set("mlp:1,3:2,attn:0,0:5", n_layers=4, n_heads=8).label
+    '3:2,attn:0,mlp:1'
+    """
+    items = [part.strip() for part in spec.split(",")]
+    of_units = [item for item in items if is_unit(item)]
+    of_heads = [item for item in items if not is_unit(item)]
+    named = {one for item in of_units for one in parse_units(item, n_layers=n_layers, where=where)}
+    heads: tuple[Head, ...] = ()
+    if of_heads:
+        heads = parse_heads(",".join(of_heads), n_layers=n_layers, n_heads=n_heads, where=where)
+    whole = {unit.layer for unit in named if unit.kind == "attn"}
+    kept = tuple(head for head in heads if head.layer not in whole)
+    return HeadSet(kept, tuple(sorted(named)))
 
 
 def _range(text: str, n_heads: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-SiteName = Literal["z", "pattern", "result"]
+SiteName = Literal["z", "pattern", "result", "mlp", "resid"]
 
 #: `head` counts query heads.
 Axis = Literal["row", "query", "key", "head", "d_head", "d_model"]
@@ -31,10 +31,16 @@ class Site:
         Name of the bridge's hook, below ``blocks.<layer>.``.
     axes : tuple of str
         Of its tensor, in order.
+    is_in_attention : bool
+        Whether it passes while the layer's attention runs.
+    reads_attended : bool
+        Whether its rows are those of the attention where the MLP runs beside it (a parallel model).
     """
 
     hook: str
     axes: tuple[Axis, ...]
+    is_in_attention: bool = True
+    reads_attended: bool = False
 
     def axis(self, name: Axis) -> int:
         """Place of an axis."""
@@ -46,6 +52,13 @@ SITES: Mapping[SiteName, Site] = MappingProxyType(
         "z": Site(hook="attn.hook_z", axes=("row", "query", "head", "d_head")),
         "pattern": Site(hook="attn.hook_pattern", axes=("row", "head", "query", "key")),
         "result": Site(hook="attn.hook_result", axes=("row", "query", "head", "d_model")),
+        "mlp": Site(
+            hook="mlp.hook_out",
+            axes=("row", "query", "d_model"),
+            is_in_attention=False,
+            reads_attended=True,
+        ),
+        "resid": Site(hook="hook_out", axes=("row", "query", "d_model"), is_in_attention=False),
     }
 )
 

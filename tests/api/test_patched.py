@@ -178,6 +178,27 @@ def test_a_bridge_in_memory_runs_patched():
     assert model.fingerprint != fingerprint  # the weights of the bridge are the model's
 
 
+def test_an_attention_and_a_single_query_are_patched_as_in_a_run(case):
+    every = ",".join(f"1:{head}" for head in range(tiny.N_HEADS))
+    found, lines = [], []
+    for heads in ("attn:1", every):
+        with phase7.patched(case.model, heads, case.gratitude, tell=lines.append) as what:
+            found.append(case.now())
+            found.append((case.model.generate(PROMPT, SHORT), case.transformers()))
+    assert equal(found[0], found[2]) and equal(found[1], found[3])
+    assert not equal(found[0], case.plain)
+    assert lines[0].startswith("patched attn:1 (result, gratitude, strength 1): generate (2 rows, ")
+    n = len(case.tokens[0])
+    with phase7.patched(case.model, "2:*", case.gratitude, positions="prompt:-2", tell=None) as what:
+        with torch.no_grad():
+            logits = case.model.bridge(case.tokens)
+        assert what.acted[-1].queries == range(n - 2, n - 1)
+    # In the last layer, nothing behind the query reads it.
+    assert torch.equal(logits[0, : n - 2], case.plain[1][0, : n - 2])
+    assert torch.equal(logits[0, n - 1], case.plain[1][0, n - 1])
+    assert not torch.equal(logits[0, n - 2], case.plain[1][0, n - 2])
+
+
 def test_what_cannot_be_patched_is_refused_in_a_line(case):
     own = case.model.hf_model.config.model_type
     other = Case("gpt2" if own == "gpt_neo" else "gpt_neo")
@@ -195,6 +216,7 @@ def test_what_cannot_be_patched_is_refused_in_a_line(case):
         ({"donor": "joy"}, "a donor of phase7.donor"),
         ({"mode": "values"}, "patched: mode"),
         ({"positions": "some"}, "patched: positions"),
+        ({"heads": "0:1,mlp:1"}, "got mlp:1; test it with phase7.patch"),
         ({"strength": float("nan")}, "a finite number"),
     ):
         asked = {"heads": HEADS, "donor": "self"} | wrong

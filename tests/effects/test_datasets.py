@@ -15,7 +15,7 @@ from phase7.effects.datasets import GroupBuilder
 from phase7.effects.scores import StageTexts, score_stage
 from phase7.experiment.profile import Confirm, Patching, Profile, Sampling
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.stages import confirm_stage
+from phase7.experiment.tested import confirm_stage
 from phase7.models.files import ModelFiles
 from phase7.statistics import global_p, hierarchical_q, paired_summary, step_down_min_p
 from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS, donor_words

@@ -20,8 +20,8 @@ from phase7.effects.families import (
 )
 from phase7.experiment.profile import Confirm, Profile, Readouts
 from phase7.experiment.prompts import PromptSet
-from phase7.experiment.stages import confirm_stage
 from phase7.experiment.statistics import Statistics
+from phase7.experiment.tested import confirm_stage
 from phase7.statistics import global_p, hierarchical_q, paired_summary, step_down_min_p
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets
-from phase7.experiment.stages import Cell, confirm_stage
+from phase7.experiment.stages import Cell
+from phase7.experiment.tested import confirm_stage
+from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
 from tests.stages import FILES, GRATITUDE, NEUTRAL, PROFILE, changed
 
@@ -92,3 +94,40 @@ def test_joint_sets_are_tested_as_a_whole_alone():
         for mode in PROFILE.confirm.modes
     }
     assert list(stage.cells) == sorted(stage.cells)
+
+
+def test_units_are_tested_alone_and_in_their_sets():
+    tested = profile(target_heads="mlp:1,0:2,attn:2", head_sets=("resid:0,1:1",), modes=("result",))
+    stage = confirm_stage(tested, FILES, NEUTRAL, GRATITUDE, [])
+    labels = [cell.label for cell in stage.cells]
+    assert sorted(labels) == [
+        "0:2", "0:2,attn:2,mlp:1", "1:1", "1:1,resid:0", "attn:2", "mlp:1", "resid:0"
+    ]  # fmt: skip
+    assert [str(unit) for unit in stage.sited_units] == ["mlp:1", "resid:0"]
+    together = confirm_stage(changed("confirm", tested, alone=False), FILES, NEUTRAL, GRATITUDE, [])
+    assert sorted(cell.label for cell in together.cells) == ["0:2,attn:2,mlp:1", "1:1,resid:0"]
+
+
+@pytest.mark.parametrize("mode", ["v_only", "pattern_v"])
+def test_what_composes_nothing_is_refused_in_a_mode_that_composes(mode):
+    both = ("result", mode)
+    with pytest.raises(UserError, match=f"got mlp:1 in mode {mode}") as caught:
+        confirm_stage(profile(target_heads="0:1,mlp:1", modes=both), FILES, NEUTRAL, GRATITUDE, [])
+    assert caught.value.where == "confirm.target_heads"
+    with pytest.raises(UserError, match=r"confirm\.head_sets: expected mode result alone"):
+        confirm_stage(profile(head_sets=("resid:1",), modes=both), FILES, NEUTRAL, GRATITUDE, [])
+    stage = confirm_stage(profile(target_heads="attn:1", modes=both), FILES, NEUTRAL, GRATITUDE, [])
+    assert sorted(cell.mode for cell in stage.cells) == sorted(both)
+
+
+def test_a_batch_has_room_for_its_self_checks():
+    """One for each kind of write, and one for each stream, as the engine makes them."""
+
+    def cells(spec, **options):
+        tested = profile(target_heads=spec, modes=("result",), **options)
+        return confirm_stage(tested, FILES, NEUTRAL, GRATITUDE, [])
+
+    for spec, n_checks in (("0:1,1:2", 1), ("0:1,mlp:1", 1), ("0:1,resid:0,resid:2", 3)):
+        stage = cells(spec)
+        for batch in stage.batches():
+            assert batch.n_rows == (1 + len(batch.patches) + n_checks) * stage.sampling.samples

@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phase7.experiment.chosen_heads import random_heads
 from phase7.experiment.profile import Confirm, Sampling, Sweep
+from phase7.experiment.splits import confirmation_half, discovery_half
 from phase7.experiment.stages import (
     ENGINE_VERSION,
     Cell,
-    confirmation_half,
-    discovery_half,
-    random_heads,
     resolve_format,
-    sweep_stage,
 )
+from phase7.experiment.tested import sweep_stage
 from phase7.store import canonical
 from phase7.vocabulary.donors import CONTROL_KINDS, DONOR_KINDS
 from phase7.vocabulary.errors import UserError

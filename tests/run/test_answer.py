@@ -24,7 +24,7 @@ from phase7.engine.patch.donors import DonorSum
 from phase7.engine.patch.patching import Patch
 from phase7.experiment.answer import choice_stage, fresh_recipients, trials
 from phase7.experiment.declared import Answer
-from phase7.experiment.stages import confirm_stage, sweep_stage
+from phase7.experiment.tested import confirm_stage, sweep_stage
 from phase7.findings.group import Group
 from phase7.findings.trials import chosen, compared, metrics_that_hold
 from phase7.report.numbers import Numbers

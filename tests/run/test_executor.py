@@ -29,7 +29,7 @@ from phase7.run.executor import Executor, one_thread
 from phase7.store import Store
 from phase7.vocabulary.donors import ControlKind, DonorKind
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.modes import MODES, Positions
+from phase7.vocabulary.modes import MODES, POSITIONS
 from tests import stages, tiny
 from tests.by_hand import mean_donor
 from tests.stages import NotedStore, changed, shuffled_prompts
@@ -184,7 +184,7 @@ def plain(positions: str, use_attn_result: bool) -> Profile:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("positions", get_args(Positions))
+@pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("use_attn_result", [False, True])
 def test_a_batch_is_patched_and_sampled_as_its_stage_says(positions, use_attn_result, tmp_path):
     """To the bit."""
@@ -201,7 +201,7 @@ def test_a_batch_is_patched_and_sampled_as_its_stage_says(positions, use_attn_re
 def test_the_settings_above_make_a_difference():
     """Liveness: any two of them give other bits somewhere."""
     found = set()
-    for positions in get_args(Positions):
+    for positions in POSITIONS:
         for use_attn_result in (False, True):
             stage = confirm(plain(positions, use_attn_result))
             batch = next(iter(stage.batches()))

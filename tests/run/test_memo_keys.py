@@ -241,11 +241,36 @@ def test_a_capture_is_another_where_a_setting_changes_it_and_only_there(setting,
         after = set(captures(stages.confirm(profile), tmp_path))
         if setting.startswith("engine") and setting in IN_A_CAPTURE:
             assert after and not after & before
-        elif setting == "patching.positions":  # `last` needs the last query, as `generated` does
-            assert (after == before) == (profile.patching.positions == "last")
+        elif setting == "patching.positions":  # some need the last query alone, as `generated` does
+            positions = profile.patching.positions
+            assert (after == before) == (positions in ("last", "step:1"))
             assert after == before or not after & before
         else:
             assert (after != before) == (setting in IN_A_CAPTURE)
+
+
+def test_units_are_captured_beside_heads_and_leave_these_captures_as_they_are(tmp_path):
+    confirm = {"target_heads": "0:1,2:3", "modes": ("result",)}
+    before = captures(stages.confirm(changed("confirm", **confirm)), tmp_path)
+    more = confirm | {"head_sets": ("0:1,mlp:1", "resid:2,mlp:1", "attn:1")}
+    after = captures(stages.confirm(changed("confirm", **more)), tmp_path)
+    added = [after[name] for name in after if name not in before]
+    assert {name: after[name] for name in before} == before
+    assert sorted({key["unit"] for key in added}) == ["mlp:1", "resid:2"]
+    assert len(added) == 2 * len(before)
+    heads = {canonical("capture", {k: v for k, v in key.items() if k != "unit"}) for key in added}
+    assert heads == set(before)
+
+
+def test_a_head_set_with_a_unit_is_another_generation(tmp_path):
+    found = [
+        {canonical("generation", batch.key) for batch in stages.confirm(profile).batches()}
+        for profile in (
+            changed("confirm", target_heads=spec, modes=("result",))
+            for spec in ("0:1", "0:1,mlp:1", "0:1,mlp:2", "0:1,resid:1", "0:1,attn:1")
+        )
+    ]
+    assert all(not found[i] & found[j] for i in range(len(found)) for j in range(i))
 
 
 @pytest.mark.parametrize(

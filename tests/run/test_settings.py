@@ -11,7 +11,7 @@ import pytest
 from phase7.experiment.chosen_heads import random_heads
 from phase7.experiment.profile import Confirm, Engine, Patching, Profile, Sampling, Sweep
 from phase7.experiment.prompts import PromptFiles, PromptSet
-from phase7.experiment.stages import confirm_stage, sweep_stage
+from phase7.experiment.tested import confirm_stage, sweep_stage
 from phase7.models.files import ModelFiles
 from phase7.run.settings import group_settings
 from phase7.vocabulary.heads import Head

@@ -18,8 +18,9 @@ from phase7.effects.file import open_effects
 from phase7.experiment.positive_controls import control_stages
 from phase7.experiment.profile import Confirm, Sweep
 from phase7.experiment.specificity import against_stages
-from phase7.experiment.stages import Cell, Stage, confirm_stage, sweep_stage
+from phase7.experiment.stages import Cell, Stage
 from phase7.experiment.statistics import Statistics
+from phase7.experiment.tested import confirm_stage, sweep_stage
 from phase7.run.executor import Executor
 from phase7.run.pipeline import Run
 from phase7.vocabulary.heads import Head

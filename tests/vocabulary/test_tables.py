@@ -13,7 +13,7 @@ from phase7.engine.model.tokens import encode
 from phase7.engine.patch import recipes
 from phase7.engine.patch.patching import BASELINE, Patch, Patcher
 from phase7.experiment.profile import Sampling
-from phase7.vocabulary import donors, modes
+from phase7.vocabulary import donors, modes, units
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.sites import SITES, hook_name
 from tests import tiny
@@ -54,7 +54,9 @@ def test_a_mode_without_a_recipe_is_an_error_and_never_another_mode(monkeypatch)
 
 
 def test_every_kind_has_a_record_and_every_record_a_use():
-    assert modes.POSITIONS == tuple(modes.POSITION_RECORDS) == typing.get_args(modes.Positions)
+    assert tuple(modes.POSITION_RECORDS) == modes.POSITIONS
+    assert tuple(units.UNIT_RECORDS) == units.UNIT_KINDS
+    assert {record.site for record in units.UNIT_RECORDS.values()} - {None} <= set(SITES)
     named = {*donors.DONOR_KINDS, *donors.CONTROL_KINDS} - {donors.NO_CONTROL}
     assert named == set(donors.DONOR_RECORDS)
     assert donors.NO_CONTROL in donors.CONTROL_KINDS

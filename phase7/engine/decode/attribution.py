@@ -29,7 +29,7 @@ from phase7.engine.model.faithful import check_lengths
 from phase7.engine.patch.donors import Array, Donor
 from phase7.engine.patch.patching import unreadable_pattern
 from phase7.engine.patch.recipes import recipe_of
-from phase7.vocabulary.modes import MODE_RECORDS, POSITION_RECORDS, Mode, Positions
+from phase7.vocabulary.modes import MODE_RECORDS, Mode, Positions, position_record
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,15 +38,15 @@ class Slopes:
 
     The R read-outs, in nats, are the log-odds of the token sets, or the log-likelihood of the path:
     first all of them over the path, then all at the first step. This is the order of
-    :func:`phase7.vocabulary.readouts.readout_metrics`, without the divergences. Q queries are patched,
-    and S tokens of prompt and path are read.
+    :func:`phase7.vocabulary.readouts.readout_metrics`, without the divergences. Q queries are held, from
+    the first that a policy of several can patch on, and S tokens of prompt and path are read.
 
     Attributes
     ----------
     model : str
         Its name.
-    positions : {"generated", "last", "all"}
-        Which queries are patched.
+    positions : str
+        Which of these queries are patched; at the others the gradient is 0.
     n_prompt : int
         Tokens of the recipient prompt.
     baseline : float64 array [R]
@@ -132,7 +132,11 @@ class Slopes:
         recipe_of(mode)
         if MODE_RECORDS[mode].reads_pattern and self.pattern is None:
             raise unreadable_pattern(self.model, mode)
-        return _CHANGE[mode](self, donor, _GIVEN[mode](donor))
+        change, first = _CHANGE[mode](self, donor, _GIVEN[mode](donor)), self.n_prompt - self._n_offsets
+        queries = range(first, first + change.shape[1])
+        patched = np.array(position_record(self.positions).among(self.n_prompt, queries))
+        change[:, ~patched] = 0.0
+        return change
 
     def _changed_outputs(self, given: Array) -> Floats:
         """Where outputs are written whole."""
@@ -163,7 +167,7 @@ class Slopes:
     @property
     def _n_offsets(self) -> int:
         """Offsets of the patched queries: 0 up to one less than this."""
-        return self.n_prompt if POSITION_RECORDS[self.positions].from_start else 1
+        return self.n_prompt if position_record(self.positions).from_start else 1
 
     def _reach(self, donor: Donor) -> int:
         """Offsets of the queries that may change: queries from this offset on stay as they are.
@@ -294,7 +298,7 @@ def slopes(
         The T tokens that follow it, at least one.
     token_sets : mapping of str to sequence of int
         Sets by name, at least one; none empty and none with every token.
-    positions : {"generated", "last", "all"}
+    positions : str
         Which queries are patched.
 
     Raises
@@ -357,7 +361,7 @@ def traced(
 ) -> tuple[TracedRun, Tensor]:
     """The unpatched pass, and what is read in it [steps, values], with the graph between the two."""
     check_lengths(model, len(tokens), len(path))
-    first = 0 if POSITION_RECORDS[positions].from_start else len(tokens) - 1
+    first = 0 if position_record(positions).from_start else len(tokens) - 1
     run = TracedRun(model, keeps_stream=keeps_stream)
     return run, read.values(run.logits([*tokens, *path[:-1]], first, len(path)))
 
@@ -372,16 +376,19 @@ def slopes_from(
     positions: Positions,
 ) -> Slopes:
     """What a pass and its gradients, by layer [R, one, queries, heads, d_head], amount to."""
-    record, n_read = POSITION_RECORDS[positions], run.value[0].shape[1]
+    record, n_read = position_record(positions), run.value[0].shape[1]
     first = 0 if record.from_start else len(tokens) - 1
-    patched = slice((len(tokens) if record.once else n_read) - first)
-    by_layer = torch.stack([one[:, 0] for one in gradient], dim=1)
+    end = n_read if record.last is None else min(n_read, len(tokens) + max(0, record.last))
+    patched = slice(end - first)
+    by_layer = torch.stack([one[:, 0] for one in gradient], dim=1)[:, :, patched]
+    # A single query: what would be written at others has no effect.
+    by_layer[:, :, [not one for one in record.among(len(tokens), range(first, end))]] = 0.0
     return Slopes(
         model=model.name,
         positions=positions,
         n_prompt=len(tokens),
         baseline=baseline.detach().double().cpu().numpy(),
-        gradient=_numpy(by_layer[:, :, patched]),
+        gradient=_numpy(by_layer),
         z=_numpy(by_layers(run.z)[:, patched]),
         value=_numpy(by_layers(run.value)),
         pattern=_numpy(patterns(run.pattern, n_read)[:, :, patched]) if run.pattern else None,

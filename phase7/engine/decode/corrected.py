@@ -33,7 +33,7 @@ from phase7.engine.decode.traced import TracedRun, run_behind
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.gates import Hook
 from phase7.engine.patch.donors import Donor
-from phase7.vocabulary.modes import POSITION_RECORDS, Mode, Positions
+from phase7.vocabulary.modes import Mode, Positions, position_record
 from phase7.vocabulary.sites import SiteName
 
 #: Layers that are moved in one batch, each in a row of its own.
@@ -148,7 +148,7 @@ class _Moved:
     ) -> Floats:
         """Each layer's gradient where it is moved, [layer, R, query, head, d_head]."""
         followed, cache = [*tokens, *path[:-1]], self._model.new_cache()
-        first = 0 if POSITION_RECORDS[positions].from_start else len(tokens) - 1
+        first = 0 if position_record(positions).from_start else len(tokens) - 1
         hooks: dict[SiteName, dict[int, Hook]] = {"z": {i: self._move(i) for i in self._layers}}
         with torch.inference_mode(False), torch.enable_grad():
             if first:

@@ -49,7 +49,7 @@ class SharedLayers:
     n_layers : int
     row_block : int
         The slots of a stage are filled up to a multiple of it.
-    share_attention : bool
+    share_attention : bool, or sequence of bool of length n_rows
         False makes a row private from its first patched layer's attention on.
     """
 
@@ -59,12 +59,12 @@ class SharedLayers:
         n_layers: int,
         row_block: int = ROW_BLOCK,
         *,
-        share_attention: bool = True,
+        share_attention: bool | Sequence[bool] | np.ndarray[Any, np.dtype[np.bool_]] = True,
     ) -> None:
         self.n_rows, self.n_layers, self._row_block = len(first_patched), n_layers, row_block
         self._n_stages = 2 * n_layers
         first = np.asarray(first_patched, dtype=np.int64)
-        self._first = np.where(first < 0, 0, 2 * first + share_attention)
+        self._first = np.where(first < 0, 0, 2 * first + np.asarray(share_attention))
         self._history = np.zeros(self.n_rows, dtype=np.int64)
         self._n_histories = 1
         self._alive = np.ones(self.n_rows, dtype=bool)

@@ -28,22 +28,36 @@ from phase7.engine.patch.donors import Donor
 from phase7.engine.patch.patching import BASELINE, Patch, Patcher
 from phase7.engine.patch.step import Rows, Step
 from phase7.vocabulary.errors import SelfCheckError, UserError
-from phase7.vocabulary.modes import POSITION_RECORDS
-from phase7.vocabulary.sites import SiteName
+from phase7.vocabulary.modes import MODE_RECORDS, position_record
+from phase7.vocabulary.sites import SITES, SiteName
 
 
 def self_checks(patches: Sequence[Patch]) -> list[Patch]:
-    """Self-donor patches over the union of the patched heads.
+    """Self-donor patches over the union of the patched heads and units.
 
     One for each (mode, positions, write, strength) used, so that a batch checks every kind of write that
-    is in it.
+    is in it. A unit that hides what lies below it, such as the residual stream, would make good again
+    what another write had spoilt; so each of them has a check of its own.
     """
     heads = tuple(sorted({head for patch in patches for head in patch.heads}))
+    units = sorted({unit for patch in patches for unit in patch.units})
+    hiding = [unit for unit in units if unit.record.hides_below]
+    beside = tuple(unit for unit in units if unit not in hiding)
     kinds = sorted({(patch.mode, patch.positions, patch.write, patch.strength) for patch in patches})
-    return [
-        Patch(heads=heads, mode=mode, donor="self", positions=where, write=write, strength=strength)
-        for mode, where, write, strength in kinds
-    ]
+    checks = []
+    for mode, where, write, strength in kinds:
+        composes = MODE_RECORDS[mode].reads_pattern
+        its = tuple(unit for unit in beside if not composes or unit.site is None)
+        alone = [] if composes else [((), (unit,)) for unit in hiding]
+        together = [(heads, its)] if heads or its else []
+        checks += [
+            Patch(
+                heads=some, units=some_units, mode=mode, donor="self", positions=where, write=write,
+                strength=strength,
+            )
+            for some, some_units in [*together, *alone]
+        ]  # fmt: skip
+    return checks
 
 
 def step_of(cache: Any, *, first_query: int, rows: Rows) -> Step:
@@ -58,8 +72,10 @@ def step_of(cache: Any, *, first_query: int, rows: Rows) -> Step:
 def self_check_error(check: Patch, what: str) -> SelfCheckError:
     """The error of a self-check that did not reproduce the baseline; `what` was changed, and where."""
     kind = "" if check.is_plain else f", write {check.write}, strength {check.strength:g}"
+    what_is = [f"{len(check.heads)} heads"] if check.heads else []
+    patched = " and ".join([*what_is, *map(str, check.units)])
     return SelfCheckError(
-        f"self-check failed: patching {len(check.heads)} heads with their own activations"
+        f"self-check failed: patching {patched} with their own activations"
         f" (mode {check.mode}, positions {check.positions}{kind}) changed {what};"
         " the run's numbers would mean nothing, so it stops"
     )
@@ -125,7 +141,7 @@ class RunningBatch:
         self.cache = model.new_cache()
         self.layout = SharedLayers([-1] * self.n_rows, model.n_layers, model.row_block)
         self.runs_prompt_by_row = any(
-            patch.heads and POSITION_RECORDS[patch.positions].from_start for patch in patches
+            not patch.is_baseline and position_record(patch.positions).from_start for patch in patches
         )
         self.holds_slots = False
 
@@ -137,14 +153,24 @@ class RunningBatch:
     def share_layers(self) -> None:
         """Compute the layers below a row's first patch once for all rows with the same tokens so far."""
         n_layers = self._model.n_layers
-        first = [min((head.layer for head in p.heads), default=n_layers) for p in self._arms]
+        first = [patch.first_layer(n_layers) for patch in self._arms]
         self.layout = SharedLayers(
             np.repeat(first, self._n_samples),
             n_layers,
             self._model.row_block,
-            # A head's result is computed inside its attention, whose outputs must have a row each.
-            share_attention=not self._use_attn_result,
+            share_attention=np.repeat([*map(self._shares_attention, self._arms)], self._n_samples),
         )
+
+    def _shares_attention(self, patch: Patch) -> bool:
+        """Whether a patch leaves the attention of its first layer as it is for all rows.
+
+        A head's result is computed inside its attention, whose outputs must then have a row each; and so
+        must what a parallel MLP reads, which is told apart with the attention.
+        """
+        first = patch.first_layer(self._model.n_layers)
+        sites = [SITES[unit.site] for unit in patch.sited if unit.layer == first and unit.site]
+        is_beside = self._model.is_parallel and any(site.reads_attended for site in sites)
+        return not self._use_attn_result and not is_beside
 
     def prefill_once(self, *, n_new: int, share_layers: bool, buffers: Buffers | None = None) -> None:
         """Run all of the prompt but its last token in one row without hooks; all rows share its cache.

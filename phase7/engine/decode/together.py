@@ -31,7 +31,7 @@ from phase7.engine.model.gates import Gate, Hook
 from phase7.engine.model.packed import PACKED_ROWS
 from phase7.engine.patch.patching import Patch
 from phase7.vocabulary.heads import Head
-from phase7.vocabulary.sites import SITES
+from phase7.vocabulary.sites import SITES, SiteName
 
 #: Of a model whose attention does something with its output: the output's product cannot wait.
 _OUTPUT_READ = "attention output read"
@@ -63,7 +63,7 @@ class Together:
         hooks = [batch.hooks() for batch in self._batches]
         sites = {
             site: {
-                layer: self._of_attending([one.get(site, {}).get(layer) for one in hooks])
+                layer: self._of_batches(site, layer, [one.get(site, {}).get(layer) for one in hooks])
                 for layer in sorted({layer for one in hooks for layer in one.get(site, {})})
             }
             for site in SITES
@@ -111,15 +111,32 @@ class Together:
                 raise not_finite(self._model, f"the states of position {query}")
         return list(each)
 
-    def _of_attending(self, hooks: Sequence[Hook | None]) -> Hook:
-        """The hook of whichever batch's attention runs, by the batches' order."""
+    def _of_batches(self, site: SiteName, layer: int, hooks: Sequence[Hook | None]) -> Hook:
+        """The hooks of all batches at one site, by the batches' order.
+
+        In an attention, that of whichever batch's attention runs; elsewhere each on its own rows.
+        """
         by_batch = {id(batch): hook for batch, hook in zip(self._batches, hooks, strict=True)}
 
         def its_hook(passing: Tensor, hook: Any) -> Tensor | None:
             its: Any = by_batch[id(self._attending)]
             return None if its is None else its(passing, hook=hook)
 
-        return its_hook
+        def each_on_its_rows(passing: Tensor, hook: Any) -> Tensor:
+            new, n_rows = [], [self._n_passing(site, layer, batch) for batch in self._running]
+            for batch, part in zip(self._running, passing.split(n_rows), strict=True):
+                its: Any = by_batch[id(batch)]
+                made = None if its is None else its(part, hook=hook)
+                new.append(part if made is None else made)
+            return torch.cat(new)
+
+        return its_hook if SITES[site].is_in_attention else each_on_its_rows
+
+    def _n_passing(self, site: SiteName, layer: int, batch: RunningBatch) -> int:
+        """Rows of one batch at a site outside of the attention."""
+        if SITES[site].reads_attended and self._model.is_parallel:
+            return batch.layout.n_attention_slots(layer)
+        return batch.layout.n_slots(layer)
 
     def _rows_at(self, gate: Gate, layer: int) -> Tensor | None:
         """Which rows pass a gate: of the batch whose attention runs, or of all that run."""

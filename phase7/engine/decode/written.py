@@ -24,7 +24,7 @@ from phase7.engine.patch.patching import BASELINE, Patch, Patcher
 from phase7.engine.patch.step import Ints
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
-from phase7.vocabulary.modes import POSITION_RECORDS, Mode, Positions
+from phase7.vocabulary.modes import Mode, Positions, position_record
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +83,7 @@ def begun(
     if path:
         check_ids("path", path, model)
     check_lengths(model, len(tokens), max(1, len(path)))
-    first = 0 if POSITION_RECORDS[positions].from_start else len(tokens) - 1
+    first = 0 if position_record(positions).from_start else len(tokens) - 1
     run = FrozenRun(model, [*tokens, *path[:-1]], first)
     return run, direction(run.model, weights, max(1, len(path)))
 

@@ -1,4 +1,4 @@
-"""Record what every head did on one prompt.
+"""Record what every head did on one prompt, or what a unit beside them gave.
 
 A prompt runs alone, in a batch of one, so that its numbers do not depend on other prompts.
 """
@@ -16,7 +16,9 @@ from torch import Tensor
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.faithful import check_lengths, not_finite
 from phase7.engine.model.gates import Hook
+from phase7.engine.model.outputs import check_site
 from phase7.vocabulary.sites import SITES, SiteName
+from phase7.vocabulary.units import Unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +38,19 @@ class Capture:
     value: np.ndarray[Any, np.dtype[np.float32]]
     z: np.ndarray[Any, np.dtype[np.float32]]
     pattern: np.ndarray[Any, np.dtype[np.float32]] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitCapture:
+    """One unit's output on one prompt of S tokens, at its last Q queries.
+
+    Attributes
+    ----------
+    output : float32 array [Q, d_model]
+        Q is 1 or S.
+    """
+
+    output: np.ndarray[Any, np.dtype[np.float32]]
 
 
 def capture(model: Model, tokens: Sequence[int], *, all_queries: bool) -> Capture:
@@ -80,6 +95,34 @@ def capture(model: Model, tokens: Sequence[int], *, all_queries: bool) -> Captur
         z=outputs,
         pattern=_stack(patterns, layers) if len(patterns) == len(layers) else None,
     )
+
+
+def capture_unit(model: Model, tokens: Sequence[int], unit: Unit, *, all_queries: bool) -> UnitCapture:
+    """Run the prompt once and record what one MLP or one residual stream gives.
+
+    Parameters and errors are those of :func:`capture`.
+
+    Raises
+    ------
+    UserError
+        If the model's output of that kind cannot be read and written, too.
+    """
+    if unit.site is None:
+        raise ValueError(f"{unit} has no output of its own")
+    check_lengths(model, len(tokens) + 1, 0)
+    check_site(model, unit.site)
+    seen: list[Tensor] = []
+
+    def keep(tensor: Tensor, hook: Any) -> None:
+        seen.append(tensor[0, 0 if all_queries else -1 :].float().cpu().clone())
+
+    with torch.inference_mode(), model.hooked({unit.site: {unit.layer: keep}}):
+        ids = torch.tensor([list(tokens)], device=model.device)
+        model.bridge(ids, past_key_values=model.new_cache(), use_cache=True)
+    (output,) = seen
+    if not bool(output.isfinite().all()):
+        raise not_finite(model, f"the output of {unit}")
+    return UnitCapture(output=output.numpy())
 
 
 def _stack(by_layer: dict[int, Tensor], layers: range) -> np.ndarray[Any, np.dtype[np.float32]]:

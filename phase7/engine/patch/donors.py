@@ -7,14 +7,15 @@ composing attention and values where no pattern was captured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from phase7.engine.patch.capture import Capture
+from phase7.engine.patch.capture import Capture, UnitCapture
+from phase7.vocabulary.units import Unit
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
@@ -33,11 +34,14 @@ class Donor:
     pattern : float32 array [n_layers, n_heads, J, K] or None
         Attention of the query at offset j over the keys at offset k. A row sums to the mean of the
         captures' rows: to 1, but in models whose attention may go nowhere (sinks).
+    units : mapping of Unit to float32 array [J, d_model]
+        Outputs of MLPs and residual streams, of those that were captured.
     """
 
     z: Array
     value: Array
     pattern: Array | None
+    units: Mapping[Unit, Array] = field(default_factory=dict)
 
     @cached_property
     def composed(self) -> Array:
@@ -105,6 +109,22 @@ class DonorSum:
 def single(one: Capture) -> Donor:
     """The donor that is one capture."""
     return DonorSum([one]).mean()
+
+
+class UnitSum:
+    """The sum over one unit's captures, from which means with or without one of them are taken."""
+
+    def __init__(self, captures: Iterable[UnitCapture]) -> None:
+        self._output, self.n_captures = _AlignedSum(axes=(0,)), 0
+        for one in captures:
+            self._output.add(one.output)
+            self.n_captures += 1
+
+    def mean(self, *, without: UnitCapture | None = None) -> Array:
+        """The average by offset, float32 [J, d_model], `without` one of the captures summed."""
+        if self.n_captures - (without is not None) < 1:
+            raise ValueError("a mean over no captures")
+        return self._output.mean(None if without is None else without.output).astype(np.float32)
 
 
 class _AlignedSum:

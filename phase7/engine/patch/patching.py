@@ -1,8 +1,6 @@
-"""Interventions as data, and the hooks that carry them out row by row.
+"""The hooks that carry out the patches of one batch, row by row.
 
-A :class:`Patch` says which heads are patched, by which mode, with which donor, at which queries, how
-strongly, and whether the donor's output replaces the head's or a difference of two donors is added to
-it. A :class:`Patcher` compiles the patches of one batch and gives the hooks for
+A :class:`Patcher` compiles patches (:mod:`phase7.engine.patch.intervention`) and gives the hooks for
 :meth:`phase7.engine.model.bridge.Model.hooked`. Every row of the batch has its own patch; a layer is
 written once, by index, for all its rows. What a mode writes is its recipe's matter
 (:mod:`phase7.engine.patch.recipes`); where rows lie comes with every pass
@@ -13,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,74 +21,18 @@ from torch import Tensor
 
 from phase7.engine.model.bridge import Model, output_weight
 from phase7.engine.model.gates import Hook
-from phase7.engine.patch.donors import Donor
+from phase7.engine.model.outputs import check_site
+from phase7.engine.patch.donors import Array, Donor
+from phase7.engine.patch.intervention import BASELINE, Patch
 from phase7.engine.patch.recipes import Place, Write, output, recipe_of
 from phase7.engine.patch.step import Ints, Step
 from phase7.vocabulary.errors import UserError
-from phase7.vocabulary.heads import Head
-from phase7.vocabulary.modes import MODE_RECORDS, POSITION_RECORDS, Mode, Positions
-from phase7.vocabulary.sites import SiteName
+from phase7.vocabulary.modes import MODE_RECORDS, Mode, position_record
+from phase7.vocabulary.sites import SITES, SiteName
+
+__all__ = ["BASELINE", "Patch", "Patcher", "unreadable_pattern"]
 
 _NEVER = 2**62
-_LARGEST = torch.finfo(torch.float32).max
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patch:
-    """One intervention.
-
-    Attributes
-    ----------
-    heads : tuple of Head
-        Query heads patched together; empty for the unpatched baseline.
-    mode : str
-        A name of :data:`phase7.vocabulary.modes.MODE_RECORDS`.
-    donor : str
-        ``self``, ``zero``, or a name in the batch's donors.
-    positions : {"generated", "last", "all"}
-    write : {"replace", "add"}
-        With z a head's output and t(d) what the mode makes of donor d: z becomes
-        z + strength * (t(donor) - z), or z + strength * (t(donor) - t(reference)). Adding takes place
-        where both donors reach. With the donor `self` neither changes anything.
-    strength : float
-        Without a unit, of any sign. A replacement of strength 1 writes t(donor) itself.
-    reference : str
-        A name in the batch's donors: what is subtracted when a donor is added. Empty otherwise.
-
-    Raises
-    ------
-    ValueError
-        If the strength is not finite in float32, there is no such write, a replacement has a reference,
-        or what is added is `zero` or lacks a reference.
-    """
-
-    heads: tuple[Head, ...]
-    mode: Mode = "result"
-    donor: str = "self"
-    positions: Positions = "generated"
-    write: Literal["replace", "add"] = "replace"
-    strength: float = 1.0
-    reference: str = ""
-
-    def __post_init__(self) -> None:
-        if not abs(self.strength) <= _LARGEST:  # NaN as well
-            raise ValueError(f"strength: expected a finite number, got {self.strength}")
-        if self.write not in ("replace", "add"):
-            raise ValueError(f"write: expected 'replace' or 'add', got {self.write!r}")
-        if self.write == "replace" and self.reference:
-            raise ValueError(f"a replacement has no reference, got {self.reference!r}")
-        if self.write == "add" and self.donor == "zero":
-            raise ValueError("write 'add' needs a donor with activations, got 'zero'")
-        if self.write == "add" and self.donor != "self" and not self.reference:
-            raise ValueError(f"write 'add' of donor {self.donor!r} needs a reference")
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the mode's output is written as it is, with no arithmetic on it."""
-        return self.write == "replace" and self.strength == 1
-
-
-BASELINE = Patch(heads=())
 
 
 class _Group(NamedTuple):
@@ -100,10 +43,14 @@ class _Group(NamedTuple):
     is_self: bool
     adds: bool
     is_plain: bool
+    site: SiteName
 
 
 class _Entry(NamedTuple):
-    """One (row, head) to patch; the baseline's row with the same sample is `sample`."""
+    """One (row, head) to patch; the baseline's row with the same sample is `sample`.
+
+    What passes at a site of a unit is taken for the output of a head 0, the only one.
+    """
 
     row: int
     head: int
@@ -155,11 +102,13 @@ class Patcher:
         n_prompt: int,
         use_attn_result: bool = False,
     ) -> None:
-        if patches[0].heads:
+        if not patches[0].is_baseline:
             raise ValueError("patch 0 must be the baseline")
         self._model, self._n_prompt, self._donors = model, n_prompt, donors
         self._use_attn_result = use_attn_result
         _check_modes(model, patches)
+        for site in sorted({unit.site for patch in patches for unit in patch.sited if unit.site}):
+            check_site(model, site)
         self._writes = self._compile(patches, n_samples)
 
     def drop(self, rows: Ints) -> None:
@@ -186,8 +135,12 @@ class Patcher:
     def _write_hook(self, layer: int, site: SiteName, step: Callable[[], Step]) -> Hook:
         def write(old: Tensor, hook: Any) -> Tensor:
             writes = [write for write in self._writes[layer] if write.site == site]
-            return self._apply(layer, old, writes, step())
+            if has_heads:
+                return self._apply(layer, old, writes, step(), is_attended=is_attended)
+            return self._apply(layer, old[:, :, None], writes, step(), is_attended=is_attended)[:, :, 0]
 
+        has_heads = "head" in SITES[site].axes
+        is_attended = SITES[site].reads_attended and self._model.is_parallel
         return write
 
     def _apply(
@@ -196,9 +149,18 @@ class Patcher:
         old: Float[Tensor, "slots queries heads d"],
         writes: Sequence[_LayerWrite],
         step: Step,
+        *,
+        is_attended: bool,
     ) -> Float[Tensor, "slots queries heads d"]:
         group = self._model.n_heads // self._model.n_kv_heads
-        place = Place(layer=layer, old=old, step=step, n_prompt=self._n_prompt, group=group)
+        place = Place(
+            layer=layer,
+            old=old,
+            step=step,
+            n_prompt=self._n_prompt,
+            group=group,
+            is_attended=is_attended,
+        )
         new = old.clone()
         for one in writes:
             write, positions = one.write, place.positions
@@ -215,16 +177,17 @@ class Patcher:
         groups: dict[_Group, list[_Entry]] = {}
         for number, patch in enumerate(patches):
             adds, is_self = patch.write == "add", patch.donor == "self"
-            for layer, head in patch.heads:
-                group = _Group(layer, patch.mode, is_self, adds, patch.is_plain)
+            of_heads = self._site(patch.mode)
+            places = [(*head, of_heads) for head in patch.every_head(self._model.n_heads)]
+            places += [(unit.layer, 0, unit.site) for unit in patch.units if unit.site is not None]
+            for layer, head, site in places:
+                group = _Group(layer, patch.mode, is_self, adds, patch.is_plain, site)
                 for sample in range(n_samples):
                     row = number * n_samples + sample
                     groups.setdefault(group, []).append(_Entry(row, head, patch, sample))
         writes: dict[int, list[_LayerWrite]] = {}
         for group, entries in sorted(groups.items()):
-            write = _LayerWrite(
-                mode=group.mode, site=self._site(group.mode), write=self._write(group, entries)
-            )
+            write = _LayerWrite(mode=group.mode, site=group.site, write=self._write(group, entries))
             writes.setdefault(group.layer, []).append(write)
         return writes
 
@@ -234,16 +197,16 @@ class Patcher:
 
     def _write(self, group: _Group, entries: Sequence[_Entry]) -> Write:
         rows, heads, patches, base = zip(*entries, strict=True)
-        records = [POSITION_RECORDS[patch.positions] for patch in patches]
-        start = self._n_prompt - 1
+        records = [position_record(patch.positions) for patch in patches]
+        start, held = self._n_prompt - 1, partial(_held, group=group)
         sources = [self._sources(patch) for patch in patches]
         return Write(
             rows=np.array(rows),
             base=np.array(base),
             heads=self._ints(heads),
-            first=self._ints([0 if record.from_start else start for record in records]),
-            last=self._ints([start if record.once else _NEVER for record in records]),
-            reach=self._ints([min((d.z.shape[1] for d in s), default=_NEVER) for s in sources]),
+            first=self._ints([0 if r.first is None else start + r.first for r in records]),
+            last=self._ints([_NEVER if r.last is None else start + r.last for r in records]),
+            reach=self._ints([min((len(held(d)) for d in s), default=_NEVER) for s in sources]),
             key_reach=self._ints([min((d.value.shape[1] for d in s), default=_NEVER) for s in sources]),
             table=None if group.is_self else self._table(group, heads, sources),
             adds=group.adds,
@@ -270,13 +233,13 @@ class Patcher:
         self, group: _Group, heads: Sequence[int], sources: Sequence[tuple[Donor, ...]]
     ) -> Float[Tensor, "N offsets d"]:
         """What each donor holds for each entry, minus its reference's, padded to the longest reach."""
-        model, recipe, layer = self._model, recipe_of(group.mode), group.layer
+        model, layer = self._model, group.layer
+        width = model.d_head if "head" in SITES[group.site].axes else int(model.bridge.cfg.d_model)
         pieces = []
         for head, some in zip(heads, sources, strict=True):
-            kv_head = head // (model.n_heads // model.n_kv_heads)
-            held = [torch.from_numpy(recipe.table(donor, layer, head, kv_head)) for donor in some]
+            held = [torch.from_numpy(self._given(group, donor, head)) for donor in some]
             if not held:
-                pieces.append(torch.zeros(1, model.d_head))
+                pieces.append(torch.zeros(1, width))
             elif not group.adds:
                 pieces.append(held[0])
             else:
@@ -284,9 +247,27 @@ class Patcher:
                 pieces.append(held[0][:reach] - held[1][:reach])
         table = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
         table = table.to(device=model.device, dtype=model.dtype)
-        if self._site(group.mode) == "result":
+        if group.site == "result":
             table = table @ output_weight(model, layer)[self._ints(heads)]
         return table
+
+    def _given(self, group: _Group, donor: Donor, head: int) -> Array:
+        """What a donor holds for one entry, by offset: float32 [offsets, d]."""
+        recipe, kv_head = recipe_of(group.mode), head // (self._model.n_heads // self._model.n_kv_heads)
+        if "head" in SITES[group.site].axes:
+            return recipe.table(donor, group.layer, head, kv_head)
+        return _held(donor, group)
+
+
+def _held(donor: Donor, group: _Group) -> Array:
+    """Outputs of a donor by offset, whose number is how far it reaches: [offsets, ...]."""
+    if "head" in SITES[group.site].axes:
+        z: Array = donor.z[group.layer]
+        return z
+    found = {(unit.site, unit.layer): held for unit, held in donor.units.items()}
+    if (group.site, group.layer) not in found:
+        raise KeyError(f"no {group.site}:{group.layer} in this donor")
+    return found[group.site, group.layer]
 
 
 def _pattern_hook(layer: int, step: Callable[[], Step]) -> Hook:
@@ -298,7 +279,7 @@ def _pattern_hook(layer: int, step: Callable[[], Step]) -> Hook:
 
 def _check_modes(model: Model, patches: Sequence[Patch]) -> None:
     """Refuse the composed modes where the model's attention pattern cannot be read in time."""
-    modes = {patch.mode for patch in patches if patch.heads}
+    modes = {patch.mode for patch in patches if not patch.is_baseline}
     composed = sorted(mode for mode in modes if MODE_RECORDS[mode].reads_pattern)
     if composed and model.pattern_site is None:
         raise unreadable_pattern(model.name, composed[0])

@@ -39,6 +39,8 @@ class Place:
         Tokens of the recipient prompt.
     group : int
         Query heads for each KV head.
+    is_attended : bool
+        Whether the rows at the site lie as those of the layer's attention do.
     """
 
     layer: int
@@ -46,6 +48,7 @@ class Place:
     step: Step
     n_prompt: int
     group: int
+    is_attended: bool = False
 
     @cached_property
     def queries(self) -> Int[Tensor, " queries"]:
@@ -64,7 +67,8 @@ class Place:
 
     def slots(self, rows: Ints) -> Int[Tensor, " N"]:
         """Where rows lie in `old`."""
-        return torch.from_numpy(self.step.rows.slots(self.layer)[rows]).to(self.old.device)
+        lie = self.step.rows.attention_slots if self.is_attended else self.step.rows.slots
+        return torch.from_numpy(lie(self.layer)[rows]).to(self.old.device)
 
     def attention_slots(self, rows: Ints) -> Int[Tensor, " N"]:
         """Where rows lie in patterns and cached values."""

@@ -31,9 +31,10 @@ from phase7.experiment.contrasts import reading_plans
 from phase7.experiment.declared import Readouts
 from phase7.experiment.profile import Confirm, Profile, Sampling, Sweep
 from phase7.experiment.prompts import load_prompts
-from phase7.experiment.stages import Stage, sweep_stage
+from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
 from phase7.experiment.swept import with_heads
+from phase7.experiment.tested import sweep_stage
 from phase7.models.files import find_model
 from phase7.run.executor import Executor, one_thread
 from phase7.run.measuring import Measured, Measuring

@@ -22,7 +22,7 @@ from phase7.effects.families import q_values
 from phase7.effects.inference import cell_statistics
 from phase7.experiment.profile import Profile, load_profile
 from phase7.experiment.prompts import PromptSet, load_prompts
-from phase7.experiment.stages import sweep_stage
+from phase7.experiment.tested import sweep_stage
 from phase7.models.files import find_model
 from phase7.run.executor import Executor, one_thread
 from phase7.run.measuring import Measured, Measuring
