@@ -102,15 +102,17 @@ def test_the_comparison_with_transformer_lens_is_told_as_it_was_measured():
 
 def test_what_is_left_to_compute_is_worked_out_from_what_was_counted():
     products = {"attention": 100.0, "mlp": 200.0, "logits": 40.0}
-    every = {"layers": 1.0, "attentions": 1.0, "exact_logits": 1.0, "prefilled_tokens": 0.0}
+    every = {"layers": 1.0, "attentions": 1.0, "exact_logits": 1.0, "copied_logits": 0.0}
+    every |= {"prefilled_tokens": 0.0}
     assert products_of_a_row(every, products) == 340.0
-    shared = {"layers": 0.5, "attentions": 0.4, "exact_logits": 0.25, "prefilled_tokens": 0.1}
-    assert products_of_a_row(shared, products) == pytest.approx(40 + 100 + 25 + 30)
+    shared = {"layers": 0.5, "attentions": 0.4, "exact_logits": 0.25, "copied_logits": 0.25}
+    shared |= {"prefilled_tokens": 0.1}
+    assert products_of_a_row(shared, products) == pytest.approx(40 + 100 + 20 + 30)
     record = json.loads(FEW_PATCHES.read_text(encoding="utf-8"))
     told = few_patches_section(
         record | {"work_by_row": {"sweep": shared, "few": every}, "products": products}
     )
-    assert f"are {340 / 195:.2f} × the sweep's" in told
+    assert f"are {340 / 190:.2f} × the sweep's" in told
 
 
 def test_the_page_says_of_every_wanted_ratio_whether_it_was_reached(record):

@@ -3,7 +3,7 @@
 Tokens are drawn with the shared noise. On the way two things are noted: how far the first token's
 distribution diverges from the baseline's, and how far the self-donor rows' logits lie from their
 baselines'. Logits are made for a piece of the rows at a time, so those of a whole batch never lie in
-memory together.
+memory together. Those of several prompts' batches are made in one product (:func:`draw_together`).
 
 Most rows have the same tokens so far as others, and states close to theirs. Of each such group one
 row's logits are made; the others' follow from how their states differ, in half the time and up to a
@@ -14,6 +14,7 @@ bit, as a self-check's is, has the baseline's logits and token.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from phase7.engine.decode.logits import Unembed, logits_of, pieces
+from phase7.engine.decode.logits import ROWS_AT_ONCE, Unembed, logits_of, pieces
 from phase7.engine.decode.rows import Ints
 from phase7.engine.decode.sampling import ExactLogits, gumbel_noise, sample, sample_changed
 from phase7.engine.model.rough import RoughUnembedding
@@ -31,6 +32,10 @@ from phase7.experiment.profile import Sampling
 _LEAST_GROUP = 4
 #: Of a logit divided by the temperature: with larger errors, too many tokens are not certain.
 _LARGEST_ERROR = 0.3
+
+
+#: A batch's drawing under way: yields final states, is sent their logits, and returns tokens.
+Draw = Generator[Tensor, Tensor, Ints]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -109,6 +114,26 @@ class Drawing:
     ) -> Ints:
         """The next token of each of some rows; int64 [rows].
 
+        As :meth:`begin`, with logits made for this batch alone.
+        """
+        (drawn,) = draw_together(
+            [self.begin(states, slots=slots, rows=rows, histories=histories, step=step)],
+            self._unembed,
+            self._row_block,
+        )
+        return drawn
+
+    def begin(
+        self,
+        states: Float[Tensor, "slots d_model"],
+        *,
+        slots: Ints,
+        rows: Ints,
+        histories: Ints,
+        step: int,
+    ) -> Draw:
+        """Draw the next token of each of some rows, for :func:`draw_together`.
+
         Parameters
         ----------
         states : float [slots, d_model]
@@ -132,8 +157,8 @@ class Drawing:
         others = np.setdiff1d(rows, equal)
         near, references = self._near(now, others, histories)
         now.kept = dict.fromkeys([*range(self._samples), *references.tolist()])
-        self._draw_each(now, np.setdiff1d(others, near))
-        self._draw_each(now, np.sort(self._draw_near(now, near, references)))
+        yield from self._draw_each(now, np.setdiff1d(others, near))
+        yield from self._draw_each(now, np.sort(self._draw_near(now, near, references)))
         now.drawn[equal] = now.drawn[equal % self._samples]
         tokens: Ints = now.drawn[rows]
         return tokens
@@ -176,10 +201,10 @@ class Drawing:
         order = np.argsort(references[close], kind="stable")
         return some[close][order], references[close][order]
 
-    def _draw_each(self, now: _Step, rows: Ints) -> None:
+    def _draw_each(self, now: _Step, rows: Ints) -> Generator[Tensor, Tensor, None]:
         """Draw from the rows' own logits."""
         for own in pieces(rows):
-            logits = self._logits(now, own)
+            logits = yield now.states_of(own)
             now.kept |= {int(row): logits[i].clone() for i, row in enumerate(own) if row in now.kept}
             if now.noise is None and self._sampling.temperature > 0:
                 now.noise = self._noise(now.number, logits)
@@ -226,9 +251,6 @@ class Drawing:
                 left.append(own[some][~is_certain])
         return np.concatenate(left)
 
-    def _logits(self, now: _Step, rows: Ints) -> Float[Tensor, "rows n_vocab"]:
-        return logits_of(self._unembed, now.states, now.slots[rows], self._row_block)
-
     def _noise(self, step: int, logits: Tensor) -> Float[Tensor, "n_samples n_vocab"]:
         return gumbel_noise(
             seed=self._sampling.seed,
@@ -253,6 +275,46 @@ class Drawing:
             if base is not None:  # None once the baseline has ended
                 gap = float((logits[place] - base).abs().max())
                 self.max_self_logit_gap = max(self.max_self_logit_gap, gap)
+
+
+def draw_together(draws: Sequence[Draw], unembed: Unembed, row_block: int) -> list[Ints]:
+    """The tokens of several batches, whose logits are made side by side as far as memory allows.
+
+    Parameters
+    ----------
+    draws : sequence of Draw
+        Each begun by :meth:`Drawing.begin`.
+    unembed, row_block
+        As of :class:`Drawing`.
+
+    Returns
+    -------
+    list of int64 [rows]
+    """
+    found: dict[int, Ints] = {}
+    asked: dict[int, Tensor] = {}
+
+    def go_on(number: int, logits: Tensor | None) -> None:
+        try:
+            asked[number] = draws[number].send(logits)  # type: ignore[arg-type]  # None begins
+        except StopIteration as end:
+            found[number] = end.value
+
+    for number in range(len(draws)):
+        go_on(number, None)
+    while asked:
+        some: list[int] = []
+        n_rows = 0
+        for number, states in asked.items():
+            if some and n_rows + len(states) > ROWS_AT_ONCE:
+                break
+            some.append(number)
+            n_rows += len(states)
+        each = [asked.pop(number) for number in some]
+        logits = logits_of(unembed, torch.cat(each), np.arange(n_rows), row_block)
+        for number, its in zip(some, logits.split([len(states) for states in each]), strict=True):
+            go_on(number, its)
+    return [found[number] for number in range(len(draws))]
 
 
 def _exact_logits(rough: RoughUnembedding, states: Tensor) -> ExactLogits:

@@ -22,8 +22,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from phase7.engine.decode.drawing import Drawing
-from phase7.engine.decode.rows import Copies
+from phase7.engine.decode.drawing import Draw, Drawing, draw_together
+from phase7.engine.decode.logits import Unembed
+from phase7.engine.decode.rows import Copies, Ints
 from phase7.engine.decode.running import RunningBatch, attn_result, self_check_error
 from phase7.engine.decode.together import Together, can_run_together
 from phase7.engine.model.blocks import ROW_BLOCK
@@ -176,12 +177,16 @@ def generate_together(
             )
             loops.append(_DecodeLoop(model, batch, drawing, one.tokens, sampling))
         for group in [loops] if side_by_side else [[loop] for loop in loops]:
-            _run(model, group, each_step, share_layers)
+            _run(model, group, unembed, each_step, share_layers)
     return [loop.continuations() for loop in loops]
 
 
 def _run(
-    model: Model, loops: Sequence[_DecodeLoop], each_step: Callable[[int], object], share_layers: bool
+    model: Model,
+    loops: Sequence[_DecodeLoop],
+    unembed: Unembed,
+    each_step: Callable[[int], object],
+    share_layers: bool,
 ) -> None:
     """Prefill every prompt, and decode all together until each has ended."""
     parts = model.buffers.parts([loop.batch.n_slots for loop in loops])
@@ -199,8 +204,10 @@ def _run(
                     [loop.ids() for loop in running],
                     [loop.query for loop in running],
                 )
-                for loop, its in zip(running, states, strict=True):
-                    loop.take(its)
+                draws = [loop.draw(its) for loop, its in zip(running, states, strict=True)]
+                drawn = draw_together(draws, unembed, model.row_block)
+                for loop, tokens in zip(running, drawn, strict=True):
+                    loop.take(tokens)
 
 
 class _DecodeLoop:
@@ -247,16 +254,19 @@ class _DecodeLoop:
         """The next pass's token in every slot of the first layer."""
         return torch.from_numpy(self._next[self.batch.layout.entering(0)]).to(self._model.device)
 
-    def take(self, states: Float[Tensor, "slots d_model"]) -> None:
+    def draw(self, states: Float[Tensor, "slots d_model"]) -> Draw:
         """Draw every row's next token from its final state."""
-        batch, alive = self.batch, self._alive
-        drawn = self._drawing.draw(
+        return self._drawing.begin(
             states,
-            slots=batch.layout.slots(self._model.n_layers - 1),
-            rows=alive,
-            histories=batch.layout.histories,
+            slots=self.batch.layout.slots(self._model.n_layers - 1),
+            rows=self._alive,
+            histories=self.batch.layout.histories,
             step=self._step,
         )
+
+    def take(self, drawn: Ints) -> None:
+        """Go on with the tokens that were drawn, int64 [rows]."""
+        batch, alive = self.batch, self._alive
         goes_on = ~np.isin(drawn, self._eos)
         self._next[alive] = drawn
         self._ended = np.append(self._ended, alive[~goes_on])

@@ -297,7 +297,8 @@ def _why_few_cost_more(record: dict[str, Any]) -> str:
         " A sweep's rows all have the same noise, so they agree for long: of a row's layers"
         f" {sweep['layers']:.2f} are computed (the others are shared), and of its logits {sweep['exact_logits']:.2f}"
         f" exactly (the others from another row's, in half the time). With 8 samples it is {few['layers']:.2f} and"
-        f" {few['exact_logits']:.2f}, and there are {few['prefilled_tokens']:.3f} tokens of the prompt for each"
+        f" {few['exact_logits']:.2f} ({few['copied_logits']:.2f} are a self-check's or another row's with the bits of"
+        f" its baseline, and cost nothing), and there are {few['prefilled_tokens']:.3f} tokens of the prompt for each"
         f" token of a row, not {sweep['prefilled_tokens']:.3f}. The products with the weights alone that this"
         f" leaves are {ratio:.2f} × the sweep's, without the attention of each prompt and the noise, of which every"
         " sample of every prompt has its own. Less would take another way to share rows."
@@ -315,7 +316,8 @@ def products_of_a_row(counts: dict[str, float], products: dict[str, float]) -> f
         Multiplications of one token in all attentions, in all MLPs, and for its logits.
     """
     in_layers = counts["attentions"] * products["attention"] + counts["layers"] * products["mlp"]
-    logits = (counts["exact_logits"] + (1 - counts["exact_logits"]) / 2) * products["logits"]
+    near = 1 - counts["exact_logits"] - counts["copied_logits"]
+    logits = (counts["exact_logits"] + near / 2) * products["logits"]
     return in_layers + logits + counts["prefilled_tokens"] * (products["attention"] + products["mlp"])
 
 

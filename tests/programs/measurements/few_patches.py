@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 
-from phase7.engine.decode.drawing import Drawing
+from phase7.engine.decode import drawing
 from phase7.engine.decode.loop import Continuations, Request, generate_together
 from phase7.engine.decode.rows import Copies, Ints, SharedLayers
 from phase7.engine.patch.patching import Patch
@@ -65,12 +65,14 @@ class Measurement:
     def work(self, patches_of: Literal["sweep", "few"], prompt: int) -> dict[str, float]:
         """What is computed of one prompt, by row: layers, attentions, exact logits and prefilled tokens.
 
-        Of layers and attentions the share of all rows in all of them; of logits those by step.
+        Of layers and attentions the share of all rows in all of them; of logits those by step, and the
+        rows that have their baseline's.
         """
         patches, n_samples = (self._all, 1) if patches_of == "sweep" else (self._few, N_SAMPLES)
         n_rows = (len(patches) + 2) * n_samples
         layers, attentions, logits = [], [], []
-        extend, made = SharedLayers.extend, Drawing._logits
+        extend, made, equal = SharedLayers.extend, drawing.logits_of, drawing.Drawing._equal
+        copied: list[int] = []
 
         def noting_layers(layout: SharedLayers, tokens: Ints) -> list[Copies]:
             every = range(layout.n_layers)
@@ -78,19 +80,26 @@ class Measurement:
             attentions.append(sum(map(layout.n_attention_slots, every)) / layout.n_layers)
             return extend(layout, tokens)
 
-        def noting_logits(drawing: Drawing, now: Any, rows: Ints) -> Any:
-            logits.append(rows.size)
-            return made(drawing, now, rows)
+        def noting_logits(unembed: Any, states: Any, slots: Ints, row_block: int) -> Any:
+            logits.append(slots.size)
+            return made(unembed, states, slots, row_block)
+
+        def noting_equal(one: drawing.Drawing, now: Any, rows: Ints) -> Ints:
+            found = equal(one, now, rows)
+            copied.append(found.size)
+            return found
 
         with (
             mock.patch.object(SharedLayers, "extend", noting_layers),
-            mock.patch.object(Drawing, "_logits", noting_logits),
+            mock.patch.object(drawing, "logits_of", noting_logits),
+            mock.patch.object(drawing.Drawing, "_equal", noting_equal),
         ):
             self._timed([[prompt]], patches, n_samples=n_samples)
         return {
             "layers": statistics.mean(layers) / n_rows,
             "attentions": statistics.mean(attentions) / n_rows,
             "exact_logits": sum(logits) / (n_rows * N_TOKENS),
+            "copied_logits": sum(copied) / (n_rows * N_TOKENS),
             "prefilled_tokens": len(self._prompts[prompt]) / (n_rows * N_TOKENS),
         }
 
