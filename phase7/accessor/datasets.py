@@ -255,7 +255,7 @@ class DatasetAccessor:
                 where="texts",
                 remedy='take tree["model/emotion"].phase7.texts(...)',
             )
-        return pairs_of(self._dataset, heads, mode)
+        return pairs_of([self._dataset], heads, mode)
 
     def __repr__(self) -> str:
         named = " / ".join(str(self._dataset.attrs.get(key, "?")) for key in ("model", "emotion"))

@@ -11,7 +11,7 @@ import xarray as xr
 
 from phase7.accessor.datasets import DatasetAccessor
 from phase7.findings import comparison, remeasure, tables
-from phase7.findings.pairs import TextPairs
+from phase7.findings.pairs import TextPairs, pairs_of, texts_of
 from phase7.findings.reader import group_nodes
 from phase7.vocabulary.errors import UserError
 
@@ -142,10 +142,14 @@ class DataTreeAccessor:
     def texts(self, heads: str = "", mode: str | None = None) -> TextPairs:
         """The texts without and with a patch, of the one group here.
 
+        Heads that were only swept have texts where the sweep generated any (``[sweep] text``), on its
+        discovery prompts. Of heads that were confirmed too, a group's node gives the confirmation's, and
+        the node of its ``sweep`` the sweep's.
+
         Parameters
         ----------
         heads, mode
-            As in :meth:`DatasetAccessor.texts`.
+            As in :meth:`DatasetAccessor.texts`; default: the first heads that have texts.
 
         Returns
         -------
@@ -163,17 +167,16 @@ class DataTreeAccessor:
         >>> sorted(pairs.to_dataframe().columns)
         ['baseline', 'control', 'heads', 'mode', 'patched', 'prompt', 'sample']
         """
-        if "patched_text" in self._tree.data_vars:
-            return DatasetAccessor(self._tree.to_dataset()).texts(heads, mode)
         node = self._tree if "texts" in self._tree.children else self._only_node()
-        if "texts" not in node.children:
+        kept = texts_of(node)
+        if not kept:
             raise UserError(
-                expected="a group's node",
-                got=node.path,
+                expected="a group's node, or the sweep of a profile with [sweep] text = true",
+                got=f"{node.path}, which has no texts",
                 where="texts",
                 remedy='take tree["model/emotion"].phase7.texts(...)',
             )
-        return DatasetAccessor(node["texts"].to_dataset()).texts(heads, mode)
+        return pairs_of(kept, heads, mode)
 
     def report(self, path: str | Path, *, lang: Lang = "en", format: Format | None = None) -> list[Path]:
         """Write the report of the groups here: one HTML page, or Markdown beside its figures.
@@ -234,6 +237,8 @@ class DataTreeAccessor:
 
     def measure(self, metric: str, function: Callable[[str], float]) -> xr.Dataset:
         """Test a metric of your own on the texts of this group; nothing is generated again.
+
+        On the node of a sweep that generated texts: on those of the swept heads.
 
         Parameters
         ----------

@@ -247,7 +247,9 @@ def load_model(
     device, dtype : str
         Default: ``cpu`` and ``float32``; a model in memory keeps its own.
     store : str or Path, optional
-        Where known models are kept; default: the environment's ``PHASE7_STORE``, else ``store``.
+        A store whose ``models`` are used where there are some; default: the environment's
+        ``PHASE7_STORE``, else ``store``. A known model that is not there is kept in the user's cache, or
+        where ``PHASE7_MODELS`` or ``PHASE7_STORE`` says.
     prompt_format, system, template, date
         How prompts are put to it, as of :class:`~phase7.experiment.prompts.PromptFiles`.
     tell : callable
@@ -267,7 +269,7 @@ def load_model(
 
 
 def default_store(store: str | Path | None) -> Path:
-    """The folder of finished work and converted models where none is named."""
+    """The folder of finished work where none is named."""
     return Path(store or os.environ.get("PHASE7_STORE") or "store")
 
 

@@ -10,10 +10,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from phase7.cli.terminal import log_to_stderr, say, tell
 from phase7.vocabulary.errors import UserError
+
+#: The language of a report whose language nobody named.
+_LANG: Literal["ja", "en"] = "ja"
 
 
 def build(args: argparse.Namespace) -> int:
@@ -30,16 +33,28 @@ def build(args: argparse.Namespace) -> int:
         results=args.results or RESULTS,
         report=args.report,
         report_format=args.format,
+        is_bilingual=args.lang is None,
     )
-    require_apart(paths.reports, [Path(args.profile)] if args.profile.endswith(".toml") else [])
-    if not args.force:
-        require_own(paths.effects, paths.run_record, paths.run_record.parent / "patching")
+    require_apart(
+        [*paths.reports, *paths.english_reports],
+        [Path(args.profile)] if args.profile.endswith(".toml") else [],
+    )
+    own = (paths.effects, paths.run_record, paths.run_record.parent / "patching")
+    remedy = "keep both with --results DIR, or replace it with --force"
+    if not (args.force or args.dry_run):
+        require_own(*own, remedy=remedy)
     code = _run(args, profile, paths)
     if args.dry_run:
         from phase7.run.planning import from_store
+        from phase7.run.record import time_in_words
 
         for line in from_store(args.profile, profile, paths):
             tell(line)
+        tell(time_in_words(args.profile, paths.run_record))
+        try:
+            require_own(*own, remedy=remedy)
+        except UserError as error:
+            tell(f"without --force the build refuses to start: {error}")
     return code
 
 
@@ -229,11 +244,11 @@ def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
     from phase7.run.backend import Backend
 
     backend = Backend(name=args.backend, n_jobs=args.jobs, scheduler=args.scheduler)
-    heard = voice(args)
+    heard, lang = voice(args), args.lang or _LANG
     if args.dry_run:
         from phase7.run.plan import is_finished, plan_in_words
 
-        if not args.force and is_finished(profile, paths, args.lang):
+        if not args.force and is_finished(profile, paths, lang):
             tell("up to date: nothing to compute")
             return 0
         for line in plan_in_words(profile, paths, backend):
@@ -243,7 +258,7 @@ def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
     from phase7.effects.file import open_effects
     from phase7.run.pipeline import Run
 
-    outcome = Run(profile, paths, lang=args.lang, **heard, backend=backend).execute(force=args.force)
+    outcome = Run(profile, paths, lang=lang, **heard, backend=backend).execute(force=args.force)
     if outcome.up_to_date:
         tell(f"up to date: nothing to compute ({outcome.seconds:.1f} s)")
         return 0
@@ -262,21 +277,26 @@ def report(args: argparse.Namespace) -> int:
     from phase7.effects.file import open_effects
     from phase7.plots import write_plots
     from phase7.report import report_files, write_reports
-    from phase7.run.paths import RESULTS, require_apart
+    from phase7.run.paths import RESULTS, own_reports, require_apart
 
     if args.output:
         report_files(args.output, args.format)  # refuses a name before anything is read
     tree = open_effects(args.effects)
     folder = RESULTS / str(tree.attrs["profile"])
-    output: Path = args.output or folder / "report.md"
-    files = report_files(output, args.format)
-    require_apart(files, [args.effects])
+    page, english = own_reports(folder, args.format)
+    output: Path = args.output or page
+    files: dict[Path, Any] = {path: args.lang or _LANG for path in report_files(output, args.format)}
+    if not (args.output or args.lang):
+        files |= dict.fromkeys(report_files(english, args.format), "en")
+    require_apart([*files], [args.effects])
     # A page has its figures beside it; an HTML file holds them.
     beside = output.with_name(f"{output.stem}_plots") if args.output else folder / "plots"
     plots = args.plots or beside
     is_page = any(path.suffix.lower() not in (".html", ".htm") for path in files)
     written = write_plots(tree, plots) if args.plots or is_page else []
-    for path in [*written, *write_reports(tree, files, lang=args.lang, plots_dir=plots)]:
+    for path, lang in files.items():
+        written += write_reports(tree, [path], lang=lang, plots_dir=plots)
+    for path in written:
         tell(f"wrote {path}")
     return 0
 
@@ -321,11 +341,18 @@ def models(args: argparse.Namespace) -> int:
 
 def store(args: argparse.Namespace) -> int:
     """Show what the store holds, check it, or prune it."""
-    from phase7.store import Store
+    from phase7.models.places import models_folder
+    from phase7.store import Store, inventory
 
-    store = Store(args.store, on_damage=say)
+    store, shared = Store(args.store, on_damage=say), models_folder()
+    places = [args.store / "models"]
+    if shared.resolve() != places[0].resolve():
+        places.append(shared)
     if args.action == "verify":
-        entries = list(store.verify())
+        entries = [
+            *store.verify(),
+            *(one for place in places[1:] for one in inventory.verify_models(place)),
+        ]
         damaged = [entry for entry in entries if entry.problem]
         for entry in damaged:
             tell(f"{entry.path}: {entry.problem}")
@@ -339,6 +366,9 @@ def store(args: argparse.Namespace) -> int:
         freed = store.prune(
             stage=args.stage, older_than_s=args.older_than_days * 86_400, now_s=time.time()
         )
+        if args.stage in (None, "models"):
+            older_than_s = args.older_than_days * 86_400
+            freed += sum(inventory.prune_models(one, older_than_s, time.time()) for one in places[1:])
         tell(f"freed {freed / 1e6:.1f} MB")
         return 0
     entries = list(store.entries())
@@ -348,9 +378,11 @@ def store(args: argparse.Namespace) -> int:
     for stage in sorted({entry.stage for entry in entries}):
         sizes = [entry.n_bytes for entry in entries if entry.stage == stage]
         tell(f"{stage:<12} {len(sizes):>6} entries {sum(sizes) / 1e6:>10.1f} MB")
-    models = args.store / "models"
-    n_bytes = sum(p.stat().st_size for p in models.rglob("*") if p.is_file())
-    tell(f"{'models':<12} {len(list(models.glob('*'))):>6} folders {n_bytes / 1e6:>10.1f} MB")
+    for place in places:
+        n_bytes = sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
+        n_folders = len(list(place.glob("*")))
+        where = "" if place == places[0] else f"  {place}"
+        tell(f"{'models':<12} {n_folders:>6} folders {n_bytes / 1e6:>10.1f} MB{where}")
     return 0
 
 

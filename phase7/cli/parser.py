@@ -17,6 +17,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         see = f"see {self.prog} --help"
+        if message.startswith("the following arguments are required") and (strange := self._strange()):
+            message = f"unrecognized arguments: {strange[0]}"  # why a required one is missing
         if wrong := re.search(r"invalid choice: '(.*?)'", message):
             see = or_meant(wrong[1], re.findall(r"[\w-]+", message[wrong.end() :])[2:], see)
         elif wrong := re.match(r"unrecognized arguments: (--[^\s=]+)", message):
@@ -26,10 +28,17 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, but a command itself refuses what it does not know: it knows its own options."""
+        self._given = [str(one) for one in (sys.argv[1:] if args is None else args)]
         known, extra = super().parse_known_args(args, namespace)
         if extra:
             self.error(f"unrecognized arguments: {' '.join(extra)}")
         return known, extra
+
+    def _strange(self) -> list[str]:
+        """Names of options that were given and that no option's name begins with."""
+        given = [one.partition("=")[0] for one in self._given if one.startswith("--")]
+        names = self._option_names()
+        return [one for one in given if not any(name.startswith(one) for name in names)]
 
     def _option_names(self) -> list[str]:
         return [name for action in self._actions for name in action.option_strings]

@@ -84,7 +84,7 @@ def _short(place: str) -> str:
 def _texts(node: xr.DataTree, strongest: tuple[str, pd.Series]) -> Iterator[str]:
     """A pair of texts of the strongest: the first that differ, else the first."""
     place, row = strongest
-    pairs = list(pairs_of(node["texts"].to_dataset(), place, str(row["mode"])))
+    pairs = list(pairs_of([node["texts"].to_dataset()], place, str(row["mode"])))
     one = next((pair for pair in pairs if pair.baseline != pair.patched), pairs[0])
     yield f"  a text, {_short(place)} ({_cut(one.prompt)}):"
     yield f"    baseline: {_cut(one.baseline)}"

@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import sys
+from collections.abc import Iterator
 
 
 def printable(text: str) -> str:
@@ -29,13 +30,22 @@ def tell(line: str) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line about what is going on, on standard error."""
-    print(f"phase7: {printable(line)}", file=sys.stderr, flush=True)
+    """Print a line about what is going on, on standard error, above a bar that is drawn there."""
+    with _bars_away():
+        print(f"phase7: {printable(line)}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _bars_away() -> Iterator[None]:
+    """Take live bars off the terminal for a while; where tqdm is not loaded there are none."""
+    library = sys.modules.get("tqdm")
+    with contextlib.nullcontext() if library is None else library.tqdm.external_write_mode(sys.stderr):
+        yield
 
 
 def complain(line: str) -> None:
     """Print an error's line on standard error; if even that fails, the exit code has to do."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), _bars_away():
         print(f"phase7: error: {printable(line)}", file=sys.stderr, flush=True)
 
 

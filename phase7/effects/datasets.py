@@ -2,7 +2,8 @@
 
 One (model, emotion) has several, by the name of their node: ``""`` (the confirmation, the numbers to
 defend), ``sweep``, ``head_sets``, ``positive_controls``, ``attribution``, ``lengths``, ``circuit``,
-``texts`` and ``ov``. Cells that were not tested are NaN. docs/effects.md lists the variables.
+``texts``, ``sweep/texts`` and ``ov``. Cells that were not tested are NaN. docs/effects.md lists the
+variables.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from phase7.effects.curve import curve_dataset
 from phase7.effects.families import KINDS, primary_tests, q_values
 from phase7.effects.guards import guards_kept
 from phase7.effects.inference import CellStatistics, cell_statistics
-from phase7.effects.places import index_of, scatter, set_place, single_place
+from phase7.effects.places import index_of, labels_of, scatter, set_place, single_place
 from phase7.effects.positive_controls import PositiveControls, controls_dataset, prompting_shares
 from phase7.effects.scores import Floats, StageScores, StageTexts, on_prompts
 from phase7.effects.screening import ScreenScores, screen_dataset
 from phase7.effects.specificity import Against, specificity, verdicts
 from phase7.effects.strengths import strengths_dataset
 from phase7.effects.synergies import synergies, tested_effect
+from phase7.effects.texts import SWEPT_TEXTS, texts_dataset
 from phase7.experiment.curve import Curve
 from phase7.experiment.halving import is_halved
-from phase7.experiment.stages import Stage
 from phase7.experiment.statistics import Statistics
 from phase7.vocabulary.modes import MODES
 from phase7.vocabulary.readouts import measured_on
@@ -109,7 +110,9 @@ class GroupBuilder:
         self._metrics = confirm.full.metrics
         self._primary = primary_tests(stage, self._metrics)
 
-    def datasets(self, texts: StageTexts, ov: xr.Dataset | None) -> dict[str, xr.Dataset]:
+    def datasets(
+        self, texts: StageTexts, ov: xr.Dataset | None, swept_texts: StageTexts | None = None
+    ) -> dict[str, xr.Dataset]:
         """All Datasets by their name below ``/<model>/<emotion>``; ``""`` is the main one."""
         stage = self._confirm.stage
         result = self._result
@@ -133,10 +136,8 @@ class GroupBuilder:
         if self._beside.screened is not None:
             datasets["screen"] = screen_dataset(self._beside.screened, self._metrics)
         if self._beside.curve is not None:
-            curve, read = self._beside.curve
-            datasets["curve"] = curve_dataset(
-                read, curve, self._stats, self._seed, self._beside.controls
-            )
+            (curve, read), controls = self._beside.curve, self._beside.controls
+            datasets["curve"] = curve_dataset(read, curve, self._stats, self._seed, controls)
         if self._beside.doses is not None:
             datasets["strengths"] = strengths_dataset(
                 self._beside.doses, self._stats, self._seed, self._prompts
@@ -147,7 +148,9 @@ class GroupBuilder:
                 self._beside.circuit, self._stats.at_once(), self._seed, self._prompts
             )
         datasets["lengths"] = self._lengths()
-        datasets["texts"] = self._texts(texts)
+        for name, one in (("texts", texts), (SWEPT_TEXTS, swept_texts)):
+            if one is not None:
+                datasets[name] = texts_dataset(one, self._prompts)
         if ov is not None:
             datasets["ov"] = ov
         coords = self._coords()
@@ -200,7 +203,7 @@ class GroupBuilder:
 
     def _head_sets(self, result: CellStatistics, cells: Sequence[int]) -> xr.Dataset:
         stage = self._confirm.stage
-        labels = _labels(stage, cells)
+        labels = labels_of([stage.cells[c] for c in cells])
         index = index_of([set_place(stage.cells[c], labels) for c in cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
         dataset = self._variables(self._confirm, result, cells, index, shape, dims)
@@ -312,7 +315,7 @@ class GroupBuilder:
     def _lengths(self) -> xr.Dataset:
         """The tests at each length; lengths and cells are one family of cells."""
         stage, lengths = self._confirm.stage, sorted(self._confirm.by_length)
-        labels = _labels(stage, range(len(stage.cells)))
+        labels = labels_of(stage.cells)
         index = index_of([set_place(cell, labels) for cell in stage.cells])
         shape, dims = (len(labels), len(MODES)), ("head_set", "mode")
         by_length = [
@@ -338,32 +341,6 @@ class GroupBuilder:
         variables["changed_share"] = (("length", *dims), np.stack(changed))
         return xr.Dataset(variables, coords={"length": lengths, "head_set": labels})
 
-    def _texts(self, texts: StageTexts) -> xr.Dataset:
-        stage, length = texts.stage, texts.lengths[-1]
-        labels = _labels(stage, range(len(stage.cells)))
-        n_samples = stage.sampling.samples
-        shape = (len(labels), len(MODES), len(self._prompts), n_samples)
-        tables = {role: np.full(shape, "", dtype=object) for role in ("emotion", "control")}
-        was_generated = np.zeros(shape[:3], dtype=bool)
-        baseline = np.full(shape[2:], "", dtype=object)
-        for prompt, samples in texts.baseline[length].items():
-            baseline[self._prompts.index(prompt)] = samples
-        for role in stage.roles:
-            for (cell, prompt), samples in texts.patched[role, length].items():
-                place = (*set_place(cell, labels), self._prompts.index(prompt))
-                tables[role][place] = samples
-                was_generated[place] = True
-        dims = ("head_set", "mode", "prompt", "sample")
-        return xr.Dataset(
-            {
-                "baseline_text": (dims[2:], baseline),
-                "patched_text": (dims, tables["emotion"]),
-                "control_text": (dims, tables["control"]),
-                "was_generated": (dims[:3], was_generated),
-            },
-            coords={"head_set": labels, "sample": np.arange(n_samples)},
-        )
-
 
 def _n_prompts(scores: StageScores) -> npt.NDArray[np.int64]:
     """Prompts of each cell, int64 [cell]: fewer where a search dropped it before the last."""
@@ -374,11 +351,6 @@ def _n_prompts(scores: StageScores) -> npt.NDArray[np.int64]:
         np.isfinite(scores.full.patched["emotion"]).any(axis=1).sum(axis=-1)
     )
     return measured
-
-
-def _labels(stage: Stage, cells: Sequence[int]) -> list[str]:
-    """Labels of some cells, each once: single heads by place, then sets."""
-    return [heads.label for heads in sorted({stage.cells[c].head_set for c in cells})]
 
 
 def _with_coords(dataset: xr.Dataset, coords: Mapping[str, Any]) -> xr.Dataset:

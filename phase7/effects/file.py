@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from phase7.effects.texts import encoding_of
 from phase7.store import Damaged, atomic_path
 from phase7.store.sums import SEALED, check_sealed, seal
 from phase7.vocabulary.errors import UserError
@@ -46,7 +47,7 @@ def build_tree(
 def write_effects(tree: xr.DataTree, path: Path) -> None:
     """Write the tree as one netCDF file, whole or not at all, with its SHA-256 behind the last byte.
 
-    Numbers are compressed losslessly.
+    Numbers and the texts of a sweep are compressed losslessly.
 
     Raises
     ------
@@ -55,9 +56,9 @@ def write_effects(tree: xr.DataTree, path: Path) -> None:
     """
     encoding = {
         node.path: {
-            str(name): {"zlib": True, "complevel": 4}
+            str(name): made
             for name, variable in node.to_dataset(inherit=False).variables.items()
-            if variable.dtype.kind in "fiu" and variable.ndim > 0
+            if (made := encoding_of(node.path, variable))
         }
         for node in tree.subtree
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ def single_place(cell: Cell) -> tuple[int, ...]:
 def set_place(cell: Cell, labels: Sequence[str]) -> tuple[int, ...]:
     """Where a cell's numbers stand on (head_set, mode)."""
     return (labels.index(cell.label), mode_place(cell.mode))
+
+
+def labels_of(cells: Iterable[Cell]) -> list[str]:
+    """Labels of some cells, each once: single heads by place, then sets."""
+    return [heads.label for heads in sorted({cell.head_set for cell in cells})]
 
 
 def index_of(places: Sequence[tuple[int, ...]], n_axes: int = 2) -> tuple[Any, ...]:

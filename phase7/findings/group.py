@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from phase7.effects.texts import SWEPT_TEXTS
 from phase7.findings.cells import Cell, Cells
 from phase7.findings.reader import (
     control_ran,
@@ -86,6 +87,9 @@ class Group:
             else in_order(child.to_dataset())
             for name, child in node.children.items()
         }  # fmt: skip
+        swept = node.children.get("sweep")
+        if swept is not None and "texts" in swept.children:
+            self._children[SWEPT_TEXTS] = in_order(node[SWEPT_TEXTS].to_dataset())
         self.prompt_texts = [str(text) for text in main["prompt_text"].values]
         self.prompts = [int(prompt) for prompt in main["prompt"].values]
         self.splits = [str(split) for split in main["split"].values]

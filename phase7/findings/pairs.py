@@ -138,41 +138,68 @@ def generated(texts: xr.Dataset) -> xr.DataArray:
     return (texts["patched_text"] != "").any("sample")
 
 
-def pairs_of(texts: xr.Dataset, heads: str, mode: str | None) -> TextPairs:
+def texts_of(node: xr.DataTree) -> list[xr.Dataset]:
+    """The texts that a node keeps: a group's own first, then those of the heads that its sweep patched.
+
+    Empty for a node without any, such as a sweep that generated none.
+    """
+    if "patched_text" in node.data_vars:
+        return [node.to_dataset()]
+    places = (node, node.children.get("sweep"))
+    return [one["texts"].to_dataset() for one in places if one is not None and "texts" in one.children]
+
+
+def pairs_of(kept: Sequence[xr.Dataset], heads: str, mode: str | None) -> TextPairs:
     """The texts of some heads in one mode.
 
     Parameters
     ----------
-    texts : xarray.Dataset
-        The ``texts`` of a group.
+    kept : sequence of xarray.Dataset
+        As :func:`texts_of` gives them; the first that has texts of these heads in this mode is taken.
     heads : str
         As they were tested, e.g. ``"21:1"``; empty: the first that were.
     mode : str or None
-        None: the first of the group that has texts.
+        None: the first that has texts.
 
     Raises
     ------
     UserError
         If these heads have no texts in this mode.
     """
-    by_prompt = generated(texts)
-    any_prompt = by_prompt.any("prompt")
-    known = [str(label) for label in texts["head_set"].values if any_prompt.sel(head_set=label).any()]
-    chosen = heads or known[0]
-    has = any_prompt.sel(head_set=chosen) if chosen in known else None
-    modes = [] if has is None else [str(one) for one in texts["mode"].values if has.sel(mode=one)]
-    mode = mode or (modes[0] if modes else None)
-    if mode not in modes:
-        raise UserError(
-            expected=f"heads with texts ({', '.join(known)[:200]})"
-            if not modes
-            else f"one of the modes {', '.join(modes)}",
-            got=chosen if not modes else repr(mode),
-            where="texts",
-            remedy="name heads as they were tested, alone or as a set",
-        )
-    one = texts.sel(head_set=chosen, mode=mode)
-    ran = one["prompt"].values[by_prompt.sel(head_set=chosen, mode=mode).values]
+    found: dict[str, list[str]] = {}
+    for texts in kept:
+        has = _tested(texts)
+        for label, modes in has.items():
+            found.setdefault(label, []).extend(one for one in modes if one not in found[label])
+        chosen = heads or next(iter(has), "")
+        wanted = mode or next(iter(has.get(chosen, [])), None)
+        if wanted is not None and wanted in has.get(chosen, []):
+            return _pairs(texts, chosen, wanted)
+    modes = found.get(heads, [])
+    raise UserError(
+        expected=f"one of the modes {', '.join(modes)}"
+        if modes
+        else f"heads with texts ({', '.join(found)[:200]})",
+        got=repr(mode) if modes else heads,
+        where="texts",
+        remedy="name heads as they were tested, alone or as a set",
+    )
+
+
+def _tested(texts: xr.Dataset) -> dict[str, list[str]]:
+    """The heads that have texts, and their modes, in the order of the axes."""
+    has = generated(texts).any("prompt").transpose("head_set", "mode").values
+    labels, modes = (list(map(str, texts[dim].values)) for dim in ("head_set", "mode"))
+    found = {
+        label: [mode for mode, one in zip(modes, row, strict=True) if one]
+        for label, row in zip(labels, has, strict=True)
+    }
+    return {label: modes for label, modes in found.items() if modes}
+
+
+def _pairs(texts: xr.Dataset, heads: str, mode: str) -> TextPairs:
+    one = texts.sel(head_set=heads, mode=mode)
+    ran = one["prompt"].values[generated(texts).sel(head_set=heads, mode=mode).values]
     return TextPairs(
         [
             TextPair(
@@ -180,8 +207,8 @@ def pairs_of(texts: xr.Dataset, heads: str, mode: str | None) -> TextPairs:
                 patched=_text(one, "patched_text", prompt, sample),
                 control=_text(one, "control_text", prompt, sample),
                 prompt=str(one["prompt_text"].sel(prompt=prompt).item()),
-                heads=chosen,
-                mode=str(mode),
+                heads=heads,
+                mode=mode,
                 sample=int(sample),
             )
             for prompt in ran

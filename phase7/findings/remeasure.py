@@ -18,6 +18,7 @@ from phase7.effects.attributes import label
 from phase7.effects.inference import cell_statistics
 from phase7.effects.scores import Scores
 from phase7.experiment.statistics import AtLook
+from phase7.findings.pairs import generated
 from phase7.findings.reader import control_ran, in_order, settings_of, share_of_level
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import HeadSet
@@ -26,12 +27,12 @@ Floats = npt.NDArray[np.float64]
 
 
 def measure(group: xr.DataTree, metric: str, function: Callable[[str], float]) -> xr.Dataset:
-    """Test a metric of your own on the confirmed heads and head sets of one group.
+    """Test a metric of your own on the confirmed heads and head sets of one group, or on swept heads.
 
     Parameters
     ----------
     group : xarray.DataTree
-        ``tree["<model>/<emotion>"]`` of :func:`phase7.open_effects`.
+        ``tree["<model>/<emotion>"]`` of :func:`phase7.open_effects`, or the ``sweep`` in it.
     metric : str
         What to call it.
     function : callable
@@ -54,8 +55,8 @@ def measure(group: xr.DataTree, metric: str, function: Callable[[str], float]) -
         If the node has no texts, or the function returns something other than a number or NaN.
     """
     texts, main, head_sets = _datasets(group)
-    ran = texts["prompt"].values[texts["split"].values != "discovery"]
-    texts = texts.sel(prompt=ran)
+    ran = generated(texts).any(("head_set", "mode")).values
+    texts = texts.sel(prompt=texts["prompt"].values[ran])
     cells = _cells(texts, main, head_sets)
     score = _Scored(metric, function)
     patched = {"emotion": score.table(texts["patched_text"], cells)}
@@ -68,10 +69,17 @@ def measure(group: xr.DataTree, metric: str, function: Callable[[str], float]) -
         changed={},
         metrics=(metric,),
     )
-    settings = settings_of(main)
+    settings = _settings(group)
     stats = AtLook(part=share_of_level(settings))
     result = cell_statistics(scores, stats, int(settings.get("seed", 0)))
     return _dataset(group, texts, cells, scores, result.values, metric)
+
+
+def _settings(group: xr.DataTree) -> dict[str, Any]:
+    """Those of a group; of a sweep its group's, but that it looks at all its prompts at once."""
+    if "settings" in group.attrs or group.parent is None:
+        return settings_of(group)
+    return {name: one for name, one in settings_of(group.parent).items() if name != "looks"}
 
 
 def _datasets(group: xr.DataTree) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset | None]:
@@ -166,7 +174,7 @@ def _dataset(
             variables[name] = ((*dims, "metric", "prompt"), scatter(values, np.nan))
     coords = {name: texts[name] for name in ("head_set", "mode", "prompt", "prompt_text")}
     made = xr.Dataset(variables, coords=coords | {"metric": [metric]}).assign_attrs(group.attrs)
-    settings = settings_of(group)
+    settings = _settings(group)
     return label(
         made, donor=settings.get("donor", "mean"), control=settings.get("control", "neutral") or "none"
     )

@@ -68,7 +68,7 @@ def find_model(
     name : str
         Known name, folder, or hub id ``owner/name[@revision]``.
     store_root : Path
-        Where converted models are kept.
+        A store, whose ``models`` are used where there are some (:mod:`phase7.models.places`).
     show_progress : bool
         Draw the hub's progress bars on stderr while downloading.
     tell : callable

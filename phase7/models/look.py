@@ -51,7 +51,7 @@ def look_for_model(name: str, *, store_root: Path) -> ModelFiles | Fetchable:
     name : str
         Known name, folder, or hub id ``owner/name[@revision]``.
     store_root : Path
-        Where converted models are kept.
+        A store, whose ``models`` are used where there are some (:mod:`phase7.models.places`).
 
     Raises
     ------

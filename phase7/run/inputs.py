@@ -109,7 +109,7 @@ def fetch_models(
     ----------
     profile : Profile
     store_root : Path
-        Where converted models are kept.
+        A store, whose ``models`` are used where there are some.
     show_progress : bool
         Draw progress bars on stderr while downloading.
     tell : callable

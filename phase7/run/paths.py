@@ -19,7 +19,8 @@ RESULTS = Path("results")
 class Paths:
     """Where a run reads and writes.
 
-    Without a `report` none is written; without a `report_format` its suffix decides.
+    Without a `report` none is written; without a `report_format` its suffix decides. `english` is where
+    the report goes in English besides.
     """
 
     root: Path
@@ -30,11 +31,17 @@ class Paths:
     run_record: Path
     patching: Callable[[str, str], Path]
     report_format: Format | None = None
+    english: Path | None = None
 
     @property
     def reports(self) -> list[Path]:
         """The report's files: Markdown, HTML, both or none."""
         return [] if self.report is None else report_files(self.report, self.report_format)
+
+    @property
+    def english_reports(self) -> list[Path]:
+        """The files of the report in English besides."""
+        return [] if self.english is None else report_files(self.english, self.report_format)
 
     @property
     def vectors(self) -> Path:
@@ -44,7 +51,7 @@ class Paths:
     def outputs(self, models: Iterable[str], emotions: Sequence[str]) -> list[Path]:
         """The files that must exist after a run, plots aside."""
         pickles = [self.patching(model, emotion) for model in models for emotion in emotions]
-        return [self.effects, *pickles, *self.reports]
+        return [self.effects, *pickles, *self.reports, *self.english_reports]
 
 
 def require_apart(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
@@ -75,7 +82,13 @@ def require_apart(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
         taken.append(place)
 
 
-def require_own(output: Path, record: Path, earlier: Path | None = None) -> None:
+def require_own(
+    output: Path,
+    record: Path,
+    earlier: Path | None = None,
+    *,
+    remedy: str = "choose another output, or replace it with --force",
+) -> None:
     """Refuse to replace a file that nobody named and that no earlier run with this record wrote.
 
     Parameters
@@ -84,6 +97,8 @@ def require_own(output: Path, record: Path, earlier: Path | None = None) -> None
     earlier : Path, optional
         A folder that a run fills before it writes `output`: files in it are those of a run that was
         cut off between the two, and that may be continued.
+    remedy : str
+        What to do, in the error.
 
     Raises
     ------
@@ -102,8 +117,14 @@ def require_own(output: Path, record: Path, earlier: Path | None = None) -> None
             expected="no file there, or one that this result's earlier run wrote",
             got=f"a file that {record} does not list",
             where=str(output),
-            remedy="choose another output, or replace it with --force",
+            remedy=remedy,
         )
+
+
+def own_reports(folder: Path, report_format: Format | None) -> tuple[Path, Path]:
+    """A profile's report in its folder of results, and the one in English beside it."""
+    suffix = ".html" if report_format == "html" else ".md"
+    return folder / f"report{suffix}", folder / f"report.en{suffix}"
 
 
 def build_paths(
@@ -114,22 +135,25 @@ def build_paths(
     results: Path = RESULTS,
     report: Path | None = None,
     report_format: Format | None = None,
+    is_bilingual: bool = False,
 ) -> Paths:
     """Where `phase7 build` puts its files.
 
     Everything but the effects file lies in ``<results>/<profile_name>``. The effects file of `RESULTS`
     is ``<store>/effects/<profile_name>.nc``; that of other results, which may share the store, lies
-    with them. Without a `report` it is `report.md` there, in Japanese or English.
+    with them. Without a `report` it is `report.md` there, and `report.en.md` in English besides where
+    it `is_bilingual`.
     """
     folder = results / profile_name
     name = f"{profile_name}.nc"
-    suffix = ".html" if report_format == "html" else ".md"
+    page, english = own_reports(folder, report_format)
     return Paths(
         root=root,
         store=store,
         effects=store / "effects" / name if results == RESULTS else folder / name,
         plots=folder / "plots",
-        report=report or folder / f"report{suffix}",
+        report=report or page,
+        english=english if is_bilingual and report is None else None,
         report_format=report_format,
         run_record=folder / "run.json",
         patching=lambda model, emotion: folder / "patching" / f"head_patching_{model}_{emotion}.pkl",

@@ -15,6 +15,7 @@ from typing import Any
 
 import xarray as xr
 
+from phase7.effects.circuit import StageCircuit
 from phase7.effects.datasets import GroupBuilder
 from phase7.effects.file import build_tree, settings_json, write_effects
 from phase7.effects.pickle_file import result_dict, write_result
@@ -25,6 +26,7 @@ from phase7.effects.selection import selection_metrics
 from phase7.experiment.chosen_heads import first_sets, random_sets
 from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
+from phase7.experiment.stages import Stage
 from phase7.experiment.tested import confirm_stage, sweep_stage
 from phase7.models.facts import ModelSizes
 from phase7.models.files import ModelFiles, read_sizes
@@ -56,6 +58,7 @@ from phase7.scoring.memo import score_through_store
 from phase7.store import Store
 from phase7.store.sums import set_aside
 from phase7.store.writing import remove_abandoned, require_place
+from phase7.vocabulary.heads import Head
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Run:
     profile : Profile
     paths : Paths
     lang : {"ja", "en"}
-        Of the report.
+        Of the report; the one beside it is in English.
     say : callable
         Called with a line about what is going on.
     show_progress : bool
@@ -179,8 +182,7 @@ class Run:
             If the profile cannot be carried out here.
         """
         self.store.require_known_format()
-        for files in self.models:
-            require_feasible(self.profile, files, self.prompts)
+        self._require_feasible()
         return self._tree(*self._compute())
 
     def rehearse(self) -> Rehearsal:
@@ -228,6 +230,9 @@ class Run:
         sets = [prompts.neutral, *prompts.every_emotion]
         read = [*(Path(one.path) for one in sets), *(files.folder for files in self.models)]
         require_apart([*self._outputs(), self.paths.run_record], read)
+        self._require_feasible()
+
+    def _require_feasible(self) -> None:
         for files in self.models:
             require_feasible(self.profile, files, self.prompts)
 
@@ -270,9 +275,7 @@ class Run:
         beside, controls, others = measured_beside(
             beside_plan(confirm, ranked, first, rivals), partial(measure, along=confirm)
         )
-        started = time.monotonic()
-        circuit = circuit_of(confirm, ranked, executor, self.paths.root, self._say)
-        self._timed(f"{files.name}/{emotion.name} circuit", started)
+        circuit = self._circuit(confirm, ranked, executor)
         answer, tried = answered(sweep, confirm, ranked, rivals, metrics[0], measure, generate)
         others += tried
         texts, scores = tested.texts, tested.scores
@@ -291,7 +294,7 @@ class Run:
             screened=search.screen_scores,
         )
         builder = GroupBuilder(scores, sweep_scores, stats, search.result, beside)
-        datasets = builder.datasets(texts, lens)
+        datasets = builder.datasets(texts, lens, None if swept is None else swept.texts)
         settings = group_settings(
             files, confirm, sweep,
             strongest=strongest, first=first, drawn=drawn,
@@ -304,6 +307,14 @@ class Run:
         self._timed(f"{files.name}/{emotion.name} statistics", started)
         stages, vector = [*search.stages, tested, *others], vector_of(confirm, answer, executor)
         return Group(datasets=datasets, result=result_record, stages=stages, vector=vector)
+
+    def _circuit(
+        self, confirm: Stage, ranked: Sequence[Head], executor: Executor
+    ) -> StageCircuit | None:
+        started = time.monotonic()
+        found = circuit_of(confirm, ranked, executor, self.paths.root, self._say)
+        self._timed(f"{confirm.files.name}/{confirm.emotion.name} circuit", started)
+        return found
 
     def _measuring(self, executor: Executor) -> Measuring:
         return Measuring(
@@ -348,7 +359,8 @@ class Run:
 
             self._say("figures and report")
             written += write_plots(tree, paths.plots)
-            written += write_reports(tree, paths.reports, lang=self._lang, plots_dir=paths.plots)
+            for files, lang in ((paths.reports, self._lang), (paths.english_reports, "en")):
+                written += write_reports(tree, files, lang=lang, plots_dir=paths.plots)
         return written
 
     def _outputs(self) -> list[Path]:

@@ -14,6 +14,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class Planner:
         UserError
             If no primary test has two prompts.
         """
-        known = self._finished()
+        known = self._finished
         if known is None:
             pilot = _to_the_end(_with(self.profile, n_prompts=N_PILOT))
             self._say(f"no finished run of this profile in the store: a pilot of {N_PILOT} prompts")
@@ -144,7 +145,7 @@ class Planner:
 
     def has_pilot(self) -> bool:
         """Whether the store has a pilot, so that :meth:`tests` runs nothing."""
-        return self._finished() is not None
+        return self._finished is not None
 
     def cost(self, unit: str) -> Cost:
         """What a run of the profile takes, from one on a few prompts, in seconds or tokens of text."""
@@ -235,6 +236,7 @@ class Planner:
     def _alpha(self) -> float:
         return self.profile.statistics.alpha
 
+    @cached_property
     def _finished(self) -> xr.DataTree | None:
         """The effects of the last run of this profile; None if there are none, or of other settings."""
         if not self._paths.effects.exists():

@@ -74,8 +74,8 @@ class Lines:
             return
         self._last, passed = now, now - self._started
         share = self._done / self._total
-        left = f", about {_minutes(passed / share - passed)} left" if share > 0 else ""
-        self._write(f"phase7: {self._name}: {share:.0%} after {_minutes(passed)}{left}")
+        left = f", about {in_minutes(passed / share - passed)} left" if share > 0 else ""
+        self._write(f"phase7: {self._name}: {share:.0%} after {in_minutes(passed)}{left}")
 
     def __enter__(self) -> Self:
         return self
@@ -110,13 +110,28 @@ class Once:
             self._tell(n - told)
 
 
+class _Bar(tqdm):  # type: ignore[misc]
+    """A bar whose speed counts from the first tokens: before them models load, prompts are recorded."""
+
+    n: float
+
+    def update(self, n: float | None = 1) -> bool | None:
+        if self.disable or self.n or not n:
+            shown: bool | None = super().update(n)
+            return shown
+        self.n = self.initial = self.last_print_n = n
+        self.start_t = self.last_print_t = self._time()
+        self.refresh()
+        return True
+
+
 def progress(name: str, total: int, *, is_shown: bool) -> Progress:
     """The progress of `total` tokens of work; nothing is shown of none, or where it is not wanted."""
     is_shown = is_shown and total > 0
     notebook = _in_notebook()
     if is_shown and not notebook and not sys.stderr.isatty():
         return Lines(name, total)
-    bar: Any = tqdm
+    bar: Any = _Bar
     if notebook and find_spec("ipywidgets") is not None:
         from tqdm import notebook as widgets
 
@@ -132,5 +147,6 @@ def _in_notebook() -> bool:
     return type(shell).__name__ == "ZMQInteractiveShell"
 
 
-def _minutes(seconds: float) -> str:
+def in_minutes(seconds: float) -> str:
+    """A time as a person says it."""
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -18,12 +18,13 @@ from phase7.experiment.profile import Profile
 from phase7.experiment.stages import ENGINE_VERSION
 from phase7.models.facts import ModelFacts
 from phase7.run.inputs import Prompts
+from phase7.run.progress import in_minutes
 from phase7.scoring.base import Scorer
 from phase7.store import write_text
 from phase7.store.sums import file_sum
 
 #: Raise it when effects, report or figures would differ for the same generations.
-ANALYSIS_VERSION = 7
+ANALYSIS_VERSION = 8
 
 
 @dataclass(kw_only=True)
@@ -95,6 +96,31 @@ def is_up_to_date(path: Path, inputs: str, outputs: Sequence[Path]) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def time_in_words(name: str, record: Path) -> str:
+    """What the last run of a profile took, in a line; how to measure it where there was none.
+
+    Parameters
+    ----------
+    name : str
+        The profile's name or file, as it was read.
+    record : Path
+        Of its last run.
+    """
+    try:
+        last = json.loads(record.read_text(encoding="utf-8"))
+        seconds, n_computed = float(last["seconds"]), sum(last["entries_computed"].values())
+        n_kept = sum(last["entries_from_store"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return (
+            f"time: not known before a run here; `phase7 plan {name} --budget 30m` measures it"
+            " on a few prompts"
+        )
+    return (
+        f"time: the last run took {in_minutes(seconds)}, with {n_computed} entries computed and {n_kept}"
+        " from the store"
+    )
 
 
 def write_record(path: Path, inputs: str, outcome: Outcome, provenance: Mapping[str, Any]) -> None:

@@ -95,7 +95,8 @@ def check_worker(place: Workplace) -> str:
             expected=f"the model's files in {place.files.folder}",
             got="no such folder",
             where=where,
-            remedy="keep the model (or HF_HOME) in a folder that all workers see under the same path",
+            remedy="keep the model (or PHASE7_MODELS, HF_HOME) in a folder that all workers see under"
+            " the same path",
         )
     return str(machine()["processor"])
 

@@ -1,7 +1,7 @@
 """What lies in a store: list it, check it, remove it.
 
-Nothing here decodes a value. Only the store's own folders (``memo``, ``models``, ``effects``) are
-looked into: whatever else somebody keeps beside them stays.
+Nothing here decodes a value. Only the store's own folders (``memo``, ``models``, ``effects``) and the
+user's folder of models are looked into: whatever else somebody keeps beside them stays.
 """
 
 from __future__ import annotations
@@ -72,14 +72,27 @@ def verify(root: Path) -> Iterator[StoredEntry]:
             yield StoredEntry(entry.path, entry.stage, entry.n_bytes, str(error))
         else:
             yield entry
-    checks: tuple[tuple[str, str, Callable[[Path], bool]], ...] = (
-        ("models", "[!.]*", check_folder),
-        ("effects", "*.nc", check_sealed),
-    )
-    for stage, pattern, check in checks:
-        for path in sorted((root / stage).glob(pattern)):
-            if path.is_dir() == (stage == "models") and not path.name.endswith(".damaged"):
-                yield _verified(stage, path, check)
+    yield from verify_models(root / "models")
+    for path in sorted((root / "effects").glob("*.nc")):
+        if not path.is_dir() and not path.name.endswith(".damaged"):
+            yield _verified("effects", path, check_sealed)
+
+
+def verify_models(folder: Path) -> Iterator[StoredEntry]:
+    """Every converted model of a folder with its sums checked."""
+    for path in sorted(folder.glob("[!.]*")):
+        if path.is_dir() and not path.name.endswith(".damaged"):
+            yield _verified("models", path, check_folder)
+
+
+def prune_models(folder: Path, older_than_s: float, now_s: float) -> int:
+    """Remove what was set aside in a folder of models, and what dead processes left; the bytes freed."""
+    freed = 0
+    for path in sorted(folder.glob("*.damaged")):
+        freed += _remove_old(path, "models", None, now_s - older_than_s)
+    for path in _left_behind_of([*folder.rglob(".*")], now_s):
+        freed += _remove(path)
+    return freed
 
 
 def prune(root: Path, stage: str | None, older_than_s: float, now_s: float) -> int:
@@ -101,6 +114,10 @@ def left_behind(root: Path, now_s: float) -> list[Path]:
     hidden = list(root.glob(".*"))  # no further: the folder may hold what is not the store's
     for place in ("memo", "models", "effects"):
         hidden += (root / place).rglob(".*")
+    return _left_behind_of(hidden, now_s)
+
+
+def _left_behind_of(hidden: list[Path], now_s: float) -> list[Path]:
     return [p for p in sorted(hidden) if is_temporary(p.name) and is_abandoned(p, now_s)]
 
 

@@ -234,7 +234,6 @@ MISTAKES = {
     "effects are no netCDF": ["report", "broken.toml"],
     "fetch nothing": ["models", "fetch"],
     "fetch an unknown model": ["models", "fetch", "gpt3"],
-    "fetch into a file": ["models", "fetch", "smollm2", "--store", "broken.toml"],
     "unknown action of models": ["models", "delete"],
     "unknown action of store": ["store", "clear"],
     "days are no number": ["store", "prune", "--older-than-days", "week"],
@@ -471,6 +470,7 @@ def test_a_near_miss_is_told(command, told, tmp_path, monkeypatch, capsys):
     ("command", "told"),
     [
         (["biuld"], "did you mean build? else see phase7 --help"),
+        (patch(head_spec=None, head_spc="0:1"), "arguments: --head-spc (did you mean --head-spec? else"),
         (["build", "--dry-rum"], "did you mean --dry-run? else see phase7 build --help"),
         (["store", "prun"], "did you mean prune? else see phase7 store --help"),
         (["build", "--jobs", "1.5"], "expected 1 to 4096 batches at once, got '1.5'"),

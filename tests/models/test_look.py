@@ -75,8 +75,8 @@ def test_a_folder_that_a_run_refuses_is_refused(tmp_path):
 
 @pytest.fixture
 def converted(tmp_path):
-    """The folder of a converted model in a store."""
-    folder = wheel.folder_of(REGISTRY["smollm2"], tmp_path / "store")
+    """The folder of a converted model in a store, where older versions put it."""
+    folder = tmp_path / "store" / "models" / wheel.folder_of(REGISTRY["smollm2"], tmp_path).name
     folder.parent.mkdir(parents=True)
     return tiny.save("llama", folder)
 

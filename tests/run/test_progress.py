@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from phase7.cli.terminal import say
 from phase7.experiment.profile import Sampling
 from phase7.run.executor import Executor
 from phase7.run.progress import Lines, Once, progress
@@ -110,3 +111,38 @@ def test_the_tokens_of_a_prompt_are_told_step_by_step(tmp_path, n_threads, posit
     assert len(told) >= n_steps and max(told) <= total / n_steps
     told.clear()
     assert len(list(executor.run(stage, told.append))) == len(entries) and told == []
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_line_stands_above_the_bar_and_not_in_it(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress("a job", 100, is_shown=True) as bar:
+        bar.update(10)
+        before = len(terminal.getvalue())
+        say("loading a model")
+        bar.update(10)
+    written = terminal.getvalue()
+    assert "a job" in written[:before] and "a job" in written[before:].partition("model\n")[2]
+    line = written[before:].partition("phase7: loading a model\n")[0]
+    assert line.endswith("\r") and set(line) <= {"\r", " "} and " " in line  # the bar is wiped first
+
+
+def test_what_comes_before_the_first_tokens_makes_no_estimate_long(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress("a job", 100, is_shown=True) as bar:
+        monkeypatch.setattr(bar, "_time", lambda: now[0])
+        bar.start_t = bar.last_print_t = 0.0
+        now[0] = 40.0  # the model was loaded
+        bar.update(10)
+        assert (bar.n, bar.format_dict["elapsed"], bar.format_dict["initial"]) == (10, 0.0, 10)
+        now[0] = 42.0
+        bar.update(20)
+        assert bar.n == 30
+        assert bar.format_dict["rate"] == pytest.approx(10.0)
+        assert "30.0/100 [00:02<00:07" in str(bar)

@@ -279,6 +279,10 @@ NOTES: dict[str, tuple[str, str]] = {
         "Texts of {n} more heads and modes would make the page too large; `texts()` shows them.",
     ),
     "texts.drawer": ("{label}、{mode}（{n}プロンプト）", "{label}, {mode} ({n} prompts)"),
+    "texts.drawer.swept": (
+        "探索：{label}、{mode}（{n}プロンプト）",
+        "sweep: {label}, {mode} ({n} prompts)",
+    ),
     "texts.prompt": (
         "プロンプト{prompt}、サンプル{sample}",
         "prompt {prompt}, sample {sample}",
@@ -301,6 +305,15 @@ NOTES: dict[str, tuple[str, str]] = {
         "Highest and lowest tokens of W_U·diag(g)·W_O(z̄_emotion − z̄_neutral), scores in brackets; g is the "
         "gain of the final normalisation (for a LayerNorm the change is centred first), and its scale 1/σ is "
         "left out. The direct path only: a lead, not a measurement of the text.",
+    ),
+    "note.ov.tokens": (
+        "トークンは語彙の要素で、語全体（前の空白を含む）のほか、語の断片（サブワード）や固有名もある。断片はそれだけでは語をなさず、"
+        "いくつもの語の一部になる。語彙は数万あるため、まれな語や不快な語が偶然に上位へ来ることもある。"
+        "手がかりになるのは複数のトークンに共通する主題であり、一つのトークンではない。ここにあるトークンは生成されたものではない。",
+        "A token is an entry of the tokenizer's vocabulary: a whole word with the space before it, a name, or a "
+        "fragment (subword) that is no word by itself and part of many. Of tens of thousands of entries some come "
+        "first or last by chance, rare and unpleasant words among them: a theme that several tokens share is a lead, "
+        "a single token is not. Nothing in this table was generated.",
     ),
     "note.ov.words": (
         "「感情語のz」は、{emotion}の語（1トークンになる語形）についてのこの値の平均から全語彙の平均を引いたものを、"

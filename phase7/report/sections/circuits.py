@@ -57,7 +57,7 @@ def _table(chapter: Chapter, heads: list[str], lenses: dict[str, Lens]) -> list[
             say(f"circuit.{kind}"),
         )
         rows.append(Row(name=code(label), cells=cells))
-    notes = [say("note.ov"), say("note.circuit")]
+    notes = [say("note.ov"), say("note.ov.tokens"), say("note.circuit")]
     if with_words:
         notes.insert(1, say("note.ov.words", emotion=escape(group.emotion), n=_n_heads(chapter)))
     table = chapter.table("ov", say("c.ov"), header, rows, n_left=len(header))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from phase7.effects.texts import SWEPT_TEXTS
 from phase7.findings.cells import Cell
 from phase7.findings.group import Group
 from phase7.report.chapter import Chapter
@@ -64,18 +65,33 @@ def render(chapter: Chapter) -> list[str]:
 
 
 def _drawers(chapter: Chapter, data: xr.Dataset, metric: str) -> Iterator[Drawer]:
-    """The texts of every tested cell, in the order of the cells."""
-    group, say = chapter.group, chapter.say
-    for cell in group.confirmed.values():
-        if cell.label not in data["head_set"].values or not any(cell.prompts()):
+    """The texts of every tested cell in the order of the cells, then of the swept, strongest first."""
+    group, swept = chapter.group, chapter.group.child(SWEPT_TEXTS)
+    yield from _drawers_of(chapter, group.confirmed.values(), data, metric, "texts.drawer")
+    if swept is not None:
+        strongest = sorted(group.sweep.values(), key=lambda cell: -_size(cell, metric))
+        yield from _drawers_of(chapter, strongest, swept, metric, "texts.drawer.swept")
+
+
+def _drawers_of(
+    chapter: Chapter, cells: Iterable[Cell], data: xr.Dataset, metric: str, name: str
+) -> Iterator[Drawer]:
+    labels = set(map(str, data["head_set"].values))
+    for cell in cells:
+        if cell.label not in labels or not any(cell.prompts()):
             continue
-        arms = _arms(group, cell, data)
+        arms = _arms(chapter.group, cell, data)
         n = len(arms.prompts)
         yield Drawer(
-            name=say("texts.drawer", label=chapter.label(cell.label), mode=cell.mode, n=n),
+            name=chapter.say(name, label=chapter.label(cell.label), mode=cell.mode, n=n),
             texts=partial(_every, chapter, arms, cell, metric),
             n=n,
         )
+
+
+def _size(cell: Cell, metric: str) -> float:
+    """How far a cell moved a metric; 0 where that was not measured."""
+    return float(np.nan_to_num(abs(cell.tested_value("delta", metric))))
 
 
 def _every(chapter: Chapter, arms: _Arms, cell: Cell, metric: str) -> list[ShownText]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -52,6 +53,7 @@ def victims(project: Path, kind: str) -> list[Path]:
 def with_stored_model(project: Path) -> None:
     """Let the name smollm2 mean the tiny model, converted into the store as the real one is."""
     source = project / "model"
+    os.environ["PHASE7_MODELS"] = str(Path("store", "models"))  # this is a fork, in the project
 
     def convert(gguf: Path, target: Path) -> None:
         shutil.copytree(source, target)

@@ -40,7 +40,8 @@ computed by another.
 
 - **The same store.** A folder that every worker sees under the same absolute path (NFS, Lustre, a ReadWriteMany
   volume). Locks need `flock` across machines; without it an entry may be computed twice, never wrongly.
-- **The same models folder**, `store/models` or the hub cache; fetch once before (`python -m phase7 models fetch`).
+- **The same models folder**: set `PHASE7_MODELS` (else SmolLM2 lies in the user's own cache) and `HF_HOME` to one that
+  all see; fetch once before (`python -m phase7 models fetch`).
 - **The same versions** of phase7 and its libraries: install with `-c constraints.txt` everywhere. Workers that
   differ are refused.
 - **One processor each.** A unit is computed by one thread of torch everywhere, since the last bits of the first-token

