@@ -283,7 +283,7 @@ class Run:
         self._say(f"statistics of {files.name}/{emotion.name}")
         started = time.monotonic()
         lens = promoted(confirm, executor, self.prompts.words.get(emotion.name, ()))
-        sweep_scores = None if swept is None else swept.scores
+        sweep_scores, sweep_texts = (swept.scores, swept.texts) if swept else (None, None)
         beside = replace(
             beside,
             answer=answer,
@@ -294,15 +294,14 @@ class Run:
             screened=search.screen_scores,
         )
         builder = GroupBuilder(scores, sweep_scores, stats, search.result, beside)
-        datasets = builder.datasets(texts, lens, None if swept is None else swept.texts)
+        datasets = builder.datasets(texts, lens, sweep_texts)
         settings = group_settings(
             files, confirm, sweep,
             strongest=strongest, first=first, drawn=drawn,
             selection_metrics=metrics, scorers=self.scorers,
         ) | adaptive_settings(sweep, stats, len(planned.recipients))  # fmt: skip
-        datasets[""].attrs.update(
-            model=files.name, emotion=emotion.name, settings=settings_json(settings)
-        )
+        named = {"model": files.name, "emotion": emotion.name}
+        datasets[""].attrs.update(named, settings=settings_json(settings))
         result_record = result_dict(datasets, texts, scores, settings, {})
         self._timed(f"{files.name}/{emotion.name} statistics", started)
         stages, vector = [*search.stages, tested, *others], vector_of(confirm, answer, executor)
