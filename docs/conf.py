@@ -119,7 +119,7 @@ def _generated(app, name, source) -> None:
 
 def _anchors(app, name, source) -> None:
     """The reports' HTML anchors as targets that MyST knows, so that a wrong link is a warning."""
-    if name in ("phase7_report", "answer_report"):
+    if name in ("phase7_report", "phase7_report_en", "answer_report"):
         source[0] = re.sub(r'^<a id="([\w-]+)"></a>', r"(\1)=\n", source[0], flags=re.MULTILINE)
 
 
