@@ -104,7 +104,7 @@ def largest_gap(group: Group) -> float:
 
 
 def _one(data: xr.Dataset, label: str) -> HeadCircuit:
-    paths = {str(reader): _path(data.sel(reader=reader), label) for reader in data["reader"].values}
+    paths = {path.reader: path for path in _paths(data, label)}
     behind = [p for reader, p in paths.items() if reader != LOGITS and not math.isnan(p.delta)]
     ordered = sorted(behind, key=lambda path: -abs(path.delta))
     numbers = {
@@ -131,20 +131,21 @@ def _one(data: xr.Dataset, label: str) -> HeadCircuit:
     )
 
 
-def _path(data: xr.Dataset, label: str) -> Path:
-    letters = data["path_by_letter"].values
-    known = np.isfinite(letters).all()
-    at = int(np.abs(letters).argmax()) if known else 0
-    return Path(
-        head=label,
-        reader=str(data["reader"].values),
-        delta=float(data["path_delta"]),
-        low=float(data["path_ci_low"]),
-        high=float(data["path_ci_high"]),
-        p=float(data["path_p_value"]),
-        q=float(data["path_q_value"]),
-        letter=str(data["letter"].values[at]) if known else "",
-    )
+def _paths(data: xr.Dataset, label: str) -> list[Path]:
+    """One head's paths, by reader."""
+    stored = ("path_delta", "path_ci_low", "path_ci_high", "path_p_value", "path_q_value")
+    columns = [data[name].values.tolist() for name in stored]
+    by_letter = data["path_by_letter"].transpose("reader", "letter").values
+    main = np.abs(by_letter).argmax(axis=1)
+    letters = np.where(np.isfinite(by_letter).all(axis=1), data["letter"].values[main], "")
+    return [
+        Path(
+            head=label, reader=str(reader), delta=delta, low=low, high=high, p=p, q=q, letter=str(letter)
+        )
+        for reader, letter, delta, low, high, p, q in zip(
+            data["reader"].values, letters, *columns, strict=True
+        )
+    ]
 
 
 def _listed(data: xr.Dataset, *names: str) -> list[tuple[Any, ...]]:

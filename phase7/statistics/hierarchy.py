@@ -63,8 +63,9 @@ def global_p(
 
 def _global_p(rows: FloatArray, seed: int, n_resamples: int, n_tail: int) -> FloatArray:
     found, drawn = np.full(len(rows), np.nan), []
-    for cell, tests in enumerate(rows):
-        active = tests[np.ix_(tests.any(axis=1), tests.any(axis=0))]
+    cells = [tests[tests.any(axis=1)] for tests in rows]  # a test of zeros is never the largest
+    for cell, tests in enumerate(cells):
+        active = tests[:, tests.any(axis=0)]
         if active.size and 2 ** (active.shape[1] - 1) <= n_resamples:
             found[cell] = float(_extreme(active, exact_signs(active.shape[1])).mean())
         elif active.size:
@@ -74,7 +75,7 @@ def _global_p(rows: FloatArray, seed: int, n_resamples: int, n_tail: int) -> Flo
             break
         hits, n = np.zeros(len(drawn), dtype=np.int64), rows.shape[-1]
         for signs in random_sign_blocks(seed=seed, purpose=f"cell {stage}", n=n, n_resamples=n_flips):
-            hits += [int(_extreme(rows[cell], signs).sum()) for cell in drawn]
+            hits += [int(_extreme(cells[cell], signs).sum()) for cell in drawn]
         found[drawn] = (hits + 1) / (n_flips + 1)
         drawn = [cell for cell, n_hits in zip(drawn, hits, strict=True) if n_hits < TAIL_HITS]
     return found

@@ -10,10 +10,11 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 #: Fewer rows than this are not worth a thread.
 _LEAST_ROWS = 16
@@ -39,9 +40,15 @@ def in_parts(n_rows: int, of_rows: Callable[[slice], Sequence[Any]]) -> list[Any
     ends = [n_rows * part // n_parts for part in range(n_parts + 1)]
     parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
     # Products of matrices on all processors at once, in every part, would be in each other's way.
-    with threadpool_limits(1), ThreadPoolExecutor(n_parts) as pool:
+    with _libraries().limit(limits=1), ThreadPoolExecutor(n_parts) as pool:
         found = list(pool.map(of_rows, parts))
     return [np.concatenate(column) for column in zip(*found, strict=True)]
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """NumPy's and SciPy's products of matrices, looked for once: it takes a quarter of a second."""
+    return ThreadpoolController()
 
 
 def _processors() -> int:
