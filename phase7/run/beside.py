@@ -41,10 +41,10 @@ class BesidePlan:
     curve: tuple[Curve, Stage] | None
 
     @property
-    def on_its_prompts(self) -> list[Stage]:
-        """The confirmation, and the stages that patch the same prompts."""
-        patched = [one for one in self.controls if one.cells]
-        return [self.confirm, *([] if self.doses is None else [self.doses]), *self.against, *patched]
+    def with_text(self) -> list[Stage]:
+        """The confirmation, and the stages beside it whose texts are generated with its own."""
+        doses = [] if self.doses is None else [self.doses]
+        return [self.confirm, *doses, *self.against, *self.controls]
 
 
 def beside_plan(

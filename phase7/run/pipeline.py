@@ -269,7 +269,7 @@ class Run:
         planned = confirm_stage(profile, files, neutral, emotion, strongest, [*first, *drawn])
         rivals = others_of(profile, self.prompts, emotion)
         if not profile.statistics.looks:  # which may end before its last prompt
-            generate(beside_plan(planned, ranked, first, rivals).on_its_prompts)
+            generate(beside_plan(planned, ranked, first, rivals).with_text)
         tested, stats = confirmed(planned, measure)
         confirm = tested.scores.stage
         beside, controls, others = measured_beside(

@@ -15,6 +15,8 @@ from phase7.run.memory import LADDER, MOST_PROMPTS
 from phase7.run.units import Unit
 from phase7.store import Store
 
+_Units = tuple[Unit, ...]
+
 #: Computes some units; their entries, in order.
 Compute = Callable[[Sequence[Unit]], Sequence[Any]]
 
@@ -30,13 +32,31 @@ def side_by_side(units: Sequence[Unit], max_rows: int, n_at_once: int) -> list[t
     bound = max_rows or LADDER[0]
     for _, run in itertools.groupby(units, key=_way):
         some = _of_one_prompt(list(run), bound)
-        n_rows = max(_n_rows(one) for one in some)
-        most = max(1, min(MOST_PROMPTS, bound // n_rows)) if n_rows else 1
-        n_rounds = -(-len(some) // (most * n_at_once))
-        n_groups = min(len(some), n_rounds * n_at_once)
-        ends = [len(some) * (i + 1) // n_groups for i in range(n_groups)]
-        groups += [tuple(itertools.chain(*some[a:b])) for a, b in itertools.pairwise([0, *ends])]
+        if not _n_rows(some[0]):
+            groups += some
+            continue
+        n_rounds = 1
+        while not _fits(dealt := _dealt(some, min(len(some), n_rounds * n_at_once)), bound):
+            n_rounds += 1
+        groups += [tuple(itertools.chain(*prompts)) for prompts in dealt]
     return groups
+
+
+def _dealt(some: Sequence[_Units], n_groups: int) -> list[list[_Units]]:
+    """Prompts in so many groups: in their order, or, where some have more rows, each with some of these."""
+    by_rows = sorted(some, key=_n_rows, reverse=True)
+    if _n_rows(by_rows[0]) > _n_rows(by_rows[-1]):
+        return [by_rows[number::n_groups] for number in range(n_groups)]
+    ends = [len(some) * number // n_groups for number in range(n_groups + 1)]
+    return [list(some[a:b]) for a, b in itertools.pairwise(ends)]
+
+
+def _fits(groups: Sequence[Sequence[_Units]], max_rows: int) -> bool:
+    """Whether every group of more than one prompt is within the bounds."""
+    return all(
+        len(one) == 1 or (len(one) <= MOST_PROMPTS and sum(map(_n_rows, one)) <= max_rows)
+        for one in groups
+    )
 
 
 def _of_one_prompt(units: Sequence[Unit], max_rows: int) -> list[tuple[Unit, ...]]:
