@@ -43,7 +43,7 @@ def side_by_side(units: Sequence[Unit], max_rows: int, n_at_once: int) -> list[t
 
 
 def _dealt(some: Sequence[_Units], n_groups: int) -> list[list[_Units]]:
-    """Prompts in so many groups: in their order, or, where some have more rows, each with some of these."""
+    """Prompts in so many groups: in their order; where some have more rows, each with some of these."""
     by_rows = sorted(some, key=_n_rows, reverse=True)
     if _n_rows(by_rows[0]) > _n_rows(by_rows[-1]):
         return [by_rows[number::n_groups] for number in range(n_groups)]
