@@ -233,11 +233,10 @@ def _patch(
         )
     position_record(positions, "patched: positions")
     chosen = parse_set(head_spec(heads), n_layers=model.n_layers, n_heads=model.n_heads, where="heads")
-    sited = [str(unit) for unit in chosen.units if unit.site is not None]
-    if sited:
+    if chosen.sited:
         raise UserError(
             expected="heads and attentions, of which donors hold what they give",
-            got=sited[0],
+            got=str(chosen.sited[0]),
             where="heads",
             remedy="test it with phase7.patch",
         )

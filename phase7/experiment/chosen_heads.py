@@ -83,12 +83,11 @@ def parse_for(files: ModelFacts, spec: str, where: str) -> tuple[Head, ...]:
 def _set_for(profile: Profile, files: ModelFacts, spec: str, where: str) -> HeadSet:
     """The set of a spec, which the model must have and the profile's modes must be able to patch."""
     found = parse_set(spec, n_layers=files.n_layers, n_heads=files.n_heads, where=where)
-    sited = [str(unit) for unit in found.units if unit.site is not None]
     composed = [mode for mode in profile.confirm.modes if MODE_RECORDS[mode].reads_pattern]
-    if sited and composed:
+    if found.sited and composed:
         raise UserError(
             expected="mode result alone for an MLP or a residual stream",
-            got=f"{sited[0]} in mode {composed[0]}",
+            got=f"{found.sited[0]} in mode {composed[0]}",
             where=where,
             remedy='patch them with modes = ["result"], heads in other modes in a profile of their own',
         )

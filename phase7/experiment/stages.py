@@ -229,7 +229,7 @@ class Stage:
     @property
     def sited_units(self) -> tuple[Unit, ...]:
         """The MLPs and residual streams that are patched, of which donors need captures of their own."""
-        found = {unit for cell in self.cells for unit in cell.units if unit.site is not None}
+        found = {unit for cell in self.cells for unit in cell.head_set.sited}
         return tuple(sorted(found))
 
     @property

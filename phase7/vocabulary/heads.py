@@ -96,6 +96,11 @@ class HeadSet:
         return (*alone, *(HeadSet((), (unit,)) for unit in self.units))
 
     @property
+    def sited(self) -> tuple[Unit, ...]:
+        """Its MLPs and residual streams: the units that are no heads of their layer."""
+        return tuple(unit for unit in self.units if unit.site is not None)
+
+    @property
     def is_single(self) -> bool:
         """Whether this is one head alone."""
         return self.n_heads == 1 and not self.units
