@@ -20,6 +20,11 @@ from phase7.models.tokenizer import closing_tokens, digests, load_tokenizer, rea
 from phase7.run.inputs import Prompts
 from phase7.vocabulary.errors import UserError
 
+#: Share of prompts that may break off before it is told: a few are questions without their mark.
+_MOST_OPEN = 0.5
+#: Beside letters and digits, what no message ends in.
+_GOES_ON = frozenset(",;、，")
+
 
 def dated(profile: Profile, models: Sequence[ModelFacts]) -> Profile:
     """The profile with the day of this run, where a template asks for one and the profile names none."""
@@ -59,6 +64,9 @@ def framed(
         _require_different(files.name, prompts, tokens)
         if framing.format == "chat":
             unread = {name for name in unread if not reads(tokenizer, name)}
+            openings = _openings(files.name, prompts.neutral)
+            if openings:
+                tell(openings)
         elif closing := closing_tokens(tokenizer):
             names = " ".join(tokenizer.convert_ids_to_tokens(list(closing)))
             tell(f"{files.name}: its tokenizer ends every text with {names}, left out of the prompts")
@@ -90,6 +98,18 @@ def _require_different(name: str, prompts: Prompts, tokens: Mapping[str, tuple[i
                     where=f"{paths}, model {name}",
                     remedy="remove one of them",
                 )
+
+
+def _openings(name: str, prompts: PromptSet) -> str:
+    """What is told where a chat template makes messages of prompts that break off; else nothing."""
+    ends = [text.rstrip()[-1:] for text in prompts.prompts]
+    n_open = sum(end.isalnum() or end in _GOES_ON for end in ends)
+    if n_open <= _MOST_OPEN * len(ends):
+        return ""
+    return (
+        f"{name}: {n_open} of {len(ends)} prompts in {prompts.path} break off; its chat template makes a"
+        " whole message of each, where the format raw would continue it"
+    )
 
 
 def _shared(prompts: Prompts) -> Iterator[str]:

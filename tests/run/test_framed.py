@@ -256,13 +256,30 @@ def test_prompts_that_the_template_makes_equal_are_refused(models, tmp_path, neu
 
 
 def test_overlap_of_files_is_told(models):
-    _, told = read(models, "thinking", prompts_of(["a", "b", "c"], joy=["c", "x", "a"], pride=["x"]))
+    _, told = read(models, "thinking", prompts_of(["a.", "b.", "c."], joy=["c.", "x.", "a."], pride=["x."]))
     assert told == [
         "neutral.json (3 prompts) and joy.json (3 prompts) share 2 prompts;"
         " a recipient is left out of its own donors",
         "joy.json (3 prompts) and pride.json (1 prompts) share 1 prompt",
     ]
-    assert read(models, "thinking", prompts_of(["a", "b"], joy=["c"]))[1] == []
+    assert read(models, "thinking", prompts_of(["a.", "b."], joy=["c."]))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("neutral", "n_open"),
+    [
+        (["The bus leaves at", "First, then,", "Where is it?"], 2),
+        (["バスは十時に", "「はい」と"], 2),
+        (["how do i boil an egg", "List them."], 0),  # half of them: a question may lack its mark
+        (['"Yes," he said.', "駅はどこですか。", "Why (and how)? ", "Stop!", "So…"], 0),
+    ],
+)
+def test_openings_in_a_chat_template_are_told(models, neutral, n_open):
+    prompts = prompts_of(neutral, joy=["so happy that"])
+    expected = f"thinking: {n_open} of {len(neutral)} prompts in neutral.json break off; its chat template"
+    told = read(models, "thinking", prompts)[1]
+    assert [line.startswith(expected) for line in told] == [True] * bool(n_open)
+    assert read(models, "thinking", prompts, format="raw")[1] == []
 
 
 def test_an_argument_that_no_template_reads_is_refused(models):
