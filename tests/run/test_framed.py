@@ -256,7 +256,9 @@ def test_prompts_that_the_template_makes_equal_are_refused(models, tmp_path, neu
 
 
 def test_overlap_of_files_is_told(models):
-    _, told = read(models, "thinking", prompts_of(["a.", "b.", "c."], joy=["c.", "x.", "a."], pride=["x."]))
+    _, told = read(
+        models, "thinking", prompts_of(["a.", "b.", "c."], joy=["c.", "x.", "a."], pride=["x."])
+    )
     assert told == [
         "neutral.json (3 prompts) and joy.json (3 prompts) share 2 prompts;"
         " a recipient is left out of its own donors",
@@ -276,7 +278,9 @@ def test_overlap_of_files_is_told(models):
 )
 def test_openings_in_a_chat_template_are_told(models, neutral, n_open):
     prompts = prompts_of(neutral, joy=["so happy that"])
-    expected = f"thinking: {n_open} of {len(neutral)} prompts in neutral.json break off; its chat template"
+    expected = (
+        f"thinking: {n_open} of {len(neutral)} prompts in neutral.json break off; its chat template"
+    )
     told = read(models, "thinking", prompts)[1]
     assert [line.startswith(expected) for line in told] == [True] * bool(n_open)
     assert read(models, "thinking", prompts, format="raw")[1] == []
