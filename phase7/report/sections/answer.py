@@ -189,7 +189,7 @@ def _detectable(chapter: Chapter) -> list[str]:
         return []
     return [
         chapter.say(
-            "answer.detectable", metric=code(metric), size=chapter.numbers.score(size, 3),
+            "answer.detectable", metric=code(metric), size=chapter.numbers.size(size),
             n=group.n_confirmation,
         )
     ]  # fmt: skip

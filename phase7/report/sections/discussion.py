@@ -298,7 +298,7 @@ def _synergy_power(chapter: Chapter, rows: list[SynergyRow]) -> list[str]:
         sizes = [one.detectable for one in rows if one.metric == metric]
         known = [size for size in sizes if size > 0]
         if metric is not None and known:
-            size = chapter.numbers.score(statistics.median(known), 3)
+            size = chapter.numbers.size(statistics.median(known))
             sentences.append(say("sets.power", metric=code(metric), size=size, n=group.n_confirmation))
     return sentences
 

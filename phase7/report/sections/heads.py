@@ -154,7 +154,7 @@ def _synergy(chapter: Chapter, cell: Cell, metric: str) -> Row:
             numbers.p(one.p, measured=measured),
             chapter.q(one.q, measured=measured),
             numbers.p(one.equivalence_q, measured=measured),
-            numbers.score(one.detectable),
+            numbers.size(one.detectable),
             chapter.say(f"verdict.{one.verdict}") if measured else numbers.not_measured,
         ),
     )

@@ -50,7 +50,7 @@ def _row(chapter: Chapter, one: CellPower) -> Row:
             str(reach.n_left_out),
             str(reach.n_alone),
             str(reach.n_together),
-            *(numbers.no_test if math.isnan(size) else numbers.score(size) for size in sizes),
+            *(numbers.no_test if math.isnan(size) else numbers.size(size) for size in sizes),
             numbers.no_test if math.isnan(one.median_size) else numbers.score(one.median_size, 2),
             chance(chapter, one.chance),
         ),
