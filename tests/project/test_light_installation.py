@@ -18,7 +18,11 @@ from tests.report.synthetic import Spec, tree
 
 REPOSITORY = Path(__file__).parents[2]
 
-SPEC = Spec(strongest=("1:2",), planted=("1:2",), readouts=("logodds_gratitude", "logodds_gratitude_first", "kl_path"))
+SPEC = Spec(
+    strongest=("1:2",),
+    planted=("1:2",),
+    readouts=("logodds_gratitude", "logodds_gratitude_first", "kl_path"),
+)
 
 #: Refuses modules as if they were not installed, and then does what follows.
 WITHOUT = """

@@ -552,7 +552,14 @@ def test_escaped_words_can_break():
 def test_numbers():
     numbers = Numbers(not_measured="NM", no_test="NT")
     sizes = [0.25, 0.0104, 0.0096, 0.00042, 0.0, math.nan]
-    assert [numbers.size(size) for size in sizes] == ["0.250", "0.010", "0.0096", "0.00042", "0.000", "NM"]
+    assert [numbers.size(size) for size in sizes] == [
+        "0.250",
+        "0.010",
+        "0.0096",
+        "0.00042",
+        "0.000",
+        "NM",
+    ]
     nan = float("nan")
     assert [numbers.signed(x) for x in (0.1234, -0.0001, 0.0, -1e-17, nan, -math.inf)] == [
         "+0.123", "−0.000", "0.000", "0.000", "NM", "−∞",
