@@ -41,9 +41,7 @@ def intervals(group: Group) -> Canvas:
         f"n = {group.n_confirmation} {'confirmation ' if group.sweep else ''}prompts",
         fontsize=10.5,
     )
-    _interval_legend(canvas, group)
-    if any(reads_otherwise(group, label) for label in labels):
-        canvas.supxlabel("\u2020 texts no longer read as the baseline's", fontsize=9)
+    _interval_legend(canvas, group, any(reads_otherwise(group, label) for label in labels))
     return canvas
 
 
@@ -75,7 +73,7 @@ def _interval_row(axis: Axes, group: Group, cell: Cell, metric: str, y: float) -
     whisker(0.24, NET, "D", stored("net_"), significant)
 
 
-def _interval_legend(canvas: Canvas, group: Group) -> None:
+def _interval_legend(canvas: Canvas, group: Group, has_daggers: bool) -> None:
     significant = f"(filled: q < {group.alpha:g})"
     if group.has_control:
         entries = [
@@ -90,5 +88,6 @@ def _interval_legend(canvas: Canvas, group: Group) -> None:
         for color, marker, label in entries
     ]
     canvas.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
-    )
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9,
+        title="\u2020 texts no longer read as the baseline's" if has_daggers else None, title_fontsize=9,
+    )  # fmt: skip

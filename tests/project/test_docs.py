@@ -37,7 +37,7 @@ PAGES = {
     },
 }
 SMOLLM2 = Spec(
-    model="smollm2", n_layers=30, n_heads=9, target="13:6,14:2,15:5,17:7,21:1,21:4,22:7,26:5,27:0,27:1",
+    model="smollm2", n_layers=30, n_heads=9, target="16:8,17:0,17:7,18:3,21:1,22:7,25:6,26:5,27:1,27:4",
     strongest=("21:1", "15:5"), sets=("3:4,4:8",), planted=("21:1",), n_discovery=8, n_confirmation=12,
     readouts=("logodds_gratitude", "logodds_gratitude_first", "kl_path", "kl_path_first"),
     controls=("prompting", "shift 1", "shift 2"), attributed=True, swept_text=False,
