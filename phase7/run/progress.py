@@ -43,6 +43,9 @@ class Progress(Protocol):
 class Lines:
     """Progress as lines: none for work that takes less than a minute.
 
+    What is left is estimated by the speed since the first tokens: before them models load and prompts
+    are recorded.
+
     Parameters
     ----------
     name : str
@@ -65,17 +68,28 @@ class Lines:
         self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
         self._done, self._started = 0, clock()
         self._last = self._started
+        self._first: tuple[int, float] | None = None  # tokens, and when they were told
 
     def update(self, n: int) -> None:
         """Add to what is done; a line if the last one is a minute old."""
         self._done += n
         now = self._clock()
+        if self._first is None and n:
+            self._first = (n, now)
         if now - self._last < EVERY_S or self._done >= self._total:
             return
         self._last, passed = now, now - self._started
         share = self._done / self._total
-        left = f", about {in_minutes(passed / share - passed)} left" if share > 0 else ""
-        self._write(f"phase7: {self._name}: {share:.0%} after {in_minutes(passed)}{left}")
+        left = self._left(now)
+        told = "" if left is None else f", about {in_minutes(left)} left"
+        self._write(f"phase7: {self._name}: {share:.0%} after {in_minutes(passed)}{told}")
+
+    def _left(self, now: float) -> float | None:
+        """Seconds that the rest will take; None before there is a speed."""
+        first, since = self._first or (0, now)
+        if self._done == first:
+            return None
+        return (self._total - self._done) * (now - since) / (self._done - first)
 
     def __enter__(self) -> Self:
         return self

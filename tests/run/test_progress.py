@@ -39,6 +39,19 @@ def test_a_line_a_minute_with_what_is_left():
     ]
 
 
+def test_a_line_leaves_out_what_comes_before_the_first_tokens():
+    clock, lines = Clock(), []
+    told = Lines("work", 100, clock=clock, write=lines.append)
+    for second, n in ((60.0, 5), (120.0, 0), (130.0, 10), (190.0, 20)):  # a minute of loading
+        clock.now = second
+        told.update(n)
+    assert lines == [
+        "phase7: work: 5% after 60 s",  # no speed yet
+        "phase7: work: 5% after 2 min",
+        "phase7: work: 35% after 3 min, about 5 min left",  # 30 of 95 in 130 s
+    ]
+
+
 def test_short_work_and_finished_work_say_nothing():
     clock, lines = Clock(), []
     told = Lines("work", 10, clock=clock, write=lines.append)
