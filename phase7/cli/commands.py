@@ -47,10 +47,12 @@ def build(args: argparse.Namespace) -> int:
     if args.dry_run:
         from phase7.run.planning import from_store
         from phase7.run.record import time_in_words
+        from phase7.run.timed import timed_elsewhere
 
         for line in from_store(args.profile, profile, paths):
             tell(line)
-        tell(time_in_words(args.profile, paths.run_record))
+        elsewhere = timed_elsewhere(args.profile, profile, root)
+        tell(time_in_words(args.profile, paths.run_record, elsewhere))
         try:
             require_own(*own, remedy=remedy)
         except UserError as error:
