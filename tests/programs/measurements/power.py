@@ -27,6 +27,7 @@ from phase7.statistics import (
     step_down_min_p,
 )
 from phase7.store import write_text
+from phase7.vocabulary.guards import is_guard
 from phase7.vocabulary.readouts import is_readout
 
 ROOT = Path(__file__).parents[3]
@@ -69,7 +70,12 @@ def under_the_null(made: list[Floats], primary: Bools, metrics: list[str]) -> di
     """How often anything is found where nothing is there: in each family of tests, one by one."""
     stats, any_adjusted, any_p = Statistics(), 0, 0
     logits = np.array([is_readout(name) for name in metrics])
-    families = {"texts": ~primary & ~logits, "readouts": ~primary & logits}
+    guards = np.array([is_guard(name) for name in metrics])
+    families = {
+        "texts": ~primary & ~logits & ~guards,
+        "readouts": ~primary & logits,
+        "guards": ~primary & guards,
+    }
     any_q = dict.fromkeys(families, 0)
     for one in made:
         (adjusted,) = step_down_min_p([one[primary]], seed=0, n_flips=N_FLIPS)
