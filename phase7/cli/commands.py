@@ -25,7 +25,7 @@ def build(args: argparse.Namespace) -> int:
     from phase7.run.paths import RESULTS, build_paths, require_apart, require_own
 
     root = Path()
-    profile = screened_by(args, load_profile(args.profile, root))
+    profile = screened_by(args, as_read := load_profile(args.profile, root))
     paths = build_paths(
         profile.name,
         root=root,
@@ -51,7 +51,7 @@ def build(args: argparse.Namespace) -> int:
 
         for line in from_store(args.profile, profile, paths):
             tell(line)
-        elsewhere = timed_elsewhere(args.profile, profile, root)
+        elsewhere = timed_elsewhere(args.profile, root) if profile == as_read else ""
         tell(time_in_words(args.profile, paths.run_record, elsewhere))
         try:
             require_own(*own, remedy=remedy)

@@ -32,10 +32,9 @@ class Numbers:
         """A mean score: a probability or a count."""
         return _plain(value, digits) or self.not_measured
 
-    def size(self, value: float, digits: int = 3) -> str:
+    def size(self, value: float) -> str:
         """A size above 0: as a score, and with two significant digits where that would show fewer."""
-        shown = _plain(value, digits) or self.not_measured
-        return tiny(value) if 0 < value < 10 ** (1 - digits) else shown
+        return tiny(value) if 0 < value < 0.01 else self.score(value)
 
     def signed(self, value: float, digits: int = 3) -> str:
         """A difference, with its sign; 0 has none, so ``+0.000`` means rounded to 0."""

@@ -64,8 +64,7 @@ def framed(
         _require_different(files.name, prompts, tokens)
         if framing.format == "chat":
             unread = {name for name in unread if not reads(tokenizer, name)}
-            openings = _openings(files.name, prompts.neutral)
-            if openings:
+            if openings := _openings(files.name, prompts.neutral):
                 tell(openings)
         elif closing := closing_tokens(tokenizer):
             names = " ".join(tokenizer.convert_ids_to_tokens(list(closing)))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from phase7.experiment.data_files import packaged_data
-from phase7.experiment.profile import Profile, load_profile, profile_path
+from phase7.experiment.profile import profile_path
 from phase7.run.progress import in_minutes
 from phase7.store.reading import read_text
 from phase7.store.sums import file_sum
@@ -15,29 +15,22 @@ from phase7.store.sums import file_sum
 _TIMES = Path("profiles") / "times.json"
 
 
-def timed_elsewhere(name: str, profile: Profile, root: Path) -> str:
-    """How long a profile took where it was timed; empty where it never was, as it is now.
+def timed_elsewhere(name: str, root: Path) -> str:
+    """How long a profile took where it was timed; empty where it never was, as its file is now.
 
     Parameters
     ----------
     name : str
         The profile's name or file, as it was read.
-    profile : Profile
-        With what the command line changed of it.
     root : Path
         The project's folder.
     """
+    path = profile_path(name, root)
     try:
-        one = json.loads(read_text(packaged_data() / _TIMES))[profile.name]
-        is_same = one["sha256"] == file_sum(profile_path(name, root)) and profile == load_profile(
-            name, root
-        )
-        taken = in_minutes(one["seconds"])
+        one = json.loads(read_text(packaged_data() / _TIMES))[path.stem]
+        if one["sha256"] != file_sum(path):
+            return ""
+        taken, where = in_minutes(one["seconds"]), f"{one['processors']} processors ({one['processor']})"
     except (OSError, ValueError, KeyError):
         return ""
-    where = f"{one['processors']} processors ({one['processor']})"
-    return (
-        f"{taken} on {where}, the model's download apart, where this profile was timed"
-        if is_same
-        else ""
-    )
+    return f"{taken} on {where}, the model's download apart, where this profile was timed"

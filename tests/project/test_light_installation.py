@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from phase7.effects.file import write_effects
+from tests.project.test_dependencies import RUNTIME, read
 from tests.report.synthetic import Spec, tree
-
-REPOSITORY = Path(__file__).parents[2]
 
 SPEC = Spec(
     strongest=("1:2",),
@@ -52,19 +49,14 @@ assert main(["report", "effects.nc", "--output", "report.md", "--lang", "en"]) =
 """
 
 
-def names(lines: list[str]) -> set[str]:
-    return {canonicalize_name(Requirement(line).name) for line in lines}
-
-
 def light() -> set[str]:
-    text = (REPOSITORY / "requirements-effects.txt").read_text(encoding="utf-8")
-    return names([line for line in text.splitlines() if line and not line.startswith("#")])
+    text = read("requirements-effects.txt")
+    return {canonicalize_name(line) for line in text.splitlines() if not line.startswith("#")}
 
 
 def absent() -> list[str]:
     """Modules of the dependencies that the light installation leaves out."""
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    every = names(project["dependencies"])
+    every = {canonicalize_name(one.name) for one in RUNTIME}
     assert light() <= every and {"torch", "transformers", "transformer-lens"} <= every - light()
     owners = packages_distributions()
     return sorted(
