@@ -102,11 +102,14 @@ def test_who_reads_the_output_too_early_is_told():
     assert torch.cat(seen).isnan().all()
 
 
+@pytest.mark.parametrize("once", [True, False])
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
-def test_a_models_attentions_read_each_weight_once_a_step(architecture, monkeypatch):
+def test_a_models_attentions_read_each_weight_once_a_step(architecture, once, monkeypatch):
     """Products with rows of all three prompts alone, in each of the layers."""
     model, n_new = tiny.load(architecture), 4
     assert together.can_run_together(model)  # which tries it, once
+    if not once:
+        model = dataclasses.replace(model, compared=model.compared - {together._ONE_ATTENTION})
     asked = requests(model, [[Patch(heads=(Head(1, 0),), donor="zero")]] * 3)
     made: list[int] = []
     product = packed.packed_product
@@ -123,6 +126,7 @@ def test_an_attention_that_does_something_with_its_output_still_runs_together(mo
     model = tiny.load("gpt2")
     model = dataclasses.replace(model, compared=set())
     given = joint_products._is_same
+    monkeypatch.setattr(together, "side_by_side", None)  # or it would run once for all
     monkeypatch.setattr(
         joint_products, "_is_same", lambda x, other: not other.isnan().any() and given(x, other)
     )

@@ -105,6 +105,7 @@ def test_with_the_tested_versions_only_what_depends_on_the_architecture_is_compa
 # --- what holds is kept --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_what_agrees_with_the_plain_way_is_kept(other_torch, caplog, architecture):
     model = load(architecture)
@@ -190,6 +191,7 @@ BREAKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "break_it", "name"), BREAKS, ids=[f"{b.__name__}-{a}" for a, b, _ in BREAKS]
 )

@@ -208,6 +208,7 @@ def test_heatmap_draws_on_given_axes(group):
     ]
 
 
+@pytest.mark.slow
 def test_lazy_loading_gives_the_same_answers(made, stored):
     pytest.importorskip("dask")
     lazy = phase7.open_effects(stored, chunks={"layer": 1})
@@ -228,6 +229,7 @@ def test_chunks_without_dask_is_an_error(stored, monkeypatch):
         phase7.open_effects(stored, chunks={})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_exports_by_the_libraries_own_means(stored, tmp_path):
     opened = phase7.open_effects(stored)
@@ -284,6 +286,7 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_pages_answer_in_six_lines_works(tmp_path, monkeypatch, capsys):
     """docs/analysis.md, run as it stands over a tree of two models named as there."""
     gpt2 = replace(TINY, model="gpt2", settings={"alpha": 0.05})

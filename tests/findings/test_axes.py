@@ -25,6 +25,8 @@ from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.metrics import METRICS
 from tests.report.synthetic import Spec, tree
 
+pytestmark = pytest.mark.slow
+
 SPEC = Spec(planted=("1:2",), seed=3)
 DEEP = replace(
     SPEC,

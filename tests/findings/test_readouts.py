@@ -112,6 +112,7 @@ def test_predictions_of_the_discovery_are_not_set_beside_the_confirmation():
     assert math.isnan(found.predicted) and math.isnan(found.split_half)
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_nan():
     found = trust(group(replace(SPEC, sweep=False)))
     assert math.isnan(found.split_half) and math.isnan(found.kept)
@@ -224,6 +225,7 @@ def test_sets_of_one_size_are_numbered():
     assert sized(strongest_sets=[*tens, "1:1"]).short("1:1") == "first 1"
 
 
+@pytest.mark.slow
 def test_what_maps_and_tables_of_the_sweep_show():
     one = group()
     assert one.is_sweep_read and one.swept_metrics == (LOGODDS,)

@@ -13,6 +13,8 @@ from tests.findings.test_readouts import LOGODDS, SPEC
 from tests.report.synthetic import tree
 from tests.report.test_report import render, section
 
+pytestmark = pytest.mark.slow
+
 VALUES = {
     "chosen_rank_correlation": 0.91,
     "unchosen_rank_correlation": -0.34,

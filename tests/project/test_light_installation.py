@@ -15,6 +15,8 @@ from phase7.effects.file import write_effects
 from tests.project.test_dependencies import RUNTIME, read
 from tests.report.synthetic import Spec, tree
 
+pytestmark = pytest.mark.slow
+
 SPEC = Spec(
     strongest=("1:2",),
     planted=("1:2",),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phase7.engine.decode import drawing, logits
-from phase7.engine.decode.drawing import Drawing
+from phase7.engine.decode.drawing import Drawing, Unembedding, draw_together
 from phase7.engine.decode.sampling import gumbel_noise, sample, sample_changed
 from phase7.engine.model.bridge import unembedding_weight
 from phase7.engine.model.rough import RoughUnembedding
@@ -38,6 +38,14 @@ def test_pieces_of_any_size_give_the_same_bits(monkeypatch, architecture, sample
     assert (whole.kl_first_token_nats > 0).any()
 
 
+def drawn_alone(one, states, *, unembed, rows=None, step=0, row_block=2):
+    every, histories = np.arange(len(states)), np.zeros(len(states), dtype=np.int64)
+    rows = every if rows is None else rows
+    begun = one.begin(states, slots=every, rows=rows, histories=histories, step=step)
+    (drawn,) = draw_together([begun], Unembedding(exact=unembed, rough=None, row_block=row_block))
+    return drawn
+
+
 @pytest.mark.parametrize("row_block", [2, 16])
 def test_logits_are_made_for_a_piece_of_whole_blocks_at_a_time(row_block):
     made: list[int] = []
@@ -47,21 +55,9 @@ def test_logits_are_made_for_a_piece_of_whole_blocks_at_a_time(row_block):
         return states @ torch.eye(8, 50)
 
     n_rows = logits.ROWS_AT_ONCE + 3
-    drawn = Drawing(
-        unembed,
-        None,
-        prompt="p",
-        sampling=Sampling(temperature=0.0),
-        n_rows=n_rows,
-        n_checks=1,
-        row_block=row_block,
-    ).draw(
-        torch.randn(n_rows, 8),
-        slots=np.arange(n_rows),
-        rows=np.arange(n_rows),
-        histories=np.zeros(n_rows, dtype=np.int64),
-        step=0,
-    )
+    one = Drawing(None, prompt="p", sampling=Sampling(temperature=0.0), n_rows=n_rows, n_checks=1)
+    states = torch.randn(n_rows, 8)
+    drawn = drawn_alone(one, states, unembed=unembed, row_block=row_block)
     assert made == [logits.ROWS_AT_ONCE, 4 if row_block == 2 else 16]
     assert drawn.shape == (n_rows,)
 
@@ -70,10 +66,8 @@ def test_a_self_check_row_that_differs_widens_the_gap():
     """Liveness of the reported gap, and of the divergence beside it."""
     states = torch.zeros(4, 8)
     states[3, 5] = 0.25
-    one = Drawing(lambda x: x, None, prompt="p", sampling=Sampling(), n_rows=4, n_checks=1, row_block=2)
-    one.draw(
-        states, slots=np.arange(4), rows=np.arange(4), histories=np.zeros(4, dtype=np.int64), step=0
-    )
+    one = Drawing(None, prompt="p", sampling=Sampling(), n_rows=4, n_checks=1)
+    drawn_alone(one, states, unembed=lambda x: x)
     assert one.max_self_logit_gap == 0.25
     assert one.kl_first_token[:3].tolist() == [0, 0, 0] and one.kl_first_token[3] > 0
 
@@ -91,24 +85,45 @@ def test_a_row_with_its_baselines_bits_is_drawn_without_logits_of_its_own(step):
     states[3] = states[1]
     states[3, 2] = torch.nextafter(states[3, 2], torch.tensor(torch.inf))
     states[4:6] = states[:2]
-    one = Drawing(
-        unembed,
-        None,
-        prompt="p",
-        sampling=Sampling(samples=2, temperature=2.0, top_p=1.0),
-        n_rows=6,
-        n_checks=2,
-        row_block=2,
-    )
-    histories = np.zeros(6, dtype=np.int64)
-    drawn = one.draw(states, slots=np.arange(6), rows=np.arange(6), histories=histories, step=step)
+    sampling = Sampling(samples=2, temperature=2.0, top_p=1.0)
+    one = Drawing(None, prompt="p", sampling=sampling, n_rows=6, n_checks=2)
+    drawn = drawn_alone(one, states, unembed=unembed, step=step)
     assert made == [4]
     assert drawn[4:].tolist() == drawn[:2].tolist() and drawn[0] != drawn[1]
     assert one.max_self_logit_gap == 0.0
     # Where a baseline has ended, its row has nothing to be equal to.
-    rows = np.array([1, 4, 5])
-    one.draw(states, slots=np.arange(6), rows=rows, histories=histories, step=step + 1)
+    drawn_alone(one, states, unembed=unembed, rows=np.array([1, 4, 5]), step=step + 1)
     assert made == [4, 2]
+
+
+def test_what_several_prompts_need_is_made_by_one_product_of_each_kind(monkeypatch):
+    """Own logits of all, rough ones of all, and own ones of those that the error leaves open."""
+    weight, n_rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)), 10
+    rough, made = RoughUnembedding(weight), []
+    changes = rough.changes
+    monkeypatch.setattr(
+        rough, "changes", lambda own, others: made.append(("rough", len(own))) or changes(own, others)
+    )
+
+    def unembed(states):
+        made.append(("exact", len(states)))
+        return states @ weight.T
+
+    every, all_states, draws = np.arange(n_rows), [], []
+    named = {"sampling": Sampling(), "n_rows": n_rows, "n_checks": 1}
+    for number in range(3):
+        states = torch.randn(8, generator=torch.Generator().manual_seed(number)).repeat(n_rows, 1)
+        states[1:, 3] += 1e-3 * torch.arange(1, n_rows)
+        one = Drawing(rough, prompt=f"{number}", **named)
+        all_states.append(states)
+        draws.append(one.begin(states, slots=every, rows=every, histories=0 * every, step=1))
+    unembedding = Unembedding(exact=unembed, rough=rough, row_block=2)
+    together = draw_together(draws, unembedding)
+    # The baseline and the self-check of each, then the eight rows between them.
+    assert made[:2] == [("exact", 3 * 2), ("rough", 3 * 8)] and len(made) <= 3
+    for number, (states, found) in enumerate(zip(all_states, together, strict=True)):
+        one = Drawing(None, prompt=f"{number}", **named)
+        assert found.tolist() == drawn_alone(one, states, unembed=unembed, step=1).tolist()
 
 
 def rough_model(architecture: str):
@@ -147,7 +162,7 @@ def test_rough_logits_settle_most_rows_close_to_another(monkeypatch):
     near = drawing.Drawing._draw_near
 
     def count(self, now, rows, references):
-        rest = near(self, now, rows, references)
+        rest = yield from near(self, now, rows, references)
         looked_at.append(rows.size)
         left.append(rest.size)
         return rest
@@ -212,8 +227,32 @@ def test_a_certain_token_is_drawn_from_all_logits_within_the_error(
     worst[torch.arange(20), drawn] = 1
     for shift in (0 * signs, signs, -signs, worst, -worst):
         true = centre + error * shift + 2.5
-        tokens, certain = sample_changed(logits, changes, errors, noise[0], exact=exactly(true), **how)
+        tokens, certain = near_one(logits, changes, errors, noise[0], exact=exactly(true), **how)
         assert torch.equal(sample(true, noise, **how)[certain], tokens[certain])
+
+
+def test_rows_near_several_others_are_drawn_as_beside_each_alone():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(3, 700, generator=generator)
+    changes = (0.2 * torch.randn(20, 700, generator=generator)).bfloat16()
+    errors, of = 0.02 * torch.rand(20, generator=generator), torch.arange(20) * 7 % 3
+    noise = gumbel_noise(seed=1, prompt="p", n_samples=3, step=1, n_vocab=700)
+    true = logits[of] + changes.float()
+    how = {"temperature": 0.8, "top_p": 0.9}
+    tokens, certain = sample_changed(logits, changes, errors, noise, of=of, exact=exactly(true), **how)
+    assert certain.sum() >= 10 and len({*tokens.tolist()}) >= 3
+    for one in range(3):
+        some = of == one
+        alone = near_one(
+            logits[one], changes[some], errors[some], noise[one], exact=exactly(true[some]), **how
+        )
+        assert torch.equal(tokens[some], alone[0]) and torch.equal(certain[some], alone[1])
+
+
+def near_one(logits, changes, errors, noise, **how):
+    """`sample_changed` of rows that all lie close to the same."""
+    of = torch.zeros(len(changes), dtype=torch.int64)
+    return sample_changed(logits[None], changes, errors, noise[None], of=of, **how)
 
 
 def exactly(logits):
@@ -237,13 +276,13 @@ def test_candidates_within_the_error_are_compared_by_their_exact_logits():
         return exactly(true)(rows, tokens)
 
     how = {"temperature": 1.0, "top_p": 1.0}
-    tokens, certain = sample_changed(logits, changes, errors, noise, exact=exact, **how)
+    tokens, certain = near_one(logits, changes, errors, noise, exact=exact, **how)
     assert (tokens.tolist(), certain.tolist()) == ([0, 1], [True, True])
     assert asked == [([0, 0, 1, 1], [0, 1, 0, 1])]
-    far = sample_changed(logits, changes, 0 * errors, noise, exact=exact, **how)
+    far = near_one(logits, changes, 0 * errors, noise, exact=exact, **how)
     assert (far[0].tolist(), len(asked)) == ([0, 0], 1)
     off = lambda rows, tokens: (true[rows, tokens].double(), torch.full((len(rows),), 0.05).double())  # noqa: E731
-    assert not sample_changed(logits, changes, errors, noise, exact=off, **how)[1].any()
+    assert not near_one(logits, changes, errors, noise, exact=off, **how)[1].any()
 
 
 def test_what_lies_outside_the_nucleus_is_proposed_again():
@@ -251,7 +290,7 @@ def test_what_lies_outside_the_nucleus_is_proposed_again():
     logits, noise = torch.full((600,), -30.0), torch.zeros(600)
     logits[:3], noise[7] = torch.tensor([1.0, 0.5, 0.0]), 90.0
     changes, errors = torch.zeros(1, 600).bfloat16(), torch.tensor([0.01])
-    tokens, certain = sample_changed(
+    tokens, certain = near_one(
         logits, changes, errors, noise, temperature=1.0, top_p=0.9, exact=exactly(logits[None])
     )
     assert (tokens.tolist(), certain.tolist()) == ([0], [True])
@@ -278,7 +317,7 @@ def test_most_tokens_are_certain_when_the_error_is_small_and_none_when_it_is_lar
         for step in range(30):
             noise = gumbel_noise(seed=1, prompt="p", n_samples=1, step=step, n_vocab=2000)[0]
             errors = torch.full((200,), error)
-            certain = sample_changed(
+            certain = near_one(
                 logits, changes, errors, noise, temperature=0.8, top_p=0.9, exact=nothing
             )[1]
             n_certain += int(certain.sum())

@@ -106,13 +106,32 @@ def test_they_pass_the_model_together(architecture):
     assert min(rows) >= 3 * 2
 
 
-def test_a_batch_that_is_given_anothers_cache_is_noticed(monkeypatch):
+def test_an_attention_runs_once_for_all_prompts_where_it_can():
+    ways = {architecture: tiny.load(architecture) for architecture in tiny.ARCHITECTURES}
+    assert all(map(can_run_together, ways.values()))
+    once = {name for name, model in ways.items() if together._ONE_ATTENTION in model.compared}
+    assert once == {*tiny.ARCHITECTURES} - {"gpt_neo"}
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_one_after_the_other_gives_the_same(architecture):
+    """The other way, which these architectures do not take."""
+    apart = dataclasses.replace(tiny.load(architecture), compared={"together"})
+    heads = [Patch(heads=(head,), donor="emotion") for head in ALL_HEADS[:4]]
+    composed = [dataclasses.replace(patch, mode="pattern_v") for patch in heads]
+    asked = requests(apart, [heads, composed, heads[:1]])
+    sampling = Sampling(max_new_tokens=8, seed=3, samples=2)
+    assert_same(generate_together(apart, asked, sampling=sampling), alone(apart, asked, sampling))
+
+
+@pytest.mark.parametrize("compared", [{"together"}, {"together", together._ONE_ATTENTION}])
+def test_a_batch_that_is_given_anothers_cache_is_noticed(compared, monkeypatch):
     """Liveness: an attention that reads a wrong prompt's keys and values changes the tokens."""
-    model = tiny.load("llama")
+    model = dataclasses.replace(tiny.load("llama"), compared=compared)
     asked = requests(model, [[Patch(heads=(ALL_HEADS[0],), donor="zero")]] * 2)
     sampling = Sampling(max_new_tokens=8, temperature=1.0, seed=1)
     expected = alone(model, asked, sampling)
-    monkeypatch.setattr(together._Own, "of", lambda self, value: value)
+    mix_up(monkeypatch)
     try:
         found = generate_together(model, asked, sampling=sampling)
     except Exception:
@@ -126,7 +145,7 @@ def test_where_the_bits_would_differ_each_runs_alone(monkeypatch):
     plain = load_model(files, pack=False)
     assert not can_run_together(plain)
     wrong = load_model(files)
-    monkeypatch.setattr(together._Own, "of", lambda self, value: value)
+    mix_up(monkeypatch)
     assert not can_run_together(wrong)
     assert "apart" in wrong.compared
     monkeypatch.setattr(loop.Together, "forward", _only_one(loop.Together.forward))
@@ -134,6 +153,15 @@ def test_where_the_bits_would_differ_each_runs_alone(monkeypatch):
     for model in (plain, wrong):
         asked = requests(model, [[Patch(heads=(ALL_HEADS[0],), donor="zero")]] * 2)
         assert_same(generate_together(model, asked, sampling=sampling), alone(model, asked, sampling))
+
+
+def mix_up(monkeypatch):
+    """Let a prompt read another's keys and values, whichever way attentions run."""
+    side_by_side = together.side_by_side
+    monkeypatch.setattr(together._Own, "of", lambda self, value: value)
+    monkeypatch.setattr(
+        together, "side_by_side", lambda caches, n_rows: side_by_side(caches[::-1], n_rows)
+    )
 
 
 @pytest.mark.parametrize("positions", ["generated", "all"])

@@ -234,6 +234,7 @@ def test_only_prompting_tells_what_is_unmoved():
     assert len(table("What the positive controls do", spec).rows) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["ja", "en"])
 @pytest.mark.parametrize(
     "changed",
@@ -328,6 +329,7 @@ def test_a_sweep_with_text_is_shown_by_its_texts():
 # HTML
 
 
+@pytest.mark.slow
 def test_the_read_outs_heatmap_comes_first_and_its_tips_are_the_sweeps():
     found = render_html(made(), lang="en")
     tips = [dict(a).get("data-tip") or "" for _, a in Elements(found).found]
@@ -343,6 +345,7 @@ def test_the_read_outs_heatmap_comes_first_and_its_tips_are_the_sweeps():
     assert list(dict.fromkeys(captions)) == [LOGODDS, "sentiment_positive", "politeness", LABEL]
 
 
+@pytest.mark.slow
 def test_a_caption_says_which_prompts_a_map_shows():
     heads = ("0:0", "0:1", "0:2", "1:0", "1:1", "1:2", "2:0", "2:1", "2:2", "3:0")
     found = render_html(made(replace(SPEC, strongest=heads)), lang="en")

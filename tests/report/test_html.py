@@ -15,6 +15,8 @@ from phase7.report.differences import SHOWN, changed_spans
 from tests.browser import Browser, find_browser
 from tests.report.synthetic import NASTY, Spec, tree
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Spec(planted=("1:2",), seed=3)
 ENDLESS = "x" * 100_000
 HOSTILE = (

@@ -40,6 +40,7 @@ def drawn(made, kind, metric=""):
     return draw(group, found[0], [group])
 
 
+@pytest.mark.slow
 def test_every_figure_as_png_and_svg(written):
     stems = ["heatmap_sentiment_positive", "heatmap_politeness", "heatmap_goemotions_gratitude",
              "heatmap_kl_first_token", "intervals", "lengths"]  # fmt: skip

@@ -391,6 +391,7 @@ def test_many_groups_have_a_summary_and_nested_sections():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["ja", "en"])
 def test_hostile_texts_cannot_break_the_page(lang):
     hostile = (*NASTY, "x" * 100_000, "ok " + "| y " * 30_000)
@@ -721,6 +722,7 @@ def test_a_circuit_needs_both_recompositions():
     assert circuit(groups(made)[0], "1:2")[0] == "unknown"
 
 
+@pytest.mark.slow
 def test_large_sets_get_short_names():
     heads = ",".join(f"{layer}:{head}" for layer in range(4) for head in range(3))
     page = render(tree(Spec(target=heads)))

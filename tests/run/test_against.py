@@ -64,6 +64,7 @@ def tokens(text: str) -> list[int]:
     return list(encode(tiny.load("llama"), text, "raw"))
 
 
+@pytest.mark.slow
 def test_the_other_emotions_runs_are_those_of_plain_transformers(folder):
     """Read-outs at the first step, which depends on no sampled token, for heads and set."""
     assert main(["build", "small", "--quiet"]) == 0
@@ -97,6 +98,7 @@ def test_the_other_emotions_runs_are_those_of_plain_transformers(folder):
     assert np.isfinite(texts).any()
 
 
+@pytest.mark.slow
 def test_without_texts_the_other_emotions_are_read_alone(folder):
     (folder / "data/profiles/small.toml").write_text(
         PROFILE.replace("[confirm]", "[confirm]\nagainst_text = false"), encoding="utf-8"
@@ -114,6 +116,7 @@ def test_without_texts_the_other_emotions_are_read_alone(folder):
     assert len(donors) == 1
 
 
+@pytest.mark.slow
 def test_the_emotions_of_a_run_are_each_others_controls(folder, capsys):
     both = PROFILE.replace('["gratitude"]', '["gratitude", "anger"]').replace(
         '"neutral", "anger"', '"neutral"'

@@ -65,6 +65,7 @@ def by_transformers(prompt: str, label: str, role: str, where="generated", stren
     return np.array([found["words"][0], found["kl"][0]])
 
 
+@pytest.mark.slow
 def test_what_is_written_in_the_file_is_what_plain_transformers_give(project):
     tree = run("beside", SPEC, "--strength", "0,0.5")
     sets, main_set = tree["head_sets"].to_dataset(), tree.to_dataset()

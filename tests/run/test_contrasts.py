@@ -195,6 +195,7 @@ def test_attributions_are_the_slopes_of_exact_patches(root, mode):
     assert n_compared == 2 * 2 * 3 * 2 * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["integrated", "dropped"])
 def test_corrected_estimates_are_sums_over_continuations(root, gradient):
     """Of one recipient, with the engine's corrections of every continuation by itself."""
@@ -319,6 +320,7 @@ def test_a_build_has_contrasts_beside_its_texts(project, capsys):
     assert "`loglik_gratitude`" in report and "`logdiff_the_and`" in report
 
 
+@pytest.mark.slow
 def test_patch_compares_two_continuations(project, capsys):
     command = [
         "patch", "--model", "model", "--head-spec", "0:1", "--output", "out/mine.pkl",

@@ -44,6 +44,7 @@ def test_another_results_folder_has_an_effects_file_of_its_own(built_copy):
     assert all(name.startswith("other/small/") for name in added)
 
 
+@pytest.mark.slow
 def test_an_effects_file_of_another_result_is_not_replaced(built_copy, capsys, monkeypatch):
     """The same store, seen from a folder without these results."""
     effects = built_copy / "store" / "effects" / "small.nc"

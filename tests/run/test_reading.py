@@ -245,6 +245,7 @@ def test_paths_are_generated_together_and_are_those_they_are_alone(tmp_path):
 # --- a run ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, capsys):
     ours = '\n[readouts]\nwords = ["the", "and"]\nmax_new_tokens = 4\n'
     (project / "data/profiles/small.toml").write_text(TOML + ours, encoding="utf-8")
@@ -287,6 +288,7 @@ def test_a_build_with_readouts_has_them_beside_the_same_texts(built, project, ca
     assert float(cells[-1].replace("−", "-")) == round(float(one.net_effect_size), 2)
 
 
+@pytest.mark.slow
 def test_patch_reads_words_of_ones_own(project, capsys):
     command = [
         "patch", "--model", "model", "--head-spec", "0:1,2:3", "--output", "out/mine.pkl",

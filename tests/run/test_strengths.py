@@ -16,6 +16,8 @@ from tests.by_hand import direct_mean
 from tests.plain_patching import PlainModel, ids_of_words, read_out
 from tests.run.small_project import EMOTION, NEUTRAL
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [
     "patch", "--model", "model", "--head-spec", "0:1,2:3", "--quiet", "--scorers", "keywords",
     "--neutral-prompts", "data/neutral_prompts.json", "--max-tokens", "3",

@@ -172,6 +172,7 @@ def mixed_texts() -> list[str]:
     return [*KNOWN.values(), *ODD, *made, *long]
 
 
+@pytest.mark.slow
 def test_company_and_order_change_no_bit(scorer: EmbeddedScorer) -> None:
     texts = mixed_texts()
     together = table(scorer, texts)

@@ -3,7 +3,7 @@
 Tokens are drawn with the shared noise. On the way two things are noted: how far the first token's
 distribution diverges from the baseline's, and how far the self-donor rows' logits lie from their
 baselines'. Logits are made for a piece of the rows at a time, so those of a whole batch never lie in
-memory together. Those of several prompts' batches are made in one product (:func:`draw_together`).
+memory together. What several prompts' batches need is made in one product (:func:`draw_together`).
 
 Most rows have the same tokens so far as others, and states close to theirs. Of each such group one
 row's logits are made; the others' follow from how their states differ, in half the time and up to a
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,8 +35,44 @@ _LEAST_GROUP = 4
 _LARGEST_ERROR = 0.3
 
 
-#: A batch's drawing under way: yields final states, is sent their logits, and returns tokens.
-Draw = Generator[Tensor, Tensor, Ints]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unembedding:
+    """How logits are made.
+
+    Attributes
+    ----------
+    exact : callable
+        From final states [rows, d_model] to logits [rows, n_vocab].
+    rough : RoughUnembedding or None
+        The same for differences of states. None makes the logits of every row, which changes the time
+        and not the tokens.
+    row_block : int
+        As of :class:`phase7.engine.model.bridge.Model`.
+    """
+
+    exact: Unembed
+    rough: RoughUnembedding | None
+    row_block: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """What a drawing needs to go on: logits of states, or rough changes of them from references'.
+
+    Attributes
+    ----------
+    states : float [rows, d_model]
+    references : float [rows, d_model] or None
+        None where the rows' own logits are wanted.
+    """
+
+    states: Tensor
+    references: Tensor | None = None
+
+
+#: A batch's drawing under way: it is sent what it asks for, logits [rows, n_vocab] or changes and their
+#: errors [rows], and returns tokens.
+Draw = Generator[Asked, Any, Ints]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -65,18 +102,13 @@ class Drawing:
 
     Parameters
     ----------
-    unembed : callable
-        From final states [rows, d_model] to logits [rows, n_vocab].
     rough : RoughUnembedding or None
-        The same for differences of states. None makes the logits of every row, which changes the time
-        and not the tokens.
+        As of :class:`Unembedding`.
     prompt : str
         Identifies the noise.
     sampling : Sampling
     n_rows, n_checks : int
         Rows of the batch, patch-major, then sample: the baseline's first, the self-checks' last.
-    row_block : int
-        As of :class:`phase7.engine.model.bridge.Model`.
 
     Attributes
     ----------
@@ -88,40 +120,18 @@ class Drawing:
 
     def __init__(
         self,
-        unembed: Unembed,
         rough: RoughUnembedding | None,
         *,
         prompt: str,
         sampling: Sampling,
         n_rows: int,
         n_checks: int,
-        row_block: int,
     ) -> None:
-        self._unembed, self._rough, self._prompt, self._sampling = unembed, rough, prompt, sampling
+        self._rough, self._prompt, self._sampling = rough, prompt, sampling
         self._n_rows, self._first_check = n_rows, n_rows - n_checks
-        self._row_block, self._samples = row_block, sampling.samples
+        self._samples = sampling.samples
         self.kl_first_token = np.zeros(n_rows // sampling.samples)
         self.max_self_logit_gap = 0.0
-
-    def draw(
-        self,
-        states: Float[Tensor, "slots d_model"],
-        *,
-        slots: Ints,
-        rows: Ints,
-        histories: Ints,
-        step: int,
-    ) -> Ints:
-        """The next token of each of some rows; int64 [rows].
-
-        As :meth:`begin`, with logits made for this batch alone.
-        """
-        (drawn,) = draw_together(
-            [self.begin(states, slots=slots, rows=rows, histories=histories, step=step)],
-            self._unembed,
-            self._row_block,
-        )
-        return drawn
 
     def begin(
         self,
@@ -158,7 +168,8 @@ class Drawing:
         near, references = self._near(now, others, histories)
         now.kept = dict.fromkeys([*range(self._samples), *references.tolist()])
         yield from self._draw_each(now, np.setdiff1d(others, near))
-        yield from self._draw_each(now, np.sort(self._draw_near(now, near, references)))
+        left = yield from self._draw_near(now, near, references)
+        yield from self._draw_each(now, np.sort(left))
         now.drawn[equal] = now.drawn[equal % self._samples]
         tokens: Ints = now.drawn[rows]
         return tokens
@@ -201,10 +212,10 @@ class Drawing:
         order = np.argsort(references[close], kind="stable")
         return some[close][order], references[close][order]
 
-    def _draw_each(self, now: _Step, rows: Ints) -> Generator[Tensor, Tensor, None]:
+    def _draw_each(self, now: _Step, rows: Ints) -> Generator[Asked, Any, None]:
         """Draw from the rows' own logits."""
         for own in pieces(rows):
-            logits = yield now.states_of(own)
+            logits = yield Asked(states=now.states_of(own))
             now.kept |= {int(row): logits[i].clone() for i, row in enumerate(own) if row in now.kept}
             if now.noise is None and self._sampling.temperature > 0:
                 now.noise = self._noise(now.number, logits)
@@ -224,7 +235,7 @@ class Drawing:
         tokens: Ints = drawn.cpu().numpy()
         return tokens
 
-    def _draw_near(self, now: _Step, rows: Ints, references: Ints) -> Ints:
+    def _draw_near(self, now: _Step, rows: Ints, references: Ints) -> Generator[Asked, Any, Ints]:
         """Draw rows from their differences to others, whose logits are kept; ordered by the latter.
 
         Returns the rows whose token is not certain.
@@ -233,22 +244,21 @@ class Drawing:
         for own, others in zip(pieces(rows), pieces(references), strict=True):
             assert self._rough is not None
             states = now.states_of(own)
-            changes, error = self._rough.changes(states, now.states_of(others))
-            for other in np.unique(others):
-                places = np.flatnonzero(others == other)
-                some = slice(places[0], places[-1] + 1)
-                drawn, certain = sample_changed(
-                    now.logits_of(int(other)),
-                    changes[some],
-                    error[some],
-                    None if now.noise is None else now.noise[other % self._samples],
-                    temperature=self._sampling.temperature,
-                    top_p=self._sampling.top_p,
-                    exact=_exact_logits(self._rough, states[some]),
-                )
-                is_certain = certain.cpu().numpy()
-                now.drawn[own[some]] = drawn.cpu().numpy()
-                left.append(own[some][~is_certain])
+            changes, error = yield Asked(states=states, references=now.states_of(others))
+            which, of = np.unique(others, return_inverse=True)
+            noise = now.noise if now.noise is None else now.noise[which % self._samples]
+            drawn, certain = sample_changed(
+                torch.stack([now.logits_of(int(other)) for other in which]),
+                changes,
+                error,
+                noise,
+                of=torch.from_numpy(of).to(changes.device),
+                temperature=self._sampling.temperature,
+                top_p=self._sampling.top_p,
+                exact=_exact_logits(self._rough, states),
+            )
+            now.drawn[own] = drawn.cpu().numpy()
+            left.append(own[~certain.cpu().numpy()])
         return np.concatenate(left)
 
     def _noise(self, step: int, logits: Tensor) -> Float[Tensor, "n_samples n_vocab"]:
@@ -277,44 +287,61 @@ class Drawing:
                 self.max_self_logit_gap = max(self.max_self_logit_gap, gap)
 
 
-def draw_together(draws: Sequence[Draw], unembed: Unembed, row_block: int) -> list[Ints]:
-    """The tokens of several batches, whose logits are made side by side as far as memory allows.
+def draw_together(draws: Sequence[Draw], unembedding: Unembedding) -> list[Ints]:
+    """The tokens of several batches; what they ask for is made side by side as far as memory allows.
 
     Parameters
     ----------
     draws : sequence of Draw
         Each begun by :meth:`Drawing.begin`.
-    unembed, row_block
-        As of :class:`Drawing`.
+    unembedding : Unembedding
+        Whose rough one is that of all the drawings.
 
     Returns
     -------
     list of int64 [rows]
     """
     found: dict[int, Ints] = {}
-    asked: dict[int, Tensor] = {}
+    asked: dict[int, Asked] = {}
 
-    def go_on(number: int, logits: Tensor | None) -> None:
+    def go_on(number: int, answer: Any) -> None:
         try:
-            asked[number] = draws[number].send(logits)  # type: ignore[arg-type]  # None begins
+            asked[number] = draws[number].send(answer)
         except StopIteration as end:
             found[number] = end.value
 
     for number in range(len(draws)):
         go_on(number, None)
+    is_rough = False
     while asked:
+        # As long as any asks for the same: whoever is answered goes on to something else.
+        if all((one.references is not None) != is_rough for one in asked.values()):
+            is_rough = not is_rough
         some: list[int] = []
         n_rows = 0
-        for number, states in asked.items():
-            if some and n_rows + len(states) > ROWS_AT_ONCE:
+        for number, one in asked.items():
+            if (one.references is not None) != is_rough:
+                continue
+            if some and n_rows + len(one.states) > ROWS_AT_ONCE:
                 break
             some.append(number)
-            n_rows += len(states)
-        each = [asked.pop(number) for number in some]
-        logits = logits_of(unembed, torch.cat(each), np.arange(n_rows), row_block)
-        for number, its in zip(some, logits.split([len(states) for states in each]), strict=True):
-            go_on(number, its)
+            n_rows += len(one.states)
+        answers = _answers([asked.pop(number) for number in some], unembedding)
+        for number, answer in zip(some, answers, strict=True):
+            go_on(number, answer)
     return [found[number] for number in range(len(draws))]
+
+
+def _answers(asked: Sequence[Asked], unembedding: Unembedding) -> list[Any]:
+    """What each of several drawings asks for, all of one kind, by one product."""
+    states, n_rows = torch.cat([one.states for one in asked]), [len(one.states) for one in asked]
+    references = [one.references for one in asked if one.references is not None]
+    if not references:
+        exact, every = unembedding.exact, np.arange(len(states))
+        return list(logits_of(exact, states, every, unembedding.row_block).split(n_rows))
+    assert unembedding.rough is not None
+    changes, error = unembedding.rough.changes(states, torch.cat(references))
+    return list(zip(changes.split(n_rows), error.split(n_rows), strict=True))
 
 
 def _exact_logits(rough: RoughUnembedding, states: Tensor) -> ExactLogits:

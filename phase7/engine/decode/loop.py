@@ -22,8 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from phase7.engine.decode.drawing import Draw, Drawing, draw_together
-from phase7.engine.decode.logits import Unembed
+from phase7.engine.decode.drawing import Draw, Drawing, Unembedding, draw_together
 from phase7.engine.decode.rows import Copies, Ints
 from phase7.engine.decode.running import RunningBatch, attn_result, self_check_error
 from phase7.engine.decode.together import Together, can_run_together
@@ -161,30 +160,30 @@ def generate_together(
     side_by_side = len(requests) > 1 and can_run_together(model)
     literally, loops = use_attn_result, []
     with attn_result(model, literally), model.unembedding_apart() as unembed:
+        rough = model.rough if rough_logits else None
+        unembedding = Unembedding(exact=unembed, rough=rough, row_block=model.row_block)
         for one in requests:
             n_samples, arms = sampling.samples, (one.patches, one.donors)
             batch = RunningBatch(
                 model, one.tokens, *arms, n_samples=n_samples, use_attn_result=literally
             )
             drawing = Drawing(
-                unembed,
-                model.rough if rough_logits else None,
+                rough,
                 prompt=one.prompt,
                 sampling=sampling,
                 n_rows=batch.n_rows,
                 n_checks=len(batch.checks) * n_samples,
-                row_block=model.row_block,
             )
             loops.append(_DecodeLoop(model, batch, drawing, one.tokens, sampling))
         for group in [loops] if side_by_side else [[loop] for loop in loops]:
-            _run(model, group, unembed, each_step, share_layers)
+            _run(model, group, unembedding, each_step, share_layers)
     return [loop.continuations() for loop in loops]
 
 
 def _run(
     model: Model,
     loops: Sequence[_DecodeLoop],
-    unembed: Unembed,
+    unembedding: Unembedding,
     each_step: Callable[[int], object],
     share_layers: bool,
 ) -> None:
@@ -205,7 +204,7 @@ def _run(
                     [loop.query for loop in running],
                 )
                 draws = [loop.draw(its) for loop, its in zip(running, states, strict=True)]
-                drawn = draw_together(draws, unembed, model.row_block)
+                drawn = draw_together(draws, unembedding)
                 for loop, tokens in zip(running, drawn, strict=True):
                     loop.take(tokens)
 

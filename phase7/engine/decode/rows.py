@@ -51,6 +51,11 @@ class SharedLayers:
         The slots of a stage are filled up to a multiple of it.
     share_attention : bool, or sequence of bool of length n_rows
         False makes a row private from its first patched layer's attention on.
+
+    Attributes
+    ----------
+    n_changes : int
+        How often rows have changed their slots.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class SharedLayers:
         self._history = np.zeros(self.n_rows, dtype=np.int64)
         self._n_histories = 1
         self._alive = np.ones(self.n_rows, dtype=bool)
+        self._represented: Ints | None = None
+        self.n_changes = 0
         self._place()
 
     @property
@@ -120,14 +127,17 @@ class SharedLayers:
         n_histories = int(self._history.max()) + 1
         if n_histories == self._n_histories:
             return []
-        self._n_histories = n_histories
-        splits = [self._split(stage) for stage in range(self._n_stages)]
-        attentions = (splits[_attention(layer)] for layer in range(self.n_layers))
-        return [
-            Copies(layer=layer, source=source, target=target)
-            for layer, (source, target) in enumerate(attentions)
-            if source.size
-        ]
+        self._n_histories, self._represented = n_histories, None
+        self.n_changes += 1
+        copies = []
+        for stages, rows in zip(self._alike, self._grouped, strict=True):
+            source, target = self._split(stages, rows)
+            copies += [
+                Copies(layer=layer, source=source, target=target)
+                for layer in range(self.n_layers)
+                if source.size and _attention(layer) in stages
+            ]
+        return copies
 
     def drop(self, rows: Ints) -> list[Copies]:
         """Drop rows that are finished; the others move together, so each layer's slots are copied.
@@ -146,34 +156,40 @@ class SharedLayers:
 
     def _place(self) -> None:
         """Give every living row a slot in every stage: private rows first, in a fixed order."""
+        self._represented = None
+        self.n_changes += 1
         rows = np.flatnonzero(self._alive)
         rows = rows[np.argsort(self._first[rows], kind="stable")]
         self._slot = np.full((self._n_stages, self.n_rows), -1, dtype=np.int64)
         self._n_used = np.zeros(self._n_stages, dtype=np.int64)
-        self._grouped: list[Ints] = []
-        for stage in range(self._n_stages):
-            n_private = int((self._first[rows] <= stage).sum())
-            private, grouped = rows[:n_private], rows[n_private:]
-            self._slot[stage, private] = np.arange(n_private)
+        n_private = np.searchsorted(self._first[rows], np.arange(self._n_stages), side="right")
+        # Stages with the same private rows have the same groups, in the same slots.
+        self._alike: list[Ints] = []
+        self._grouped: list[Ints] = []  # by these
+        for n in np.unique(n_private):
+            stages = np.flatnonzero(n_private == n)
+            private, grouped = rows[:n], rows[n:]
             _, group = np.unique(self._history[grouped], return_inverse=True)
-            self._slot[stage, grouped] = n_private + group
-            self._n_used[stage] = n_private + (int(group.max()) + 1 if group.size else 0)
+            self._slot[stages[:, None], private] = np.arange(n)
+            self._slot[stages[:, None], grouped] = n + group
+            self._n_used[stages] = n + (int(group.max()) + 1 if group.size else 0)
             self._grouped.append(grouped)
+            self._alike.append(stages)
 
-    def _split(self, stage: int) -> tuple[Ints, Ints]:
-        """Give each new group a slot; the first child of a group keeps its slot.
+    def _split(self, stages: Ints, rows: Ints) -> tuple[Ints, Ints]:
+        """Give each new group a slot in stages that group these rows; a group's first child keeps its.
 
-        Returns the new slots' parents' slots, and the new slots.
+        Returns the new slots' parents' slots, and the new slots, the same in all of these stages.
         """
-        rows = self._grouped[stage]
+        stage = stages[0]
         _, first, group = np.unique(self._history[rows], return_index=True, return_inverse=True)
         parents = self._slot[stage, rows[first]]
         is_new = np.ones(parents.size, dtype=bool)
         is_new[np.unique(parents, return_index=True)[1]] = False
         slots = parents.copy()
         slots[is_new] = self._n_used[stage] + np.arange(int(is_new.sum()))
-        self._slot[stage, rows] = slots[group]
-        self._n_used[stage] += int(is_new.sum())
+        self._slot[stages[:, None], rows] = slots[group]
+        self._n_used[stages] += int(is_new.sum())
         return parents[is_new], slots[is_new]
 
     def _n_slots(self, stage: int) -> int:
@@ -181,11 +197,19 @@ class SharedLayers:
 
     def _representatives(self, stage: int) -> Ints:
         """One row of each slot; slots that fill a block take slot 0's."""
-        rows = np.flatnonzero(self._alive)
-        slots = self._slot[stage, rows]
-        representatives = np.full(self._n_slots(stage), rows[np.argmin(slots)], dtype=np.int64)
-        representatives[slots] = rows
+        if self._represented is None:
+            self._represented = self._represent()
+        representatives: Ints = self._represented[stage, : self._n_slots(stage)]
         return representatives
+
+    def _represent(self) -> Ints:
+        """The same of every stage, [n_stages, n] with the most slots of any."""
+        rows = np.flatnonzero(self._alive)
+        slots = self._slot[:, rows]
+        n_most = whole_blocks(int(self._n_used.max()), self._row_block)
+        represented = np.repeat(rows[np.argmin(slots, axis=1)][:, None], n_most, axis=1)
+        represented[np.arange(self._n_stages)[:, None], slots] = rows
+        return represented
 
 
 def _attention(layer: int) -> int:

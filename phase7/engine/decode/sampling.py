@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from torch import Tensor
 
 #: Rows sampled at once: bounds memory, and keeps a piece's numbers in the processor's cache.
 _ROWS_AT_ONCE = 8
+#: Draws turned into noise at once: fresh memory for many costs more than the arithmetic.
+_DRAWN_AT_ONCE = 8192
 #: Values whose largest is found together.
 _BLOCK = 256
 #: Far above the rounding of a sum of float32 probabilities.
@@ -41,15 +44,28 @@ def gumbel_noise(
     -log(-log(u)) is done here in float64 and rounded to float32.
     """
     noise = np.empty((n_samples, n_vocab), dtype=np.float32)
+    values = np.empty(min(n_vocab, _DRAWN_AT_ONCE))
     for sample in range(n_samples):
         identity = json.dumps(["phase7 noise", seed, prompt, sample, step], ensure_ascii=True)
         digest = hashlib.sha256(identity.encode()).digest()
         generator = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
-        raw = generator.random_raw(n_vocab)
-        # 52 bits and a half are exact in float64, so u never rounds to 0 or 1.
-        uniform = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-        noise[sample] = -np.log(-np.log(uniform))
+        for start in range(0, n_vocab, _DRAWN_AT_ONCE):
+            place = noise[sample, start : start + _DRAWN_AT_ONCE]
+            _gumbel(generator.random_raw(place.size), values[: place.size], place)
     return torch.from_numpy(noise)
+
+
+def _gumbel(raw: Any, values: Any, into: Any) -> None:
+    """-log(-log(u)) of raw uint64 draws, which are overwritten; `values` is room for as many float64."""
+    # 52 bits and a half are exact in float64, so u never rounds to 0 or 1.
+    raw >>= np.uint64(12)
+    values[:] = raw
+    values += 0.5
+    values *= 2.0**-52
+    for _ in range(2):
+        np.log(values, out=values)
+        np.negative(values, out=values)
+    into[:] = values
 
 
 def sample(
@@ -98,11 +114,12 @@ def sample(
 
 
 def sample_changed(
-    logits: Float[Tensor, " n_vocab"],
+    logits: Float[Tensor, "references n_vocab"],
     changes: Float[Tensor, "rows n_vocab"],
     error: Float[Tensor, " rows"],
-    noise: Float[Tensor, " n_vocab"] | None,
+    noise: Float[Tensor, "references n_vocab"] | None,
     *,
+    of: Int[Tensor, " rows"],
     temperature: float,
     top_p: float,
     exact: ExactLogits,
@@ -111,13 +128,14 @@ def sample_changed(
 
     Parameters
     ----------
-    logits : float [n_vocab]
-        Of a row that all these rows lie close to.
+    logits, noise : float [references, n_vocab]
+        Of rows that these lie close to; no noise only at temperature 0.
     changes : float [rows, n_vocab]
-        Added to it; a constant by row does not matter.
+        Added to them; a constant by row does not matter.
     error : float [rows]
         The largest error of any token's logit.
-    noise : float [n_vocab] or None
+    of : int [rows]
+        Which of these each row lies close to.
     temperature, top_p : float
         As for :func:`sample`.
     exact : callable
@@ -132,14 +150,15 @@ def sample_changed(
     if temperature == 0:
         noise = None
     scale = 1.0 if noise is None else 1 / max(temperature, 1e-30)
-    reference = (logits.float() - logits.max()).mul_(scale)
+    reference = (logits.float() - logits.amax(dim=1, keepdim=True)).mul_(scale)
     # Float32 arithmetic on the scaled logits is part of the error.
-    slack = float(1e-5 + 2.0**-20 * reference.amin().abs())
+    slack = (1e-5 + 2.0**-20 * reference.amin(dim=1).abs())[of]
     tokens = torch.zeros(len(changes), dtype=torch.int64, device=changes.device)
     certain = torch.zeros(len(changes), dtype=torch.bool, device=changes.device)
-    for near in _pieces(reference, changes, error * scale + slack, noise, scale=scale, top_p=top_p):
+    error, whose = error * scale + slack, None if noise is None else (noise, of)
+    for near in _pieces((reference, of), changes, error, whose, scale=scale, top_p=top_p):
         while len(near.rows):
-            proposed, sure = _surely_first(near, noise, scale, slack, exact)
+            proposed, sure = _surely_first(near, whose, scale, slack, exact)
             inside, outside = _surely_in_nucleus(near, proposed, top_p)
             tokens[near.rows], certain[near.rows] = proposed, sure & inside
             near = near.without_less_probable(proposed, sure & outside)
@@ -174,11 +193,20 @@ class _Near:
         )
 
 
+#: Numbers that several rows share, [n, n_vocab], and which of them each row has, [rows].
+_Shared = tuple[Tensor, Tensor]
+
+
+def _of_rows(shared: _Shared, piece: slice) -> Float[Tensor, "#rows n_vocab"]:
+    numbers, of = shared
+    return numbers if len(numbers) == 1 else numbers.index_select(0, of[piece])
+
+
 def _pieces(
-    reference: Float[Tensor, " n_vocab"],
+    reference: _Shared,
     changes: Float[Tensor, "rows n_vocab"],
     error: Float[Tensor, " rows"],
-    noise: Float[Tensor, " n_vocab"] | None,
+    noise: _Shared | None,
     *,
     scale: float,
     top_p: float,
@@ -186,10 +214,10 @@ def _pieces(
     """A few rows at a time, with their scaled logits perturbed; `noise` is None at temperature 0."""
     for rows in torch.arange(len(changes), device=changes.device).split(_ROWS_AT_ONCE):
         piece = slice(int(rows[0]), int(rows[-1]) + 1)
-        scaled = torch.add(reference, changes[piece], alpha=scale)
+        scaled = torch.add(_of_rows(reference, piece), changes[piece], alpha=scale)
         yield _Near(
             rows=rows,
-            perturbed=scaled if noise is None else scaled + noise,
+            perturbed=scaled if noise is None else scaled + _of_rows(noise, piece),
             probability=None if noise is None or top_p >= 1 else torch.softmax(scaled, dim=-1),
             error=error[piece],
         )
@@ -197,9 +225,9 @@ def _pieces(
 
 def _surely_first(
     near: _Near,
-    noise: Float[Tensor, " n_vocab"] | None,
+    noise: _Shared | None,
     scale: float,
-    slack: float,
+    slack: Float[Tensor, " all_rows"],
     exact: ExactLogits,
 ) -> tuple[Int[Tensor, " rows"], Bool[Tensor, " rows"]]:
     """The perturbed argmax, and whether it is surely that of the true logits.
@@ -215,8 +243,9 @@ def _surely_first(
     of_row, token = torch.nonzero(near.perturbed.index_select(0, rows) >= least, as_tuple=True)
     if len(token) > _MOST_CANDIDATES * len(rows):
         return tokens, sure
-    logit, its_error = exact(near.rows[rows[of_row]], token)
-    value = logit * scale if noise is None else logit * scale + noise[token]
+    whose = near.rows[rows[of_row]]
+    logit, its_error = exact(whose, token)
+    value = logit * scale if noise is None else logit * scale + noise[0][noise[1][whose], token]
     # A row's candidates side by side.
     counts = torch.bincount(of_row, minlength=len(rows))
     place = torch.arange(len(token), device=token.device) - (counts.cumsum(0) - counts)[of_row]
@@ -225,7 +254,7 @@ def _surely_first(
     candidates = torch.zeros((len(rows), width), dtype=torch.int64, device=value.device)
     errors = torch.zeros_like(values)
     values[of_row, place], candidates[of_row, place] = value, token
-    errors[of_row, place] = its_error * scale + slack
+    errors[of_row, place] = its_error * scale + slack[whose]
     two = values.topk(2, dim=1)
     tokens[rows] = candidates.gather(1, two.indices[:, :1])[:, 0]
     sure[rows] = two.values[:, 0] - two.values[:, 1] > 2 * errors.amax(dim=1)
@@ -286,18 +315,22 @@ def _sample_piece(
     tokens = _argmax(perturbed)
     if top_p >= 1:
         return tokens
-    probability = torch.softmax(scaled, dim=-1)
-    chosen = probability.gather(1, tokens[:, None])[:, 0]
-    # A token that holds more than 1 - p of the mass cannot have p of it above itself.
-    (rows,) = torch.nonzero(~(chosen > 1 - top_p + _ROUNDING), as_tuple=True)
+    # The most probable token has nothing above itself.
+    (rows,) = torch.nonzero(scaled.gather(1, tokens[:, None])[:, 0] < 0, as_tuple=True)
+    if len(rows):
+        probability = torch.softmax(scaled.index_select(0, rows), dim=-1)
+        chosen = probability.gather(1, tokens[rows, None])[:, 0]
+        # A token that holds more than 1 - p of the mass cannot have p of it above itself.
+        unsure = ~(chosen > 1 - top_p + _ROUNDING)
+        rows, probability = rows[unsure], probability[unsure]
     while len(rows):
         # Comparisons by arithmetic (1 above, 0 elsewhere): masks are several times slower here.
         candidates = scaled.index_select(0, rows)
         above = (candidates - candidates.gather(1, tokens[rows, None])).clamp_(min=0).sign_()
-        mass = (probability.index_select(0, rows) * above).sum(dim=-1)
+        mass = (probability * above).sum(dim=-1)
         # Nothing above means the most probable token, which the nucleus holds even where p underflows.
         outside = (mass >= top_p) & (mass > 0)
-        rows, above = rows[outside], above[outside]
+        rows, above, probability = rows[outside], above[outside], probability[outside]
         remaining = perturbed.index_select(0, rows).add_(above.sub_(1).mul_(_RULED_OUT))
         perturbed[rows] = remaining
         tokens[rows] = _argmax(remaining)

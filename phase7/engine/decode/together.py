@@ -2,9 +2,10 @@
 
 A batch of few rows costs little less than one of many, because every weight is read for it anew. So
 the rows of several prompts pass the model side by side. Only the attention tells them apart: prompts
-differ in length, keys and values, so each layer's attention runs once for every prompt, on its own rows,
-with its own cache and its own hooks, one prompt right after the other. Its products with the weights are
-made for all of them at once (:mod:`phase7.engine.decode.joint_products`).
+differ in length, keys and values. Where a model's attention asks for no more than what
+:mod:`phase7.engine.model.side_by_side` does prompt by prompt, it runs once for all. Elsewhere (GPT-Neo)
+it runs once for every prompt, on its own rows, with its own cache and hooks, one right after the other,
+and its products with the weights are made for all at once (:mod:`phase7.engine.decode.joint_products`).
 
 Nothing else in a pass mixes rows. A row's bits are therefore those that it has in a batch of its own
 prompt alone, wherever a product's row depends on no other row (:func:`can_run_together` says where).
@@ -29,12 +30,15 @@ from phase7.engine.model.compared import holds
 from phase7.engine.model.faithful import not_finite
 from phase7.engine.model.gates import Gate, Hook
 from phase7.engine.model.packed import PACKED_ROWS
+from phase7.engine.model.side_by_side import masks, side_by_side
 from phase7.engine.patch.patching import Patch
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.sites import SITES, SiteName
 
 #: Of a model whose attention does something with its output: the output's product cannot wait.
 _OUTPUT_READ = "attention output read"
+#: Of a model whose attention runs once for all prompts.
+_ONE_ATTENTION = "one attention"
 
 
 class Together:
@@ -51,7 +55,12 @@ class Together:
         self._model, self._batches = model, batches
         self._running: Sequence[RunningBatch] = batches
         self._n_rows = 0  # of the running ones, in the first layer
+        self._first_rows = np.zeros(0, dtype=np.int64)  # and each one's first
         self._attending: RunningBatch | None = None  # whose attention runs
+        # Which rows pass each gate, for as long as no row changes its slot.
+        self._passing: dict[tuple[Gate, int], Tensor | None] = {}
+        self._arrangement: list[tuple[int, int]] = []
+        self._one_attention = _ONE_ATTENTION in model.compared
 
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
@@ -69,8 +78,9 @@ class Together:
             for site in SITES
         }
         with contextlib.ExitStack() as stack:
+            attend = self._all_at_once if self._one_attention else self._one_after_the_other
             for layer in range(self._model.n_layers):
-                stack.enter_context(self._one_after_the_other(layer))
+                stack.enter_context(attend(layer))
             rows = self._rows_at if self._model.shortcuts.shared_layers else None
             stack.enter_context(self._model.hooked(sites, rows=rows))
             yield
@@ -96,12 +106,20 @@ class Together:
         if len(self._batches) == 1:
             return [running[0].forward(ids[0][:, None], first[0])[:, -1]]
         self._running, self._n_rows = running, sum(map(len, ids))
+        arrangement = [(id(batch), batch.layout.n_changes) for batch in running]
+        if arrangement != self._arrangement:
+            self._arrangement = arrangement
+            self._passing.clear()
         for batch, query in zip(running, first, strict=True):
             batch.running = step_of(batch.cache, first_query=query, rows=batch.layout)
         positions = torch.cat([torch.full_like(one, at) for one, at in zip(ids, first, strict=True)])
+        self._first_rows = np.cumsum([0, *map(len, ids)])[:-1]
+        cache = running[0].cache
+        if self._one_attention:
+            cache = side_by_side([batch.cache for batch in running], self._n_attending)
         states: Tensor = self._model.bridge(
             torch.cat(list(ids))[:, None],
-            past_key_values=running[0].cache,
+            past_key_values=cache,
             use_cache=True,
             position_ids=positions[:, None],
         )
@@ -112,9 +130,9 @@ class Together:
         return list(each)
 
     def _of_batches(self, site: SiteName, layer: int, hooks: Sequence[Hook | None]) -> Hook:
-        """The hooks of all batches at one site, by the batches' order.
+        """The hooks of all batches at one site, by the batches' order: each on its own rows.
 
-        In an attention, that of whichever batch's attention runs; elsewhere each on its own rows.
+        In an attention that runs for each batch, that of whichever runs.
         """
         by_batch = {id(batch): hook for batch, hook in zip(self._batches, hooks, strict=True)}
 
@@ -130,10 +148,18 @@ class Together:
                 new.append(part if made is None else made)
             return torch.cat(new)
 
-        return its_hook if SITES[site].is_in_attention else each_on_its_rows
+        def each_reads_its_part(passing: Any, hook: Any) -> None:
+            for batch, part in zip(self._running, passing.parts, strict=True):
+                its: Any = by_batch[id(batch)]
+                if its is not None:
+                    its(part, hook=hook)
+
+        if SITES[site].is_in_attention and not self._one_attention:
+            return its_hook
+        return each_reads_its_part if site == "pattern" else each_on_its_rows
 
     def _n_passing(self, site: SiteName, layer: int, batch: RunningBatch) -> int:
-        """Rows of one batch at a site outside of the attention."""
+        """Rows of one batch at a site of the heads' outputs or behind them."""
         if SITES[site].reads_attended and self._model.is_parallel:
             return batch.layout.n_attention_slots(layer)
         return batch.layout.n_slots(layer)
@@ -142,12 +168,42 @@ class Together:
         """Which rows pass a gate: of the batch whose attention runs, or of all that run."""
         if self._attending is not None:
             return self._attending.rows_at(gate, layer)
+        if (gate, layer) in self._passing:
+            return self._passing[gate, layer]
         rows, n_before = [], 0
         for batch in self._running:
             its, n = batch.passing(gate, layer)
             rows.append(its + n_before)
             n_before += n
-        return selection(np.concatenate(rows), n_before, self._model)
+        passing = selection(np.concatenate(rows), n_before, self._model)
+        self._passing[gate, layer] = passing
+        return passing
+
+    def _n_attending(self, layer: int) -> list[int]:
+        return [batch.layout.n_attention_slots(layer) for batch in self._running]
+
+    @contextlib.contextmanager
+    def _all_at_once(self, layer: int) -> Iterator[None]:
+        """Let a layer's attention run once for all batches."""
+        attention = self._model.bridge.blocks[layer].attn
+        forward = attention.forward
+
+        def for_all(*args: Any, **kwargs: Any) -> Any:
+            rows = np.repeat(self._first_rows, self._n_attending(layer))
+            its = _OfAll(
+                layer=layer,
+                caches=[batch.cache for batch in self._running],
+                n_rows=self._n_rows,
+                rows=torch.from_numpy(rows).to(self._model.device),
+            )
+            named = {k: v if k == "hidden_states" else its.of(v) for k, v in kwargs.items()}
+            return forward(*args[:1], *map(its.of, args[1:]), **named)
+
+        vars(attention)["forward"] = for_all  # a bridge would set it on what it stands for
+        try:
+            yield
+        finally:
+            del vars(attention)["forward"]
 
     @contextlib.contextmanager
     def _one_after_the_other(self, layer: int) -> Iterator[None]:
@@ -161,10 +217,9 @@ class Together:
         def forward(*args: Any, **kwargs: Any) -> Any:
             states = args[0] if args else kwargs.pop("hidden_states")
             running, joint = self._running, self._running[0].cache
-            first_rows = np.cumsum([0, *(batch.layout.n_slots(0) for batch in running)]).tolist()
 
             def attend(place: int, part: Tensor) -> Any:
-                batch, row = running[place], first_rows[place]
+                batch, row = running[place], int(self._first_rows[place])
                 its = _Own(layer=layer, joint=joint, cache=batch.cache, row=row, n_rows=self._n_rows)
                 named = {name: its.of(value) for name, value in kwargs.items()}
                 self._attending = batch
@@ -184,6 +239,38 @@ class Together:
                 yield
         finally:
             del vars(attention)["forward"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _OfAll:
+    """What a layer's attention is given when it runs once for all batches, beside the states.
+
+    Attributes
+    ----------
+    layer : int
+    caches : sequence of DynamicCache
+    n_rows : int
+        Of all batches, in the first layer.
+    rows : int64 [rows of this attention]
+        A row of the first layer that belongs to the same batch.
+    """
+
+    layer: int
+    caches: Sequence[Any]
+    n_rows: int
+    rows: Tensor
+
+    def of(self, value: Any) -> Any:
+        """One argument."""
+        if isinstance(value, tuple):
+            return tuple(map(self.of, value))
+        if not isinstance(value, Tensor):
+            return value
+        if value.ndim == 4:
+            return masks(value, self.caches, self.layer)
+        if value.ndim > 1 and value.shape[0] == self.n_rows:  # alike in all of a batch's rows
+            return value.index_select(0, self.rows)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -225,16 +312,17 @@ def can_run_together(model: Model) -> bool:
     """Whether batches of different prompts give, side by side, the bits that each gives alone.
 
     That takes products whose rows depend on no other row (float32 on a CPU, packed), a cache by slots,
-    and an attention to which a prompt's part can be handed apart. Two short prompts of different lengths
-    are run both ways, once for a loaded model.
+    and an attention that runs once for all prompts, or to which a prompt's part can be handed apart. Two
+    short prompts of different lengths are run both ways, once for a loaded model.
     """
     if model.row_block != PACKED_ROWS or not model.shortcuts.shared_cache:
         return False
     if not {"together", "apart"} & model.compared:
-        agree = holds(_agrees, model)
-        if not agree:
-            model.compared.add(_OUTPUT_READ)
-            agree = holds(_agrees, model)
+        for how in ({_ONE_ATTENTION}, set(), {_OUTPUT_READ}):
+            model.compared.update(how)
+            if agree := holds(_agrees, model):
+                break
+            model.compared.difference_update(how)
         model.compared.add("together" if agree else "apart")
     return "together" in model.compared
 
@@ -249,10 +337,16 @@ def _agrees(model: Model) -> bool:
 
 
 def _states(model: Model, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """The final states of two tokens behind each of some prompts, run together."""
-    head = Patch(heads=(Head(model.n_layers - 1, 0),), donor="zero")
+    """The final states of two tokens behind each of some prompts, run together.
+
+    Prompts and layers differ in their rows.
+    """
+    first, last = (Patch(heads=(Head(at, 0),), donor="zero") for at in (0, model.n_layers - 1))
     batches = [
-        RunningBatch(model, prompt, [head], {}, n_samples=1, use_attn_result=False) for prompt in prompts
+        RunningBatch(
+            model, prompt, [last] + [first] * len(prompt), {}, n_samples=1, use_attn_result=False
+        )
+        for prompt in prompts
     ]
     parts = model.buffers.parts([batch.n_slots for batch in batches])
     for batch, part in zip(batches, parts, strict=True):

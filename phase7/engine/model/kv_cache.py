@@ -253,8 +253,10 @@ class SharedKeysOrValues:
             product = torch.cat([shared, own[..., : self.n_own]], dim=-1)
         else:
             product = self._over_rows(by_kv[..., :n_shared], self.shared[0])
-            room = self.own.shape[2] - self.n_own
-            product = product + torch.nn.functional.pad(by_kv[..., n_shared:], (0, room)) @ self.own
+            own, room = by_kv[..., n_shared:], self.own.shape[2] - self.n_own
+            if room:
+                own = torch.nn.functional.pad(own, (0, room))
+            product = product + own @ self.own
         return product.reshape(rows, heads, n_queries, -1)
 
     @staticmethod
@@ -263,8 +265,10 @@ class SharedKeysOrValues:
         rows, kv_heads, m, width = by_kv.shape
         stacked = by_kv.transpose(0, 1).reshape(kv_heads, rows * m, width)
         fill = whole_blocks(rows * m) - rows * m
-        product = torch.nn.functional.pad(stacked, (0, 0, 0, fill)) @ shared
-        return product[:, : rows * m].reshape(kv_heads, rows, m, -1).transpose(0, 1)
+        if fill:
+            stacked = torch.nn.functional.pad(stacked, (0, 0, 0, fill))
+        product = (stacked @ shared)[:, : rows * m]
+        return product.reshape(kv_heads, rows, m, -1).transpose(0, 1)
 
     def _with(self, *, n_repeats: int | None = None, transposed: bool | None = None) -> Any:
         return SharedKeysOrValues(

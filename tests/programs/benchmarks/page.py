@@ -264,8 +264,9 @@ def few_patches_section(record: dict[str, Any]) -> str:
         "",
         "A confirmation patches little in many prompts: 2 patches × 8 samples are 32 rows a prompt, baseline and"
         " self-checks included, and a batch of so few rows pays for reading every weight. So up to 16 prompts pass"
-        " the model together (`phase7/engine/decode/together.py`); the attention alone runs prompt by prompt. Every"
-        " prompt stays one entry of the store, with the tokens and bits that it has alone"
+        " the model together (`phase7/engine/decode/together.py`); within the attention only what a prompt does with"
+        " keys and values runs prompt by prompt (`phase7/engine/model/side_by_side.py`). Every prompt"
+        " stays one entry of the store, with the tokens and bits that it has alone"
         " (`tests/properties/test_together_laws.py`). This holds with float32 on a CPU, where a packed product's row"
         " depends on no other row, and is compared on the loaded model; elsewhere prompts run one after the other."
         " `python -m tests.programs.measurements.few_patches` times SmolLM2 with its default prompts: the full sweep"

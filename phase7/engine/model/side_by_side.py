@@ -1,0 +1,214 @@
+"""Several prompts' keys and values in one attention.
+
+Prompts differ in length, so their keys, values and patterns fit no tensor together. What the models' own
+attention code does with these is little: it repeats, transposes, multiplies and scales them, adds a mask
+and takes a softmax over the keys. A :class:`SideBySide` does these part by part, each with the shapes
+and hence the bits that its prompt has alone, and refuses whatever else it is asked for. All the rest of
+an attention, its products with the weights above all, runs once for all prompts.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+_MATMUL = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
+#: What leaves every row, head and query to itself.
+_BY_PART = (
+    torch.nn.functional.softmax,
+    torch.softmax,
+    torch.nn.functional.dropout,
+    torch.tanh,
+    Tensor.__mul__,
+    Tensor.__rmul__,
+    Tensor.__truediv__,
+    Tensor.__add__,
+    Tensor.__radd__,
+    Tensor.to,
+    torch.mul,
+    torch.add,
+)
+
+
+class SideBySide:
+    """Tensors [rows, heads, n, n], or what stands for keys and values, one a prompt.
+
+    Parameters
+    ----------
+    parts : sequence
+        Tensors or :class:`phase7.engine.model.kv_cache.SharedKeysOrValues`.
+    """
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = parts
+
+    @property
+    def shape(self) -> torch.Size:
+        """As of one tensor that has room for all parts."""
+        each = [part.shape for part in self.parts]
+        largest = map(max, zip(*(one[1:] for one in each), strict=True))
+        return torch.Size((sum(one[0] for one in each), *largest))
+
+    def size(self, axis: int | None = None) -> Any:
+        """As of a tensor."""
+        return self.shape if axis is None else self.shape[axis]
+
+    @property
+    def ndim(self) -> int:
+        """As of a tensor."""
+        return 4
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As of a tensor."""
+        of_all: torch.dtype = self.parts[0].dtype
+        return of_all
+
+    @property
+    def device(self) -> torch.device:
+        """As of a tensor."""
+        of_all: torch.device = self.parts[0].device
+        return of_all
+
+    def is_floating_point(self) -> bool:
+        """As of a tensor."""
+        return self.dtype.is_floating_point
+
+    def transpose(self, first: int, second: int) -> SideBySide:
+        """Of the last two axes."""
+        if {first % 4, second % 4} != {2, 3}:
+            raise TypeError(f"axes {first} and {second} of several prompts' keys")
+        return SideBySide([part.transpose(first, second) for part in self.parts])
+
+    def repeat_interleave(self, repeats: int, dim: int | None = None) -> SideBySide:
+        """Over heads."""
+        if dim is None or dim % 4 != 1:
+            raise TypeError(f"axis {dim} of several prompts' keys")
+        return SideBySide([part.repeat_interleave(repeats, dim=dim) for part in self.parts])
+
+    def to(self, *args: Any, **kwargs: Any) -> SideBySide:
+        """As of a tensor."""
+        return SideBySide([part.to(*args, **kwargs) for part in self.parts])
+
+    def __getitem__(self, index: Any) -> Any:
+        everything = slice(None)
+        if index != (everything, everything, None, everything, everything):
+            raise TypeError(f"index {index} of several prompts' keys")
+        return _Repeating(self)
+
+    def __mul__(self, other: Any) -> SideBySide:
+        return self._each(operator.mul, (self, other))
+
+    def __truediv__(self, other: Any) -> SideBySide:
+        return self._each(operator.truediv, (self, other))
+
+    def __add__(self, other: Any) -> SideBySide:
+        return self._each(operator.add, (self, other))
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _MATMUL and not kwargs:
+            return cls._product(*args)
+        if func in _BY_PART:
+            return cls._each(func, args, kwargs or {})
+        raise TypeError(f"{func} of several prompts' keys, values or patterns")
+
+    @classmethod
+    def _product(cls, left: Any, right: Any) -> Any:
+        """Scores, of a tensor of queries; or what a pattern makes of values, which is a tensor again."""
+        if isinstance(left, cls):
+            return torch.cat([a @ b for a, b in zip(left.parts, right.parts, strict=True)])
+        n_rows = [part.shape[0] for part in right.parts]
+        return cls([torch.matmul(a, b) for a, b in zip(left.split(n_rows), right.parts, strict=True)])
+
+    @classmethod
+    def _each(
+        cls, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None
+    ) -> SideBySide:
+        n_parts = next(len(one.parts) for one in args if isinstance(one, cls))
+        columns = []
+        for one in args:
+            if isinstance(one, cls):
+                columns.append(one.parts)
+            elif isinstance(one, Tensor) and one.ndim:
+                raise TypeError(f"{func} of several prompts' keys with a tensor of {tuple(one.shape)}")
+            else:
+                columns.append([one] * n_parts)
+        return cls([func(*each, **(kwargs or {})) for each in zip(*columns, strict=True)])
+
+
+class _Repeating:
+    """Keys or values between ``x[:, :, None]`` and ``reshape``: how transformers repeats KV heads."""
+
+    def __init__(self, whole: SideBySide) -> None:
+        self._whole, self._n_repeats = whole, 1
+
+    def expand(self, *shape: int) -> _Repeating:
+        """To [rows, kv_heads, repeats, tokens, d]."""
+        self._n_repeats = shape[2]
+        return self
+
+    def reshape(self, *shape: int) -> SideBySide:
+        """To [rows, heads, tokens, d]."""
+        repeated = self._whole.repeat_interleave(self._n_repeats, dim=1)
+        if tuple(repeated.shape) != shape:
+            raise ValueError(f"expected the shape {tuple(repeated.shape)}, got {shape}")
+        return repeated
+
+
+class _Layer(DynamicLayer):
+    def __init__(self, caches: Sequence[Any], layer: int, n_rows: Callable[[int], list[int]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._each, self._layer, self._n_rows = [cache.layers[layer] for cache in caches], layer, n_rows
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Append one step's keys and values of all prompts; return all of theirs."""
+        n_rows = self._n_rows(self._layer)
+        found = [
+            one.update(keys, values, *args, **kwargs)
+            for one, keys, values in zip(
+                self._each, key_states.split(n_rows), value_states.split(n_rows), strict=True
+            )
+        ]
+        return SideBySide([keys for keys, _ in found]), SideBySide([values for _, values in found])
+
+    def get_seq_length(self) -> int:
+        """Of the first prompt."""
+        length: int = self._each[0].get_seq_length()
+        return length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Of the first prompt: each has a mask of its own."""
+        sizes: tuple[int, int] = self._each[0].get_mask_sizes(query_length)
+        return sizes
+
+
+def side_by_side(caches: Sequence[Any], n_rows: Callable[[int], list[int]]) -> DynamicCache:
+    """A cache that appends to several prompts' caches.
+
+    Parameters
+    ----------
+    caches : sequence of DynamicCache
+        Prefilled and fanned out.
+    n_rows : callable
+        From a layer to each prompt's rows in its attention.
+    """
+    cache = DynamicCache()
+    cache.layers = [_Layer(caches, layer, n_rows) for layer in range(len(caches[0].layers))]
+    return cache
+
+
+def masks(given: Tensor, caches: Sequence[Any], layer: int) -> SideBySide:
+    """Each prompt's part of a mask [rows, 1, one query, keys]: one token sees all keys of its prompt."""
+    n_keys = [cache.layers[layer].get_mask_sizes(1)[0] for cache in caches]
+    return SideBySide([given[:1, :, :, -1:].expand(-1, -1, -1, n) for n in n_keys])
