@@ -67,6 +67,7 @@ def _no_display():
     pyplot.close("all")
 
 
+@pytest.mark.slow
 def test_docstrings_show_what_happens(made):
     finder, runner = (
         doctest.DocTestFinder(),

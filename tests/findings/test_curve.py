@@ -94,6 +94,7 @@ def test_steadiness_by_drawing_prompts_again(made):
     assert 0.2 < found.jaccard < 0.99
 
 
+@pytest.mark.slow
 def test_few_heads_and_no_read_outs_have_no_steadiness(made):
     assert steadiness(groups(tree(replace(SPEC, n_layers=4, n_heads=3)))[0]) is None
     assert steadiness(groups(tree(replace(SPEC, sweep=False)))[0]) is None

@@ -77,6 +77,7 @@ def test_an_older_tree_gives_the_same_report(made, older):
     assert page(older) == page(made)
 
 
+@pytest.mark.slow
 def test_an_older_tree_gives_an_html_page_whose_figures_alone_differ(made, older):
     new, old = (render_html(one, lang="en") for one in (made, older))
     without = [re.sub(r"data:image/svg\+xml[^\"]*", "", page) for page in (new, old)]

@@ -13,6 +13,7 @@ from tests.programs.models.architectures import ARCHITECTURES, save
 from tests.programs.models.measure import measure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shares_layers", "composes"),
     [

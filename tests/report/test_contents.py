@@ -100,6 +100,7 @@ def test_the_order_may_change_as_long_as_tables_come_before_what_cites_them():
         assert f'<a id="{anchor}"></a>**Table {number}:' in found
 
 
+@pytest.mark.slow
 def test_every_chapter_of_several_is_renumbered():
     found = page(inserted(0), "en", 2)
     assert len(re.findall(r"(?m)^### 1\. Extra$", found)) == 2

@@ -140,6 +140,7 @@ def test_lengths_show_counts(made):
     assert [bar.get_height() for bar in canvas.axes[1].patches] == counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     [

@@ -378,6 +378,7 @@ def test_modes_that_were_not_run_say_so():
     assert "Only mode `v_only` was run" in page
 
 
+@pytest.mark.slow
 def test_many_groups_have_a_summary_and_nested_sections():
     specs = [Spec(), Spec(emotion="anger", seed=2), replace(PLANTED, model="other")]
     page = render(tree(*specs))
@@ -493,6 +494,7 @@ def test_reproducibility_names_seed_versions_and_scorers(null_tree):
     assert parsed["R.2"].row("lexicon")["Quality"] == "macro F1 0.612"
 
 
+@pytest.mark.slow
 def test_neither_report_nor_plots_load_torch():
     code = "import sys, phase7.report, phase7.plots; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
@@ -682,6 +684,7 @@ def test_the_head_that_is_quoted_promotes_the_emotions_words_most(null_tree):
     assert "What `0:1` writes" not in discussion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [False, True])
 def test_an_emotion_without_words_has_no_z_and_the_report_is_silent_on_it(older):
     made = tree(Spec(seed=4, emotion="gratitude" if older else "boredom"))

@@ -159,6 +159,7 @@ def test_controls_that_are_none_are_refused(folder, capsys, control, message):
     assert message in line
 
 
+@pytest.mark.slow
 def test_patch_takes_files_of_other_emotions(folder):
     command = [
         "patch", "--model", "model", "--head-spec", "2:3", "--output", "out/small.pkl", "--quiet",

@@ -94,6 +94,7 @@ def tree(project):
     return phase7.open_effects(project / "store/effects/small.nc")["model/gratitude"]
 
 
+@pytest.mark.slow
 def test_the_candidate_that_raises_the_read_out_most_under_the_guards_is_chosen(tree):
     choice = tree["choice"].to_dataset()
     assert dict(choice.sizes)["strength"] == 3 and dict(choice.sizes)["head_set"] == 2

@@ -109,6 +109,7 @@ def test_a_whole_attention_is_the_set_of_its_heads_to_the_bit(project):
     assert attention.kl_first_token.max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["prompt:-2", pytest.param("step:0", marks=pytest.mark.slow)])
 def test_single_queries_are_those_of_plain_transformers(project, where):
     sets = run(where.replace(":", "_"), "mlp:1,resid:0", "--positions", where)["head_sets"].to_dataset()

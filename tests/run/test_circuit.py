@@ -74,6 +74,7 @@ def tokens(text: str) -> list[int]:
     return list(encode(tiny.load("llama"), text, "raw"))
 
 
+@pytest.mark.slow
 def test_the_heads_are_the_first_of_the_sweep(tree, circuit):
     net = tree["model/gratitude/sweep"].to_dataset().net_delta.sel(mode="result", metric="logodds_words")
     first = np.argsort(-net.values.ravel(), kind="stable")[:2]

@@ -122,6 +122,7 @@ def contrast_by_hand(logits_along, targets, foils, put_together) -> list[float]:
     return [a - b for a, b in zip(*values, strict=True)]
 
 
+@pytest.mark.slow
 def test_they_are_those_of_plain_transformers(read):
     """Continuations, donors and places worked out by hand, for every cell, both donors and every prompt."""
     plain, stage = PlainModel("llama"), stage_of()
@@ -168,6 +169,7 @@ def test_own_activations_change_no_bit(tmp_path):
         np.testing.assert_array_equal(found.patched["emotion"], unpatched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["result", "v_only"])
 def test_attributions_are_the_slopes_of_exact_patches(root, mode):
     """The exact change of a small step, divided by it; control and emotion alike."""

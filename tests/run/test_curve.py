@@ -70,6 +70,7 @@ def ranked(tree) -> list[str]:
     return [f"{i // tiny.N_HEADS}:{i % tiny.N_HEADS}" for i in order]
 
 
+@pytest.mark.slow
 def test_the_sets_are_the_sweeps_first_heads(tree):
     curve = tree["curve"].to_dataset()
     assert curve.n_heads.values.tolist() == [1, 3, 5, 12]

@@ -194,6 +194,7 @@ def test_a_blank_in_front_of_a_text_is_kept(models, measure):
 # --- days ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_entries_of_two_days_do_not_mix(models, measure, capsys):
     computed = []
     for day, place in ((30, "a"), (31, "b"), (30, "c")):
@@ -346,6 +347,7 @@ def patch(model: Path, output: str, *more: str) -> int:
     ])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_results_of_one_name_in_two_folders_have_two_effects_files(models, project):
     assert patch(models / "thinking", "a/r.pkl") == 0
     first = Path("a/r.nc").read_bytes()
@@ -360,6 +362,7 @@ def test_results_of_one_name_in_two_folders_have_two_effects_files(models, proje
     assert texts["a"] != texts["b"]
 
 
+@pytest.mark.slow
 def test_an_effects_file_that_is_not_the_results_own_is_replaced_by_force_only(models, project, capsys):
     Path("r.nc").write_bytes(b"somebody's")
     before = sorted(os.listdir())

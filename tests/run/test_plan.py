@@ -66,6 +66,7 @@ PATCH = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["none", "empty", "with a damaged note"])
 @pytest.mark.parametrize(
     ("command", "fetched"),

@@ -98,6 +98,7 @@ def test_work_under_way_is_told_once():
     assert sum(told) == 57
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", ["generated", "all"])  # together, and one prompt after the other
 @pytest.mark.parametrize("n_threads", [0, 2])
 def test_the_tokens_of_a_prompt_are_told_step_by_step(tmp_path, n_threads, positions):

@@ -183,6 +183,7 @@ def chosen_of(tree) -> list[Head]:
     return list(parse_heads(spec, n_layers=tiny.N_LAYERS, n_heads=tiny.N_HEADS))
 
 
+@pytest.mark.slow
 def test_scores_are_graddrops_and_the_first_heads_are_swept(tree):
     found = tree["screen"].sel(mode="result", metric=list(LOG_ODDS)).screen_score
     expected = dropped()
@@ -273,6 +274,7 @@ def test_it_tells_what_it_found(told):
     assert f"none one above {float(at.largest_missed):.4f}" in line
 
 
+@pytest.mark.slow
 def test_integrated_steps_are_those_of_the_engine(project):
     """With the flags alone, on a profile whose sweep is by attribution."""
     flags = ("--screen", "attribution", "--screen-heads", "2", "--screen-gradient", "integrated")

@@ -169,6 +169,7 @@ LOG_ODDS = ("logodds_words", "logodds_words_first")
 DIVERGENCES = ("kl_path", "kl_path_first")
 
 
+@pytest.mark.slow
 def test_the_effects_file_has_the_new_nodes(tree, built):
     for name in ("positive_controls", "attribution", "head_sets", "sweep"):
         assert name in tree.children

@@ -122,6 +122,7 @@ def test_network_sums_stay_exact() -> None:
         np.testing.assert_array_equal(value, np.rint(value))
 
 
+@pytest.mark.slow
 def test_quantised_network_follows_the_trained_one() -> None:
     from phase7.scoring.training.train_emotions import lexicon_table
     from phase7.scoring.training.train_network import (

@@ -376,6 +376,7 @@ def test_a_metric_that_no_scorer_measures_is_nan():
     assert scored["abc"].dtype == np.float64
 
 
+@pytest.mark.slow
 @LAW
 @given(st.lists(st.text(max_size=6), max_size=8), st.randoms(use_true_random=False))
 def test_neither_order_nor_repeats_change_a_score_and_each_text_is_scored_once(texts, random):
