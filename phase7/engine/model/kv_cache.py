@@ -213,7 +213,7 @@ class SharedKeysOrValues:
     def __getitem__(self, index: Any) -> Any:
         everything = slice(None)
         if index == (everything, everything, None, everything, everything):
-            return _Repeating(self)
+            return Repeating(self)
         return self.dense()[index]
 
     def __getattr__(self, name: str) -> Any:
@@ -280,13 +280,18 @@ class SharedKeysOrValues:
         )
 
 
-class _Repeating:
-    """Keys or values between ``x[:, :, None]`` and ``reshape``: how transformers repeats KV heads."""
+class Repeating:
+    """Keys or values between ``x[:, :, None]`` and ``reshape``: how transformers repeats KV heads.
 
-    def __init__(self, whole: SharedKeysOrValues) -> None:
+    Parameters
+    ----------
+    whole : SharedKeysOrValues or SideBySide
+    """
+
+    def __init__(self, whole: Any) -> None:
         self._whole, self._n_repeats = whole, 1
 
-    def expand(self, *shape: int) -> _Repeating:
+    def expand(self, *shape: int) -> Repeating:
         """To [rows, kv_heads, repeats, tokens, d]."""
         self._n_repeats = shape[2]
         return self

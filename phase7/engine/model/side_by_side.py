@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from phase7.engine.model.kv_cache import Repeating
+
 _MATMUL = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
 #: What leaves every row, head and query to itself.
 _BY_PART = (
@@ -99,7 +101,7 @@ class SideBySide:
         everything = slice(None)
         if index != (everything, everything, None, everything, everything):
             raise TypeError(f"index {index} of several prompts' keys")
-        return _Repeating(self)
+        return Repeating(self)
 
     def __mul__(self, other: Any) -> SideBySide:
         return self._each(operator.mul, (self, other))
@@ -142,25 +144,6 @@ class SideBySide:
             else:
                 columns.append([one] * n_parts)
         return cls([func(*each, **(kwargs or {})) for each in zip(*columns, strict=True)])
-
-
-class _Repeating:
-    """Keys or values between ``x[:, :, None]`` and ``reshape``: how transformers repeats KV heads."""
-
-    def __init__(self, whole: SideBySide) -> None:
-        self._whole, self._n_repeats = whole, 1
-
-    def expand(self, *shape: int) -> _Repeating:
-        """To [rows, kv_heads, repeats, tokens, d]."""
-        self._n_repeats = shape[2]
-        return self
-
-    def reshape(self, *shape: int) -> SideBySide:
-        """To [rows, heads, tokens, d]."""
-        repeated = self._whole.repeat_interleave(self._n_repeats, dim=1)
-        if tuple(repeated.shape) != shape:
-            raise ValueError(f"expected the shape {tuple(repeated.shape)}, got {shape}")
-        return repeated
 
 
 class _Layer(DynamicLayer):
