@@ -158,7 +158,7 @@ def test_where_the_bits_would_differ_each_runs_alone(monkeypatch):
 def mix_up(monkeypatch):
     """Let a prompt read another's keys and values, whichever way attentions run."""
     side_by_side = together.side_by_side
-    monkeypatch.setattr(together._Own, "of", lambda self, value: value)
+    monkeypatch.setattr(together._Given, "of", lambda self, value: value)
     monkeypatch.setattr(
         together, "side_by_side", lambda caches, n_rows: side_by_side(caches[::-1], n_rows)
     )

@@ -69,6 +69,11 @@ class Asked:
     states: Tensor
     references: Tensor | None = None
 
+    @property
+    def is_rough(self) -> bool:
+        """Whether rough changes are wanted."""
+        return self.references is not None
+
 
 #: A batch's drawing under way: it is sent what it asks for, logits [rows, n_vocab] or changes and their
 #: errors [rows], and returns tokens.
@@ -315,12 +320,12 @@ def draw_together(draws: Sequence[Draw], unembedding: Unembedding) -> list[Ints]
     is_rough = False
     while asked:
         # As long as any asks for the same: whoever is answered goes on to something else.
-        if all((one.references is not None) != is_rough for one in asked.values()):
+        if all(one.is_rough != is_rough for one in asked.values()):
             is_rough = not is_rough
         some: list[int] = []
         n_rows = 0
         for number, one in asked.items():
-            if (one.references is not None) != is_rough:
+            if one.is_rough != is_rough:
                 continue
             if some and n_rows + len(one.states) > ROWS_AT_ONCE:
                 break

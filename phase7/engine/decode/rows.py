@@ -73,7 +73,6 @@ class SharedLayers:
         self._history = np.zeros(self.n_rows, dtype=np.int64)
         self._n_histories = 1
         self._alive = np.ones(self.n_rows, dtype=bool)
-        self._represented: Ints | None = None
         self.n_changes = 0
         self._place()
 
@@ -127,8 +126,8 @@ class SharedLayers:
         n_histories = int(self._history.max()) + 1
         if n_histories == self._n_histories:
             return []
-        self._n_histories, self._represented = n_histories, None
-        self.n_changes += 1
+        self._n_histories = n_histories
+        self._note_change()
         copies = []
         for stages, rows in zip(self._alike, self._grouped, strict=True):
             source, target = self._split(stages, rows)
@@ -156,8 +155,7 @@ class SharedLayers:
 
     def _place(self) -> None:
         """Give every living row a slot in every stage: private rows first, in a fixed order."""
-        self._represented = None
-        self.n_changes += 1
+        self._note_change()
         rows = np.flatnonzero(self._alive)
         rows = rows[np.argsort(self._first[rows], kind="stable")]
         self._slot = np.full((self._n_stages, self.n_rows), -1, dtype=np.int64)
@@ -175,6 +173,10 @@ class SharedLayers:
             self._n_used[stages] = n + (int(group.max()) + 1 if group.size else 0)
             self._grouped.append(grouped)
             self._alike.append(stages)
+
+    def _note_change(self) -> None:
+        self.n_changes += 1
+        self._represented: Ints | None = None
 
     def _split(self, stages: Ints, rows: Ints) -> tuple[Ints, Ints]:
         """Give each new group a slot in stages that group these rows; a group's first child keeps its.

@@ -14,7 +14,7 @@ prompt alone, wherever a product's row depends on no other row (:func:`can_run_t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +24,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from phase7.engine.decode.joint_products import JointProducts
+from phase7.engine.decode.rows import Ints
 from phase7.engine.decode.running import RunningBatch, selection, step_of
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.compared import holds
 from phase7.engine.model.faithful import not_finite
 from phase7.engine.model.gates import Gate, Hook
 from phase7.engine.model.packed import PACKED_ROWS
-from phase7.engine.model.side_by_side import masks, side_by_side
+from phase7.engine.model.side_by_side import masks, own_mask, side_by_side
 from phase7.engine.patch.patching import Patch
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.sites import SITES, SiteName
@@ -179,6 +180,9 @@ class Together:
         self._passing[gate, layer] = passing
         return passing
 
+    def _index(self, rows: Ints) -> Tensor:
+        return torch.from_numpy(rows).to(self._model.device)
+
     def _n_attending(self, layer: int) -> list[int]:
         return [batch.layout.n_attention_slots(layer) for batch in self._running]
 
@@ -189,21 +193,17 @@ class Together:
         forward = attention.forward
 
         def for_all(*args: Any, **kwargs: Any) -> Any:
-            rows = np.repeat(self._first_rows, self._n_attending(layer))
-            its = _OfAll(
-                layer=layer,
-                caches=[batch.cache for batch in self._running],
+            caches = [batch.cache for batch in self._running]
+            its = _Given(
                 n_rows=self._n_rows,
-                rows=torch.from_numpy(rows).to(self._model.device),
+                rows=self._index(np.repeat(self._first_rows, self._n_attending(layer))),
+                mask=lambda given: masks(given, caches, layer),
             )
             named = {k: v if k == "hidden_states" else its.of(v) for k, v in kwargs.items()}
             return forward(*args[:1], *map(its.of, args[1:]), **named)
 
-        vars(attention)["forward"] = for_all  # a bridge would set it on what it stands for
-        try:
+        with _runs_as(attention, for_all):
             yield
-        finally:
-            del vars(attention)["forward"]
 
     @contextlib.contextmanager
     def _one_after_the_other(self, layer: int) -> Iterator[None]:
@@ -219,8 +219,14 @@ class Together:
             running, joint = self._running, self._running[0].cache
 
             def attend(place: int, part: Tensor) -> Any:
-                batch, row = running[place], int(self._first_rows[place])
-                its = _Own(layer=layer, joint=joint, cache=batch.cache, row=row, n_rows=self._n_rows)
+                batch = running[place]
+                its = _Given(
+                    n_rows=self._n_rows,
+                    rows=self._index(self._first_rows[place : place + 1]),
+                    mask=lambda given: own_mask(given, batch.cache, layer),
+                    joint=joint,
+                    cache=batch.cache,
+                )
                 named = {name: its.of(value) for name, value in kwargs.items()}
                 self._attending = batch
                 try:
@@ -230,82 +236,57 @@ class Together:
                 finally:
                     self._attending = None
 
-            n_rows = [batch.layout.n_attention_slots(layer) for batch in running]
-            return products.attend(states, n_rows, attend)
+            return products.attend(states, self._n_attending(layer), attend)
 
-        vars(attention)["forward"] = forward  # a bridge would set it on what it stands for
-        try:
-            with products.installed():
-                yield
-        finally:
-            del vars(attention)["forward"]
+        with _runs_as(attention, forward), products.installed():
+            yield
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _OfAll:
-    """What a layer's attention is given when it runs once for all batches, beside the states.
+class _Given:
+    """What a layer's attention is given beside the states, of what it would be given without batches.
 
     Attributes
     ----------
-    layer : int
-    caches : sequence of DynamicCache
     n_rows : int
         Of all batches, in the first layer.
-    rows : int64 [rows of this attention]
-        A row of the first layer that belongs to the same batch.
+    rows : int64 [n]
+        For each row of this attention, one of these that belongs to the same batch; or one for all.
+    mask : callable
+        From a mask of four axes to that of this attention.
+    joint, cache : DynamicCache, optional
+        The cache that is handed to the model, and what stands for it here.
     """
 
-    layer: int
-    caches: Sequence[Any]
     n_rows: int
     rows: Tensor
+    mask: Callable[[Tensor], Any]
+    joint: Any = None
+    cache: Any = None
 
     def of(self, value: Any) -> Any:
         """One argument."""
-        if isinstance(value, tuple):
-            return tuple(map(self.of, value))
-        if not isinstance(value, Tensor):
-            return value
-        if value.ndim == 4:
-            return masks(value, self.caches, self.layer)
-        if value.ndim > 1 and value.shape[0] == self.n_rows:  # alike in all of a batch's rows
-            return value.index_select(0, self.rows)
-        return value
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Own:
-    """What a layer's attention is given for one batch, of what it would be given for all together.
-
-    Attributes
-    ----------
-    layer : int
-    joint, cache : DynamicCache
-        The cache that is handed to the model, and the batch's own.
-    row, n_rows : int
-        The batch's first row in the first layer, and the rows of all.
-    """
-
-    layer: int
-    joint: Any
-    cache: Any
-    row: int
-    n_rows: int
-
-    def of(self, value: Any) -> Any:
-        """One argument."""
-        if value is self.joint:
+        if self.joint is not None and value is self.joint:
             return self.cache
         if isinstance(value, tuple):
             return tuple(map(self.of, value))
         if not isinstance(value, Tensor):
             return value
-        if value.ndim == 4:  # a mask [rows, 1, queries, keys], in which one token sees all keys
-            n_keys, _ = self.cache.layers[self.layer].get_mask_sizes(1)
-            return value[:1, :, :, -1:].expand(-1, -1, -1, n_keys)
+        if value.ndim == 4:
+            return self.mask(value)
         if value.ndim > 1 and value.shape[0] == self.n_rows:  # alike in all of a batch's rows
-            return value[self.row : self.row + 1]
+            return value.index_select(0, self.rows)
         return value
+
+
+@contextlib.contextmanager
+def _runs_as(attention: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let an attention run otherwise for a while."""
+    vars(attention)["forward"] = forward  # a bridge would set it on what it stands for
+    try:
+        yield
+    finally:
+        del vars(attention)["forward"]
 
 
 def can_run_together(model: Model) -> bool:

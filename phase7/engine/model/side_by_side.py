@@ -191,7 +191,12 @@ def side_by_side(caches: Sequence[Any], n_rows: Callable[[int], list[int]]) -> D
     return cache
 
 
+def own_mask(given: Tensor, cache: Any, layer: int) -> Tensor:
+    """One prompt's mask, of any [rows, 1, queries, keys]: one token sees all keys of its prompt."""
+    n_keys, _ = cache.layers[layer].get_mask_sizes(1)
+    return given[:1, :, :, -1:].expand(-1, -1, -1, n_keys)
+
+
 def masks(given: Tensor, caches: Sequence[Any], layer: int) -> SideBySide:
-    """Each prompt's part of a mask [rows, 1, one query, keys]: one token sees all keys of its prompt."""
-    n_keys = [cache.layers[layer].get_mask_sizes(1)[0] for cache in caches]
-    return SideBySide([given[:1, :, :, -1:].expand(-1, -1, -1, n) for n in n_keys])
+    """Each prompt's mask."""
+    return SideBySide([own_mask(given, cache, layer) for cache in caches])
