@@ -27,7 +27,7 @@ DAMAGED_NOTE = "phase7-store x\n"
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """The repository's data as the current directory, without network, pip and hub cache."""
+    """The repository's data as the current directory, without network, pip, hub cache and models."""
 
     def forbidden(*args, **kwargs):
         raise AssertionError("a dry run must not ask for anything")
@@ -40,6 +40,7 @@ def project(tmp_path, monkeypatch):
     ):
         monkeypatch.setattr(owner, name, forbidden)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("PHASE7_MODELS", str(tmp_path / "models"))  # slow tests share one otherwise
     (tmp_path / "data").symlink_to(REPOSITORY / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
