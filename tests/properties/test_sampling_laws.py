@@ -103,6 +103,23 @@ def test_the_noise_is_standard_gumbel():
     assert stats.kstest(noise, stats.gumbel_r(loc=0.05).cdf).pvalue < 1e-4  # power of the line above
 
 
+def test_the_noise_is_what_its_definition_says(monkeypatch):
+    """-log(-log(u)) of u = (k + 1/2) / 2^52, for the upper 52 bits k of a raw draw, by plain arithmetic."""
+    raw = np.random.Philox(key=3).random_raw(64)
+    raw[:4] = [0, 2**12 - 1, 2**12, 2**64 - 1]
+
+    class Fixed:
+        def __init__(self, key):
+            pass
+
+        def random_raw(self, n):
+            return raw[:n].copy()
+
+    monkeypatch.setattr(np.random, "Philox", Fixed)
+    u = (np.array([float(int(one) >> 12) for one in raw]) + 0.5) / 2.0**52
+    np.testing.assert_array_equal(noise_of()[0], (-np.log(-np.log(u))).astype(np.float32))
+
+
 def test_the_noise_of_one_token_over_steps_and_seeds_is_standard_gumbel():
     over_steps = [noise_of(step=step, n_vocab=3)[0, 2] for step in range(1500)]
     over_seeds = [noise_of(seed=seed, n_vocab=3)[0, 0] for seed in range(1500)]

@@ -102,8 +102,11 @@ def test_they_pass_the_model_together(architecture):
         generate_together(model, asked, sampling=Sampling(max_new_tokens=4, seed=1, samples=2))
     finally:
         note.remove()
-    assert len(rows) == 4
-    assert min(rows) >= 3 * 2
+    prompts, steps = rows[:-4], rows[-4:]
+    assert len(steps) == 4
+    assert min(steps) >= 3 * 2
+    if together._WHOLE_PROMPTS in model.compared:
+        assert prompts == [sum(len(one.tokens) - 1 for one in asked)]
 
 
 def test_an_attention_runs_once_for_all_prompts_where_it_can():

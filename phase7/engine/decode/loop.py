@@ -25,10 +25,9 @@ from torch import Tensor
 from phase7.engine.decode.drawing import Draw, Drawing, Unembedding, draw_together
 from phase7.engine.decode.rows import Copies, Ints
 from phase7.engine.decode.running import RunningBatch, attn_result, self_check_error
-from phase7.engine.decode.together import Together, can_run_together
+from phase7.engine.decode.together import Together, can_run_together, prefill_once
 from phase7.engine.model.blocks import ROW_BLOCK
 from phase7.engine.model.bridge import Model
-from phase7.engine.model.buffers import Buffers
 from phase7.engine.model.faithful import check_lengths
 from phase7.engine.model.kv_cache import copy_slots
 from phase7.engine.patch.donors import Donor
@@ -176,7 +175,7 @@ def generate_together(
             )
             loops.append(_DecodeLoop(model, batch, drawing, one.tokens, sampling))
         for group in [loops] if side_by_side else [[loop] for loop in loops]:
-            _run(model, group, unembedding, each_step, share_layers)
+            _run(model, group, unembedding, each_step, share_layers, n_new=sampling.max_new_tokens)
     return [loop.continuations() for loop in loops]
 
 
@@ -186,11 +185,17 @@ def _run(
     unembedding: Unembedding,
     each_step: Callable[[int], object],
     share_layers: bool,
+    *,
+    n_new: int,
 ) -> None:
     """Prefill every prompt, and decode all together until each has ended."""
-    parts = model.buffers.parts([loop.batch.n_slots for loop in loops])
-    for loop, buffers in zip(loops, parts, strict=True):
-        loop.prefill(share_layers, buffers)
+    batches = [loop.batch for loop in loops]
+    once = [batch for batch in batches if not batch.runs_prompt_by_row]
+    prefill_once(model, once, n_new=n_new, share_layers=share_layers)
+    for batch in batches:
+        if batch.runs_prompt_by_row:
+            with batch.hooked():
+                batch.prefill_by_row()
     # A cache without slots, as where all of the prompt is patched, is not told apart by Together.
     apart = len(loops) > 1 and not all(loop.batch.holds_slots for loop in loops)
     for group in [[loop] for loop in loops] if apart else [loops]:
@@ -237,17 +242,6 @@ class _DecodeLoop:
     def query(self) -> int:
         """The absolute position of the next pass."""
         return self._n_prompt - 1 + self._step
-
-    def prefill(self, share_layers: bool, buffers: Buffers) -> None:
-        """Run all of the prompt but its last token."""
-        batch = self.batch
-        if batch.runs_prompt_by_row:
-            with batch.hooked():
-                batch.prefill_by_row()
-        else:
-            batch.prefill_once(
-                n_new=self._sampling.max_new_tokens, share_layers=share_layers, buffers=buffers
-            )
 
     def ids(self) -> Int[Tensor, " slots"]:
         """The next pass's token in every slot of the first layer."""

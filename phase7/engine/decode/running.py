@@ -172,10 +172,26 @@ class RunningBatch:
         is_beside = self._model.is_parallel and any(site.reads_attended for site in sites)
         return not self._use_attn_result and not is_beside
 
-    def prefill_once(self, *, n_new: int, share_layers: bool, buffers: Buffers | None = None) -> None:
+    @property
+    def before_last(self) -> Sequence[int]:
+        """The prompt's tokens that run before the first step."""
+        return self._tokens[:-1]
+
+    def prefill_once(self, *, n_new: int, share_layers: bool) -> None:
         """Run all of the prompt but its last token in one row without hooks; all rows share its cache.
 
         A prompt of one token leaves nothing to run, and the rows share nothing.
+        """
+        if self.before_last:
+            self.run_prompt()
+            self.spread(n_new=n_new, share_layers=share_layers, buffers=self._model.buffers)
+
+    def run_prompt(self) -> None:
+        """Run all of the prompt but its last token in one row without hooks."""
+        self.forward(self._ids(self.before_last), 0)
+
+    def spread(self, *, n_new: int, share_layers: bool, buffers: Buffers) -> None:
+        """Let all rows share the cache of a prompt that has run.
 
         Parameters
         ----------
@@ -183,28 +199,19 @@ class RunningBatch:
             Tokens by row that room is made for.
         share_layers : bool
             Whether rows shall share layers, where the cache can hold groups of rows.
-        buffers : Buffers, optional
-            Memory for keys and values; without it the model's.
+        buffers : Buffers
+            Memory for keys and values.
         """
-        if len(self._tokens) == 1:
-            return
-        self.forward(self._ids(self._tokens[:-1]), 0)
         shared_cache = self._model.shortcuts.shared_cache
         self.holds_slots = shared_cache and shares_layers(self.cache)
         if share_layers and self.holds_slots and self._model.shortcuts.shared_layers:
             self.share_layers()
-        fan_out(
-            self.cache,
-            n_slots=self.n_slots,
-            n_new=n_new,
-            buffers=buffers or self._model.buffers,
-            share=shared_cache,
-        )
+        fan_out(self.cache, n_slots=self.n_slots, n_new=n_new, buffers=buffers, share=shared_cache)
 
     def prefill_by_row(self) -> None:
         """Run all of the prompt but its last token in every row; under the hooks, which patch it too."""
-        if len(self._tokens) > 1:
-            self.forward(self._ids(self._tokens[:-1]).expand(self.n_slots, -1), 0)
+        if self.before_last:
+            self.forward(self._ids(self.before_last).expand(self.n_slots, -1), 0)
 
     def hooks(self) -> dict[SiteName, dict[int, Hook]]:
         """The patcher's hooks, for the pass that is :attr:`running`."""

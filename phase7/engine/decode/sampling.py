@@ -44,28 +44,30 @@ def gumbel_noise(
     -log(-log(u)) is done here in float64 and rounded to float32.
     """
     noise = np.empty((n_samples, n_vocab), dtype=np.float32)
-    values = np.empty(min(n_vocab, _DRAWN_AT_ONCE))
     for sample in range(n_samples):
         identity = json.dumps(["phase7 noise", seed, prompt, sample, step], ensure_ascii=True)
         digest = hashlib.sha256(identity.encode()).digest()
         generator = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
         for start in range(0, n_vocab, _DRAWN_AT_ONCE):
             place = noise[sample, start : start + _DRAWN_AT_ONCE]
-            _gumbel(generator.random_raw(place.size), values[: place.size], place)
+            _gumbel(generator.random_raw(place.size), place)
     return torch.from_numpy(noise)
 
 
-def _gumbel(raw: Any, values: Any, into: Any) -> None:
-    """-log(-log(u)) of raw uint64 draws, which are overwritten; `values` is room for as many float64."""
-    # 52 bits and a half are exact in float64, so u never rounds to 0 or 1.
+def _gumbel(raw: Any, into: Any) -> None:
+    """-log(-log(u)) of raw uint64 draws, which are overwritten.
+
+    u is (k + 1/2) / 2^52 for the upper 52 bits k, which never rounds to 0 or 1.
+    """
     raw >>= np.uint64(12)
-    values[:] = raw
-    values += 0.5
-    values *= 2.0**-52
-    for _ in range(2):
-        np.log(values, out=values)
-        np.negative(values, out=values)
+    raw |= np.uint64(0x3FF0000000000000)  # the bits of 1 + k / 2^52
+    values = raw.view(np.float64)
+    values -= 1 - 2.0**-53  # exactly u
+    np.log(values, out=values)
+    np.negative(values, out=values)
+    np.log(values, out=values)
     into[:] = values
+    np.negative(into, out=into)
 
 
 def sample(

@@ -24,8 +24,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from phase7.engine.decode.joint_products import JointProducts
+from phase7.engine.decode.prefilling import run_prompts
 from phase7.engine.decode.rows import Ints
 from phase7.engine.decode.running import RunningBatch, selection, step_of
+from phase7.engine.model.attention_runs import runs_as
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.compared import holds
 from phase7.engine.model.faithful import not_finite
@@ -40,6 +42,8 @@ from phase7.vocabulary.sites import SITES, SiteName
 _OUTPUT_READ = "attention output read"
 #: Of a model whose attention runs once for all prompts.
 _ONE_ATTENTION = "one attention"
+#: Of a model through which whole prompts pass together too.
+_WHOLE_PROMPTS = "whole prompts"
 
 
 class Together:
@@ -202,7 +206,7 @@ class Together:
             named = {k: v if k == "hidden_states" else its.of(v) for k, v in kwargs.items()}
             return forward(*args[:1], *map(its.of, args[1:]), **named)
 
-        with _runs_as(attention, for_all):
+        with runs_as(attention, for_all):
             yield
 
     @contextlib.contextmanager
@@ -238,7 +242,7 @@ class Together:
 
             return products.attend(states, self._n_attending(layer), attend)
 
-        with _runs_as(attention, forward), products.installed():
+        with runs_as(attention, forward), products.installed():
             yield
 
 
@@ -279,14 +283,28 @@ class _Given:
         return value
 
 
-@contextlib.contextmanager
-def _runs_as(attention: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let an attention run otherwise for a while."""
-    vars(attention)["forward"] = forward  # a bridge would set it on what it stands for
-    try:
-        yield
-    finally:
-        del vars(attention)["forward"]
+def prefill_once(
+    model: Model, batches: Sequence[RunningBatch], *, n_new: int, share_layers: bool
+) -> None:
+    """Run all prompts but for their last tokens, and give every batch its rows.
+
+    Parameters
+    ----------
+    batches : sequence of RunningBatch
+        None of which patches its prompt.
+    n_new, share_layers
+        As of :meth:`phase7.engine.decode.running.RunningBatch.spread`.
+    """
+    parts = model.buffers.parts([batch.n_slots for batch in batches])
+    longer = [batch for batch in batches if batch.before_last]
+    if _WHOLE_PROMPTS in model.compared:
+        run_prompts(model, longer)
+    else:
+        for batch in longer:
+            batch.run_prompt()
+    for batch, part in zip(batches, parts, strict=True):
+        if batch.before_last:
+            batch.spread(n_new=n_new, share_layers=share_layers, buffers=part)
 
 
 def can_run_together(model: Model) -> bool:
@@ -299,7 +317,7 @@ def can_run_together(model: Model) -> bool:
     if model.row_block != PACKED_ROWS or not model.shortcuts.shared_cache:
         return False
     if not {"together", "apart"} & model.compared:
-        for how in ({_ONE_ATTENTION}, set(), {_OUTPUT_READ}):
+        for how in ({_ONE_ATTENTION, _WHOLE_PROMPTS}, {_ONE_ATTENTION}, set(), {_OUTPUT_READ}):
             model.compared.update(how)
             if agree := holds(_agrees, model):
                 break
@@ -329,9 +347,7 @@ def _states(model: Model, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
         )
         for prompt in prompts
     ]
-    parts = model.buffers.parts([batch.n_slots for batch in batches])
-    for batch, part in zip(batches, parts, strict=True):
-        batch.prefill_once(n_new=2, share_layers=True, buffers=part)
+    prefill_once(model, batches, n_new=2, share_layers=True)
     if not all(batch.holds_slots for batch in batches):
         raise ValueError("a cache that holds no slots")
     together, found = Together(model, batches), []

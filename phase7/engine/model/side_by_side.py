@@ -19,7 +19,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from phase7.engine.model.kv_cache import Repeating
 
-_MATMUL = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
+#: All names that a matrix product goes by.
+MATMUL = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
 #: What leaves every row, head and query to itself.
 _BY_PART = (
     torch.nn.functional.softmax,
@@ -52,9 +53,14 @@ class SideBySide:
     @property
     def shape(self) -> torch.Size:
         """As of one tensor that has room for all parts."""
-        each = [part.shape for part in self.parts]
+        each = [self._shape_of(part) for part in self.parts]
         largest = map(max, zip(*(one[1:] for one in each), strict=True))
         return torch.Size((sum(one[0] for one in each), *largest))
+
+    @staticmethod
+    def _shape_of(part: Any) -> torch.Size:
+        shape: torch.Size = part.shape
+        return shape
 
     def size(self, axis: int | None = None) -> Any:
         """As of a tensor."""
@@ -85,17 +91,17 @@ class SideBySide:
         """Of the last two axes."""
         if {first % 4, second % 4} != {2, 3}:
             raise TypeError(f"axes {first} and {second} of several prompts' keys")
-        return SideBySide([part.transpose(first, second) for part in self.parts])
+        return type(self)([part.transpose(first, second) for part in self.parts])
 
     def repeat_interleave(self, repeats: int, dim: int | None = None) -> SideBySide:
         """Over heads."""
         if dim is None or dim % 4 != 1:
             raise TypeError(f"axis {dim} of several prompts' keys")
-        return SideBySide([part.repeat_interleave(repeats, dim=dim) for part in self.parts])
+        return type(self)([part.repeat_interleave(repeats, dim=dim) for part in self.parts])
 
     def to(self, *args: Any, **kwargs: Any) -> SideBySide:
         """As of a tensor."""
-        return SideBySide([part.to(*args, **kwargs) for part in self.parts])
+        return type(self)([part.to(*args, **kwargs) for part in self.parts])
 
     def __getitem__(self, index: Any) -> Any:
         everything = slice(None)
@@ -116,7 +122,7 @@ class SideBySide:
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in _MATMUL and not kwargs:
+        if func in MATMUL and not kwargs:
             return cls._product(*args)
         if func in _BY_PART:
             return cls._each(func, args, kwargs or {})

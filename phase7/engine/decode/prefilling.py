@@ -1,0 +1,76 @@
+"""Several prompts run at once, before their rows part.
+
+A prompt takes a pass of its own, and what a pass costs whatever is in it is a good part of that. The
+prompts that are decoded together are therefore run together too, where they have the bits that each has
+alone (:mod:`phase7.engine.model.whole_prompts`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phase7.engine.decode.running import RunningBatch
+from phase7.engine.model.attention_runs import runs_as
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.faithful import not_finite
+from phase7.engine.model.whole_prompts import causal_masks, keeps_every_token, whole_prompts
+
+#: Tokens of a pass: bounds memory.
+_MOST_TOKENS = 1024
+
+
+def run_prompts(model: Model, batches: Sequence[RunningBatch]) -> None:
+    """Run all of every prompt but its last token, in one row each; of all batches' prompts together.
+
+    Each must have at least two tokens and be patched in none of those that are run.
+    """
+    waiting = list(batches)
+    while waiting:
+        some = [waiting.pop(0)]
+        while waiting and _n_tokens([*some, waiting[0]]) <= _MOST_TOKENS:
+            some.append(waiting.pop(0))
+        if len(some) == 1 or not all(keeps_every_token(batch.cache) for batch in some):
+            for batch in some:
+                batch.run_prompt()
+        else:
+            _run(model, some)
+
+
+def _n_tokens(batches: Sequence[RunningBatch]) -> int:
+    return sum(len(batch.before_last) for batch in batches)
+
+
+def _run(model: Model, batches: Sequence[RunningBatch]) -> None:
+    n_tokens = [len(batch.before_last) for batch in batches]
+    ids = torch.tensor([token for batch in batches for token in batch.before_last], device=model.device)
+    positions = torch.cat([torch.arange(n, device=model.device) for n in n_tokens])
+    with contextlib.ExitStack() as stack:
+        for block in model.bridge.blocks:
+            stack.enter_context(_with_own_masks(block.attn, n_tokens))
+        states: Tensor = model.bridge(
+            ids[:, None],
+            past_key_values=whole_prompts([batch.cache for batch in batches], n_tokens),
+            use_cache=True,
+            position_ids=positions[:, None],
+        )
+    for its, n in zip(states.split(n_tokens), n_tokens, strict=True):
+        if not bool(its.amax() < torch.inf):  # NaN is not
+            raise not_finite(model, f"the states of position {n - 1}")
+
+
+def _with_own_masks(attention: Any, n_tokens: Sequence[int]) -> contextlib.AbstractContextManager[None]:
+    """Let an attention see of every prompt the tokens before."""
+    forward = attention.forward
+
+    def own(value: Any) -> Any:
+        return causal_masks(value, n_tokens) if isinstance(value, Tensor) and value.ndim == 4 else value
+
+    def for_all(*args: Any, **kwargs: Any) -> Any:
+        return forward(*map(own, args), **{name: own(value) for name, value in kwargs.items()})
+
+    return runs_as(attention, for_all)
