@@ -91,6 +91,15 @@ def test_a_pass_has_no_more_tokens_than_its_bound(monkeypatch):
 
 
 @torch.inference_mode()
+def test_beyond_a_length_where_a_model_may_compute_otherwise_each_runs_alone(monkeypatch):
+    model = dataclasses.replace(tiny.load("llama"), switch_lengths=(6, 90))
+    seen = passes_of(model, monkeypatch)
+    prefilling.run_prompts(model, batches_of(model, (5, 7)))
+    prefilling.run_prompts(model, batches_of(model, (5, 8)))
+    assert seen == [4 + 6, 4, 7]
+
+
+@torch.inference_mode()
 def test_a_prompt_of_one_token_has_nothing_to_run(monkeypatch):
     model = tiny.load("gpt2")
     assert together.can_run_together(model)

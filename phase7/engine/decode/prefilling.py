@@ -27,18 +27,23 @@ _MOST_TOKENS = 1024
 def run_prompts(model: Model, batches: Sequence[RunningBatch]) -> None:
     """Run all of every prompt but its last token, in one row each; of all batches' prompts together.
 
-    Each must have at least two tokens and be patched in none of those that are run.
+    Each must have at least two tokens and be patched in none of those that are run. A prompt beyond a
+    length from which on the model may compute otherwise runs alone.
     """
+    plain = min(model.switch_lengths, default=model.n_context)
     waiting = list(batches)
     while waiting:
         some = [waiting.pop(0)]
         while waiting and _n_tokens([*some, waiting[0]]) <= _MOST_TOKENS:
             some.append(waiting.pop(0))
-        if len(some) == 1 or not all(keeps_every_token(batch.cache) for batch in some):
+        are_plain = all(
+            keeps_every_token(batch.cache) and len(batch.before_last) <= plain for batch in some
+        )
+        if len(some) > 1 and are_plain:
+            _run(model, some)
+        else:
             for batch in some:
                 batch.run_prompt()
-        else:
-            _run(model, some)
 
 
 def _n_tokens(batches: Sequence[RunningBatch]) -> int:
