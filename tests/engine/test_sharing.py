@@ -92,6 +92,45 @@ def test_a_slot_holds_one_private_row_or_all_rows_of_one_history(run, share_atte
                 seen[layer][int(slots[row])] = texts[row]
 
 
+@given(run=runs(), share_attention=st.booleans())
+def test_where_nothing_parts_each_slot_continues_itself(run, share_attention):
+    first, tokens, dropped = run
+    layout, alive = (
+        SharedLayers(first, N_LAYERS, share_attention=share_attention),
+        set(range(len(first))),
+    )
+    gates = [("attention", layout.attending, layout.n_attention_slots, layout.n_slots)]
+    gates += [("outputs", layout.leaving, layout.n_slots, layout.n_attention_slots)]
+    gates += [("layer", layout.entering, layout.n_slots, lambda layer: layout.n_slots(layer - 1))]
+    slots = {"attention": layout.attention_slots, "outputs": layout.slots, "layer": layout.slots}
+    for step_tokens, leaving in zip(tokens, dropped, strict=True):
+        for gate, continued, n_behind, n_before in gates:
+            for layer in range(gate == "layer", N_LAYERS):
+                n_used = int(slots[gate](layer).max()) + 1  # the rest only fills a block
+                itself = continued(layer)[:n_used].tolist() == list(range(n_used))
+                same = itself and n_before(layer) == n_behind(layer)
+                assert layout.parts_at(gate, layer) or same
+        layout.extend(np.array(step_tokens))
+        if len(alive - leaving) > 0:
+            layout.drop(np.array(sorted(leaving & alive), dtype=np.int64))
+            alive -= leaving
+
+
+def test_rows_part_where_some_are_patched_first():
+    """Liveness: a layout that says that nothing ever parts would compute wrong rows."""
+    layout = SharedLayers([N_LAYERS, 1, 1, 2], N_LAYERS)
+    parting = {
+        (gate, layer)
+        for gate in ("layer", "attention", "outputs")
+        for layer in range(gate == "layer", N_LAYERS)
+        if layout.parts_at(gate, layer)
+    }
+    # With the heads' outputs of its first layer; the layer's input goes to the attention's fewer rows.
+    assert parting == {
+        ("outputs", 1), ("attention", 1), ("layer", 1), ("outputs", 2), ("attention", 2), ("layer", 2)
+    }  # fmt: skip
+
+
 def test_a_layer_has_whole_blocks_of_the_size_asked():
     for block in (2, 16):
         layout = SharedLayers([0] * 5 + [2] * 3, N_LAYERS, block)

@@ -221,7 +221,11 @@ class Drawing:
         """Draw from the rows' own logits."""
         for own in pieces(rows):
             logits = yield Asked(states=now.states_of(own))
-            now.kept |= {int(row): logits[i].clone() for i, row in enumerate(own) if row in now.kept}
+            wanted = [i for i, row in enumerate(own) if row in now.kept]
+            # Few of many are copied, so that the others' memory is free again.
+            held = logits if 2 * len(wanted) >= own.size else logits[wanted]
+            places = wanted if held is logits else range(len(wanted))
+            now.kept |= {int(own[i]): held[at] for i, at in zip(wanted, places, strict=True)}
             if now.noise is None and self._sampling.temperature > 0:
                 now.noise = self._noise(now.number, logits)
             if now.number == 0:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -118,6 +118,15 @@ class SharedLayers:
         leaving: Ints = self.attention_slots(layer)[self._representatives(_outputs(layer))]
         return leaving
 
+    def parts_at(self, gate: Literal["layer", "attention", "outputs"], layer: int) -> bool:
+        """Whether slots before and behind a gate of a layer are others; else each continues itself.
+
+        Then a slot that only fills a block may continue itself too.
+        """
+        at = {"layer": _outputs(layer - 1), "attention": _outputs(layer), "outputs": _attention(layer)}
+        behind = _attention(layer) if gate == "attention" else _outputs(layer)
+        return self._kind[at[gate]] != self._kind[behind]
+
     def extend(self, tokens: Ints) -> list[Copies]:
         """Note each row's next token (int64 [n_rows]) and split the groups that no longer agree."""
         pairs = np.stack([self._history, np.where(self._alive, tokens, -1)])
@@ -162,6 +171,7 @@ class SharedLayers:
         self._n_used = np.zeros(self._n_stages, dtype=np.int64)
         n_private = np.searchsorted(self._first[rows], np.arange(self._n_stages), side="right")
         # Stages with the same private rows have the same groups, in the same slots.
+        self._kind: list[int] = n_private.tolist()
         self._alike: list[Ints] = []
         self._grouped: list[Ints] = []  # by these
         for n in np.unique(n_private):

@@ -258,6 +258,8 @@ class RunningBatch:
 
     def rows_at(self, gate: Gate, layer: int) -> Tensor | None:
         """For `Model.hooked`: which rows pass a gate of a layer; None for all as they are."""
+        if not self.layout.parts_at(gate, layer):
+            return None
         return selection(*self.passing(gate, layer), self._model)
 
 

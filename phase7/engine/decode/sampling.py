@@ -102,12 +102,7 @@ def sample(
         noise_rows = torch.arange(len(logits), device=logits.device) % len(noise)
     return torch.cat(
         [
-            _sample_piece(
-                piece.float(),
-                noise if len(noise) == 1 else noise.index_select(0, its_noise),
-                temperature,
-                top_p,
-            )
+            _sample_piece(piece.float(), _of_rows(noise, its_noise), temperature, top_p)
             for piece, its_noise in zip(
                 logits.split(_ROWS_AT_ONCE), noise_rows.split(_ROWS_AT_ONCE), strict=True
             )
@@ -199,9 +194,17 @@ class _Near:
 _Shared = tuple[Tensor, Tensor]
 
 
-def _of_rows(shared: _Shared, piece: slice) -> Float[Tensor, "#rows n_vocab"]:
-    numbers, of = shared
-    return numbers if len(numbers) == 1 else numbers.index_select(0, of[piece])
+def _of_rows(
+    shared: Float[Tensor, "n n_vocab"], of: Int[Tensor, " rows"]
+) -> Float[Tensor, "#rows n_vocab"]:
+    """What each row has of some numbers that rows share, copied only where it must be."""
+    if len(shared) == 1:
+        return shared
+    places = of.tolist()
+    first = places[0] if places else 0
+    if places == list(range(first, first + len(places))):
+        return shared[first : first + len(places)]
+    return shared.index_select(0, of)
 
 
 def _pieces(
@@ -216,10 +219,10 @@ def _pieces(
     """A few rows at a time, with their scaled logits perturbed; `noise` is None at temperature 0."""
     for rows in torch.arange(len(changes), device=changes.device).split(_ROWS_AT_ONCE):
         piece = slice(int(rows[0]), int(rows[-1]) + 1)
-        scaled = torch.add(_of_rows(reference, piece), changes[piece], alpha=scale)
+        scaled = torch.add(_of_rows(reference[0], reference[1][piece]), changes[piece], alpha=scale)
         yield _Near(
             rows=rows,
-            perturbed=scaled if noise is None else scaled + _of_rows(noise, piece),
+            perturbed=scaled if noise is None else scaled + _of_rows(noise[0], noise[1][piece]),
             probability=None if noise is None or top_p >= 1 else torch.softmax(scaled, dim=-1),
             error=error[piece],
         )

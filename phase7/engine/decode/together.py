@@ -173,6 +173,8 @@ class Together:
         """Which rows pass a gate: of the batch whose attention runs, or of all that run."""
         if self._attending is not None:
             return self._attending.rows_at(gate, layer)
+        if not any(batch.layout.parts_at(gate, layer) for batch in self._running):
+            return None
         if (gate, layer) in self._passing:
             return self._passing[gate, layer]
         rows, n_before = [], 0

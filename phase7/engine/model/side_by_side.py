@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -50,12 +51,11 @@ class SideBySide:
     def __init__(self, parts: Sequence[Any]) -> None:
         self.parts = parts
 
-    @property
+    @cached_property
     def shape(self) -> torch.Size:
         """As of one tensor that has room for all parts."""
-        each = [self._shape_of(part) for part in self.parts]
-        largest = map(max, zip(*(one[1:] for one in each), strict=True))
-        return torch.Size((sum(one[0] for one in each), *largest))
+        rows, *rest = zip(*map(self._shape_of, self.parts), strict=True)
+        return torch.Size((sum(rows), *map(max, rest)))
 
     @staticmethod
     def _shape_of(part: Any) -> torch.Size:
