@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from phase7.effects.families import primary_tests
+from phase7.effects.guards import with_guards
 from phase7.effects.halving import in_order, put_together, untested
 from phase7.effects.inference import cell_statistics
 from phase7.effects.looks import last_look
@@ -13,6 +14,7 @@ from phase7.effects.readouts import StageReadouts, with_readouts
 from phase7.effects.scores import Scores, without_text
 from phase7.effects.selection import strongest_heads
 from phase7.experiment.chosen_heads import n_ranked
+from phase7.experiment.guards import n_guarded
 from phase7.experiment.halving import is_halved, rounds
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.stages import Stage
@@ -75,7 +77,10 @@ def _halved(sweep: Stage, metrics: Sequence[str], measure: Measure) -> tuple[Mea
         so_far = replace(sweep, recipients=tuple(i for part, _ in parts for i in part.recipients))
         readouts = put_together(so_far, parts)
         kept = in_order(readouts, so_far, kept, metrics)
-    scores = with_readouts(without_text(sweep), readouts)
+    scores = without_text(sweep)
+    if n_guarded(sweep):  # the metrics are those of the other stages
+        scores = with_guards(scores, None)
+    scores = with_readouts(scores, readouts)
     return Measured(texts=None, scores=scores, readouts=readouts), [*kept, *dropped]
 
 
