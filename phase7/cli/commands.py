@@ -43,21 +43,17 @@ def build(args: argparse.Namespace) -> int:
     remedy = "keep both with --results DIR, or replace it with --force"
     if not (args.force or args.dry_run):
         require_own(*own, remedy=remedy)
-    code = _run(args, profile, paths)
-    if args.dry_run:
-        from phase7.run.planning import from_store
-        from phase7.run.record import time_in_words
-        from phase7.run.timed import timed_elsewhere
+    if not args.dry_run:
+        return _run(args, profile, paths)
+    from phase7.cli.dry_run import tell_how_long, tell_plan
 
-        for line in from_store(args.profile, profile, paths):
-            tell(line)
-        elsewhere = timed_elsewhere(args.profile, root) if profile == as_read else ""
-        tell(time_in_words(args.profile, paths.run_record, elsewhere))
-        try:
-            require_own(*own, remedy=remedy)
-        except UserError as error:
-            tell(f"without --force the build refuses to start: {error}")
-    return code
+    guess = tell_plan(args, profile, paths, args.lang or _LANG)
+    tell_how_long(args.profile, profile, paths, guess, may_be_timed=profile == as_read)
+    try:
+        require_own(*own, remedy=remedy)
+    except UserError as error:
+        tell(f"without --force the build refuses to start: {error}")
+    return 0
 
 
 def screened_by(args: argparse.Namespace, profile: Any) -> Any:
@@ -122,7 +118,13 @@ def _patch(args: argparse.Namespace) -> int:
     )
     if not args.force:
         require_own(paths.effects, paths.run_record)
-    return _run(args, profile, paths)
+    if not args.dry_run:
+        return _run(args, profile, paths)
+    from phase7.cli.dry_run import tell_plan
+
+    if guess := tell_plan(args, profile, paths, args.lang or _LANG):
+        tell(f"time: {guess}")
+    return 0
 
 
 def _patch_profile(args: argparse.Namespace) -> Any:
@@ -242,24 +244,14 @@ def _strengths(spec: str | None) -> tuple[float, ...]:
 
 
 def _run(args: argparse.Namespace, profile: Any, paths: Any) -> int:
-    """Run a profile, or print its plan only."""
+    """Run a profile."""
+    from phase7.cli.results import results_in_words
+    from phase7.effects.file import open_effects
     from phase7.run.backend import Backend
+    from phase7.run.pipeline import Run
 
     backend = Backend(name=args.backend, n_jobs=args.jobs, scheduler=args.scheduler)
     heard, lang = voice(args), args.lang or _LANG
-    if args.dry_run:
-        from phase7.run.plan import is_finished, plan_in_words
-
-        if not args.force and is_finished(profile, paths, lang):
-            tell("up to date: nothing to compute")
-            return 0
-        for line in plan_in_words(profile, paths, backend):
-            tell(line)
-        return 0
-    from phase7.cli.results import results_in_words
-    from phase7.effects.file import open_effects
-    from phase7.run.pipeline import Run
-
     outcome = Run(profile, paths, lang=lang, **heard, backend=backend).execute(force=args.force)
     if outcome.up_to_date:
         tell(f"up to date: nothing to compute ({outcome.seconds:.1f} s)")

@@ -16,6 +16,9 @@ from phase7.experiment.stages import Stage
 from phase7.vocabulary.modes import MODES, Mode
 from phase7.vocabulary.readouts import has_direction
 
+#: Stages whose tests are over pairs of donor prompts too.
+_WITH_PAIRS = ("confirm", "curve", "against", "strengths")
+
 #: Raise it when the same plan would give other predictions.
 ATTRIBUTION_VERSION = 1
 
@@ -67,6 +70,11 @@ class AttributionPlan:
         if self.stage.name != "screen" or screen is None:
             return "plain", 0
         return screen.gradient, screen.steps if screen.gradient == "integrated" else 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the stage needs it: to be predicted, or for its tests over pairs of donor prompts."""
+        return self.stage.is_attributed or (bool(self.pairs) and self.stage.name in _WITH_PAIRS)
 
     def key(self, index: int) -> dict[str, Any]:
         """The key of a recipient's entry."""

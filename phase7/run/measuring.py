@@ -35,9 +35,6 @@ from phase7.store import Store
 
 _log = logging.getLogger(__name__)
 
-#: Stages whose tests are over pairs of donor prompts too.
-_WITH_PAIRS = ("confirm", "curve", "against", "strengths")
-
 #: From texts to their scores, each float64 [metric].
 ScoreOf = Callable[[Iterable[str]], Mapping[str, Floats]]
 
@@ -167,7 +164,7 @@ class Measuring:
     def _attributed(self, readouts: Sequence[ReadingPlan], name: str) -> StageAttribution | None:
         """A stage's attributions; None where it needs none."""
         plans, stage = [AttributionPlan(readouts=one) for one in readouts], readouts[0].stage
-        if not (stage.is_attributed or (plans[0].pairs and stage.name in _WITH_PAIRS)):
+        if not plans[0].is_wanted:
             return None
         keys = [plan.key(index) for plan in plans for index in stage.recipients]
         with self._told(name, sum(not self._store.has("attribution", key) for key in keys)) as bar:

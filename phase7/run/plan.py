@@ -1,34 +1,27 @@
 """The plan of a run and its cost, without running it: nothing is downloaded, computed or written.
 
 A model that is not here yet is planned by the registry's facts. How much of its work the store holds is
-then unknown, since the store's keys depend on the model's files, so the plan says "at most".
+then unknown, since the store's keys depend on the model's files, so the plan says "at most". So it does
+of stages whose heads a search will find.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from phase7.experiment.answer import fresh_recipients
-from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.framing import resolve_format
-from phase7.experiment.halving import is_halved, planned_parts
-from phase7.experiment.positive_controls import control_stages
-from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
-from phase7.experiment.prompts import PromptSet
-from phase7.experiment.screening import screen_stages
-from phase7.experiment.specificity import against_stages
-from phase7.experiment.stages import Batch, Stage
-from phase7.experiment.strengths import strength_stage
-from phase7.experiment.tested import confirm_stage, confirmed_prompts, sweep_stage
+from phase7.experiment.tested import confirmed_prompts
 from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
 from phase7.models.look import Fetchable, look_for_model
 from phase7.run.backend import Backend
+from phase7.run.counted import counted
+from phase7.run.estimated import measured_rates, n_weights
+from phase7.run.foreseen import foreseen_stages
 from phase7.run.framed import dated, framed
-from phase7.run.inputs import Prompts, others_of, read_prompts
+from phase7.run.inputs import Prompts, read_prompts
 from phase7.run.memory import bound_in_words, bounded, footprint
 from phase7.run.paths import Paths
 from phase7.run.record import inputs_digest, is_up_to_date
@@ -38,83 +31,32 @@ from phase7.store.marker import check_marker
 from phase7.vocabulary.names import require_distinct
 
 
-def known_stages(
-    profile: Profile,
-    model: ModelFacts,
-    neutral: PromptSet,
-    emotion: PromptSet,
-    others: Sequence[PromptSet] = (),
-) -> list[Stage]:
-    """The stages as far as they are known before running: the sweep's strongest heads are not."""
-    sweep = sweep_stage(profile, model, neutral, emotion)
-    confirm = confirm_stage(profile, model, neutral, emotion, ())
-    screen = [] if sweep is None else screen_stages(sweep)
-    sweep = screen[1] if screen else sweep
-    check = None if sweep is None or screen else check_stage(sweep)
-    if sweep is not None and profile.answer is not None:
-        fresh_recipients(confirm, sweep)  # refuses what it cannot have
-    before = screen or [stage for stage in (sweep, check) if stage is not None]
-    strengths = strength_stage(confirm)
-    before += [confirm, *([] if strengths is None else [strengths])]
-    return [*before, *against_stages(confirm, others), *control_stages(confirm)]
-
-
 def require_feasible(profile: Profile, model: ModelFacts, prompts: Prompts) -> None:
     """Refuse a format, heads or a number of rows that the model cannot have."""
     resolve_format(model, profile)
     for emotion in prompts.emotions.values():
-        for stage in known_stages(profile, model, prompts.neutral, emotion):
-            next(iter(stage.batches()))
+        for one in foreseen_stages(profile, model, prompts.neutral, emotion):
+            next(iter(one.stage.batches()))
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageCost:
-    """What a stage takes.
+class Plan:
+    """A run to come.
 
     Attributes
     ----------
-    n_batches, n_rows : int
-        Batches, and the rows of one of them.
-    n_stored : int or None
-        Batches that the store holds; None where the model is not here, so that nobody knows.
-    n_tokens : int
-        Still to generate or read, or at most so many where `n_stored` is None.
+    lines : list of str
+        What is fetched, each stage with its cost, and the total.
+    seconds : float or None
+        What it may take; None where that cannot be guessed.
     """
 
-    n_batches: int
-    n_rows: int
-    n_stored: int | None
-    n_tokens: int
+    lines: list[str]
+    seconds: float | None
 
 
-def stage_cost(stage: Stage, store: Store) -> StageCost:
-    """Count a stage's batches of texts, and those of them that the store lacks."""
-    return _cost(stage, list(stage.batches()), "generation", store)
-
-
-def readout_cost(plan: ReadingPlan, store: Store, *, is_known: bool = True) -> StageCost:
-    """The same of a stage's read-outs; their tokens are read and not generated.
-
-    `is_known`: whether the stage's heads are those that will be read, and not only as many.
-    """
-    return _cost(plan.stage, list(plan.batches()), "readout", store, is_known=is_known)
-
-
-def _cost(
-    stage: Stage, batches: Sequence[Batch], kind: str, store: Store, *, is_known: bool = True
-) -> StageCost:
-    is_here = bool(stage.files.fingerprint) and is_known
-    stored = [b for b in batches if is_here and store.has(kind, b.key)]
-    return StageCost(
-        n_batches=len(batches),
-        n_rows=batches[0].n_rows,
-        n_stored=len(stored) if is_here else None,
-        n_tokens=sum(b.n_tokens for b in batches) - sum(b.n_tokens for b in stored),
-    )
-
-
-def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]:
-    """The plan in lines: what is fetched, each stage with its cost, and the total.
+def plan_of(profile: Profile, paths: Paths, backend: Backend) -> Plan:
+    """The plan of a run of a profile.
 
     Raises
     ------
@@ -138,17 +80,24 @@ def plan_in_words(profile: Profile, paths: Paths, backend: Backend) -> list[str]
     told: list[str] = []
     read = iter(framed(here, profile, prompts, told.append))
     models = [next(read) if isinstance(model, ModelFiles) else model for model in models]
-    store, lines, total = Store(paths.store), told, 0
+    store, lines, n_tokens, seconds = Store(paths.store), told, 0, 0.0
+    needs = [footprint(one, profile) for one in sizes]
+    n_at_once = backend.batches_here(needs, profile.engine) if needs else 1
     for model in models:
         if isinstance(model, Fetchable):
             lines.append(_fetch_line(model))
-        facts = model.facts if isinstance(model, Fetchable) else model
-        if facts is not None:
-            of_stages, n_tokens = _stage_lines(profile, facts, prompts, store, paths.root)
-            lines, total = lines + of_stages, total + n_tokens
+        facts, its_sizes = model.facts if isinstance(model, Fetchable) else model, _sizes(model)
+        if facts is not None and its_sizes is not None:
+            of_stages, work = counted(profile, facts, prompts, store, paths.root)
+            lines, n_tokens = lines + of_stages, n_tokens + work.swept_tokens + work.text_tokens
+            seconds += measured_rates().of(work, n_weights(its_sizes), n_at_once)
     lines += [*_screen_line(profile), *_known_later(profile)]
     lines += [*_circuit_line(profile), *_looks_in_words(profile, prompts)]
-    return lines + ([_total_line(profile, models, sizes, total, backend)] if sizes else [])
+    if not sizes:
+        return Plan(lines=lines, seconds=None)
+    lines.append(_total_line(profile, models, sizes, n_tokens, n_at_once))
+    can_guess = profile.engine.device == "cpu" and has_quick_scorers(profile)
+    return Plan(lines=lines, seconds=seconds if can_guess and len(sizes) == len(models) else None)
 
 
 def is_finished(profile: Profile, paths: Paths, lang: str) -> bool:
@@ -183,7 +132,7 @@ def _screen_line(profile: Profile) -> list[str]:
 
 
 def _known_later(profile: Profile) -> list[str]:
-    """What the confirmation tests beside the cells that are planned, in a line."""
+    """Which of the heads that are planned will be others, in a line."""
     confirm = profile.confirm
     asked = (confirm.strongest, confirm.strongest_sets, confirm.curve, profile.answer)
     if profile.sweep is None or not any(asked):
@@ -198,8 +147,10 @@ def _known_later(profile: Profile) -> list[str]:
         heads.append(f"first {sizes} at {len({*profile.answer.strengths})} strengths, for the answer")
     drawn = ""
     if confirm.strongest_sets and confirm.random_sets:
-        drawn = f", with {confirm.random_sets} random of each such size"
-    return [f"the confirmation also tests the sweep's {', '.join(heads)}{drawn}, known only then"]
+        drawn = f", with {confirm.random_sets} random of each such size,"
+    return [
+        f"the sweep's {', '.join(heads)}{drawn} are known only after it; others stand for them above"
+    ]
 
 
 def _circuit_line(profile: Profile) -> list[str]:
@@ -235,62 +186,13 @@ def _fetch_line(model: Fetchable) -> str:
     return f"{model.name}: {state}, will be fetched ({model.download_bytes / 1e6:.0f} MB)"
 
 
-def _stage_lines(
-    profile: Profile, model: ModelFacts, prompts: Prompts, store: Store, root: Path
-) -> tuple[list[str], int]:
-    """A line for each stage of a model, and the tokens of all."""
-    lines, total = [], 0
-    for emotion in prompts.emotions.values():
-        others = others_of(profile, prompts, emotion)
-        stages = known_stages(profile, model, prompts.neutral, emotion, others)
-        confirm = next(stage for stage in stages if stage.name == "confirm")
-        for stage in stages:
-            name = f"{model.name}/{emotion.name} {stage.name}"
-            if stage.has_text:
-                cost = stage_cost(stage, store)
-                total += cost.n_tokens
-                lines.append(f"{name}: {_what(stage)}, {_cost_in_words(cost)} to generate")
-            is_beside = stage.is_control or stage.name in ("against", "strengths")
-            for number, part in enumerate(_parts(stage)):
-                told = f"{name} read-outs" + (f", round {number + 1}" if is_halved(stage) else "")
-                for plan in reading_plans(part, root, confirm if is_beside else None):
-                    lines.append(f"{told}: {_readouts_in_words(plan, store, is_known=not number)}")
-    return lines, total
-
-
-def _parts(stage: Stage) -> list[Stage]:
-    """What a stage is read in, one after the other."""
-    return planned_parts(stage) if is_halved(stage) else [stage]
-
-
-def _what(stage: Stage) -> str:
-    if not stage.cells and stage.name == "confirm":
-        return f"{len(stage.recipients)} prompts x {len(stage.roles)} donors, cells not counted yet"
-    if not stage.cells:
-        return f"{len(stage.recipients)} {stage.neutral.name} prompts, unpatched"
-    return f"{len(stage.cells)} cells x {len(stage.recipients)} prompts x {len(stage.roles)} donors"
-
-
-def _cost_in_words(cost: StageCost) -> str:
-    stored = "at most" if cost.n_stored is None else f"{cost.n_stored} in the store,"
-    return f"{cost.n_batches} batches of {cost.n_rows} rows, {stored} {cost.n_tokens:,} tokens"
-
-
-def _readouts_in_words(plan: ReadingPlan, store: Store, *, is_known: bool) -> str:
-    stage, metrics = plan.stage, ", ".join(plan.metrics)
-    if stage.is_attributed:
-        return f"{metrics}; by attribution, {len(stage.recipients)} gradients of {_what(stage)}"
-    return f"{metrics}; {_cost_in_words(readout_cost(plan, store, is_known=is_known))} to read"
-
-
 def _total_line(
     profile: Profile,
     models: Sequence[ModelFiles | Fetchable],
     sizes: Sequence[ModelSizes],
     n_tokens: int,
-    backend: Backend,
+    n_at_once: int,
 ) -> str:
-    n_at_once = backend.batches_here([footprint(one, profile) for one in sizes], profile.engine)
     bound = bound_in_words(profile, sizes, n_at_once)
     absent = [model for model in models if isinstance(model, Fetchable)]
     n_bytes = sum(model.download_bytes or 0 for model in absent)

@@ -98,7 +98,7 @@ def is_up_to_date(path: Path, inputs: str, outputs: Sequence[Path]) -> bool:
         return False
 
 
-def time_in_words(name: str, record: Path, elsewhere: str = "") -> str:
+def time_in_words(name: str, record: Path, known: str = "") -> str:
     """What the last run of a profile took, in a line; how to measure it where there was none.
 
     Parameters
@@ -107,19 +107,17 @@ def time_in_words(name: str, record: Path, elsewhere: str = "") -> str:
         The profile's name or file, as it was read.
     record : Path
         Of its last run.
-    elsewhere : str
-        What is known without one (:func:`phase7.run.timed.timed_elsewhere`).
+    known : str
+        What is known without one (:func:`phase7.run.timed.timed_elsewhere`,
+        :func:`phase7.run.estimated.estimate_in_words`).
     """
     try:
         last = json.loads(record.read_text(encoding="utf-8"))
         seconds, n_computed = float(last["seconds"]), sum(last["entries_computed"].values())
         n_kept = sum(last["entries_from_store"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        known = f"{elsewhere}; " if elsewhere else ""
-        return (
-            f"time: {known}not known before a run here; `phase7 plan {name} --budget 30m` measures it"
-            " on a few prompts"
-        )
+        before = known or "not known before a run here"
+        return f"time: {before}; `phase7 plan {name} --budget 30m` measures it here on a few prompts"
     return (
         f"time: the last run took {in_minutes(seconds)}, with {n_computed} entries computed and {n_kept}"
         " from the store"
