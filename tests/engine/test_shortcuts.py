@@ -169,8 +169,8 @@ def break_rough_logits(monkeypatch):
 
 
 def break_shared_keys(monkeypatch):
-    multiplied = SharedKeysOrValues._multiplied
-    monkeypatch.setattr(SharedKeysOrValues, "_multiplied", louder(multiplied))
+    multiplied = SharedKeysOrValues.multiplied
+    monkeypatch.setattr(SharedKeysOrValues, "multiplied", louder(multiplied))
 
 
 def change_the_caches_signature(monkeypatch):

@@ -237,20 +237,24 @@ class SharedKeysOrValues:
         if func in (torch.matmul, Tensor.matmul, Tensor.__matmul__) and not kwargs:
             left, right = args
             if isinstance(left, Tensor) and isinstance(right, cls) and left.ndim == 4:
-                return right._multiplied(left)
+                return right.multiplied(left)
         dense = [a.dense() if isinstance(a, cls) else a for a in args]
         named = {k: a.dense() if isinstance(a, cls) else a for k, a in (kwargs or {}).items()}
         return func(*dense, **named)
 
-    def _multiplied(self, left: Tensor) -> Tensor:
-        """left [rows, heads, queries, x] @ self: scores (transposed) or weighted values."""
+    def multiplied(self, left: Tensor, into: Tensor | None = None) -> Tensor:
+        """left [rows, heads, queries, x] @ self: scores (transposed) or weighted values.
+
+        `into`: memory without gaps for scores, of their shape.
+        """
         rows, heads, n_queries, width = left.shape
         kv_heads, n_shared = self.shared.shape[1], self.shared.shape[2]
         by_kv = left.reshape(rows, kv_heads, -1, width)  # query heads of one KV head side by side
         if self.transposed:
             shared = self._over_rows(by_kv, self.shared[0].transpose(1, 2))
             own = by_kv @ self.own.transpose(2, 3)
-            product = torch.cat([shared, own[..., : self.n_own]], dim=-1)
+            place = None if into is None else into.view(*own.shape[:-1], -1)
+            product = torch.cat([shared, own[..., : self.n_own]], dim=-1, out=place)
         else:
             product = self._over_rows(by_kv[..., :n_shared], self.shared[0])
             own, room = by_kv[..., n_shared:], self.own.shape[2] - self.n_own

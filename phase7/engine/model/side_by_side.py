@@ -18,24 +18,29 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from phase7.engine.model.kv_cache import Repeating
+from phase7.engine.model.kv_cache import Repeating, SharedKeysOrValues
 
 #: All names that a matrix product goes by.
 MATMUL = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
+#: What leaves every number to itself, whatever lies beside it.
+_BY_NUMBER = (
+    operator.mul,
+    operator.truediv,
+    torch.tanh,
+    torch.mul,
+    Tensor.__mul__,
+    Tensor.__rmul__,
+    Tensor.__truediv__,
+)
+_ADDITIONS = (operator.add, Tensor.__add__, Tensor.__radd__, torch.add)
 #: What leaves every row, head and query to itself.
 _BY_PART = (
     torch.nn.functional.softmax,
     torch.softmax,
     torch.nn.functional.dropout,
-    torch.tanh,
-    Tensor.__mul__,
-    Tensor.__rmul__,
-    Tensor.__truediv__,
-    Tensor.__add__,
-    Tensor.__radd__,
     Tensor.to,
-    torch.mul,
-    torch.add,
+    *_BY_NUMBER,
+    *_ADDITIONS,
 )
 
 
@@ -46,10 +51,12 @@ class SideBySide:
     ----------
     parts : sequence
         Tensors or :class:`phase7.engine.model.kv_cache.SharedKeysOrValues`.
+    flat : Tensor, optional
+        All numbers of the parts one after the other, where these are views of it.
     """
 
-    def __init__(self, parts: Sequence[Any]) -> None:
-        self.parts = parts
+    def __init__(self, parts: Sequence[Any], flat: Tensor | None = None) -> None:
+        self.parts, self._flat = parts, flat
 
     @cached_property
     def shape(self) -> torch.Size:
@@ -131,25 +138,59 @@ class SideBySide:
     @classmethod
     def _product(cls, left: Any, right: Any) -> Any:
         """Scores, of a tensor of queries; or what a pattern makes of values, which is a tensor again."""
-        if isinstance(left, cls):
-            return torch.cat([a @ b for a, b in zip(left.parts, right.parts, strict=True)])
-        n_rows = [part.shape[0] for part in right.parts]
-        return cls([torch.matmul(a, b) for a, b in zip(left.split(n_rows), right.parts, strict=True)])
+        if isinstance(left, SideBySide):
+            return torch.cat([_times(a, b) for a, b in zip(left.parts, right.parts, strict=True)])
+        shapes = [part.shape for part in right.parts]
+        each = left.split([shape[0] for shape in shapes])
+        if not all(isinstance(part, SharedKeysOrValues) for part in right.parts):
+            return type(right)([_times(a, b) for a, b in zip(each, right.parts, strict=True)])
+        scores = [torch.Size((*a.shape[:3], shape[3])) for a, shape in zip(each, shapes, strict=True)]
+        flat = left.new_empty(sum(shape.numel() for shape in scores))
+        for a, b, into in zip(each, right.parts, parts := _views(flat, scores), strict=True):
+            b.multiplied(a, into)
+        return type(right)(parts, flat)
 
     @classmethod
     def _each(
         cls, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None
     ) -> SideBySide:
-        n_parts = next(len(one.parts) for one in args if isinstance(one, cls))
+        whole = [one for one in args if isinstance(one, SideBySide)]
+        if func in _ADDITIONS and len(whole) == 2 and any(map(_adds_nothing, whole)):
+            return next((one for one in whole if not _adds_nothing(one)), whole[0])
+        made = next((type(one) for one in whole if not _adds_nothing(one)), SideBySide)
+        if func in _BY_NUMBER and len(whole) == 1 and whole[0]._flat is not None:
+            shapes = [part.shape for part in whole[0].parts]
+            flat = func(*[one._flat if one is whole[0] else one for one in args], **(kwargs or {}))
+            return made(_views(flat, shapes), flat)
+        n_parts = len(whole[0].parts)
         columns = []
         for one in args:
-            if isinstance(one, cls):
+            if isinstance(one, SideBySide):
                 columns.append(one.parts)
             elif isinstance(one, Tensor) and one.ndim:
                 raise TypeError(f"{func} of several prompts' keys with a tensor of {tuple(one.shape)}")
             else:
                 columns.append([one] * n_parts)
-        return cls([func(*each, **(kwargs or {})) for each in zip(*columns, strict=True)])
+        return made([func(*each, **(kwargs or {})) for each in zip(*columns, strict=True)])
+
+
+class _Nothing(SideBySide):
+    """A mask of zeros: what it is added to stays as it is."""
+
+
+def _adds_nothing(one: SideBySide) -> bool:
+    return isinstance(one, _Nothing)
+
+
+def _times(left: Tensor, right: Any) -> Any:
+    is_shared = isinstance(right, SharedKeysOrValues) and isinstance(left, Tensor)
+    return right.multiplied(left) if is_shared else left @ right
+
+
+def _views(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    """The parts that lie one after the other."""
+    parts = flat.split([shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 class _Layer(DynamicLayer):
@@ -205,4 +246,6 @@ def own_mask(given: Tensor, cache: Any, layer: int) -> Tensor:
 
 def masks(given: Tensor, caches: Sequence[Any], layer: int) -> SideBySide:
     """Each prompt's mask."""
-    return SideBySide([own_mask(given, cache, layer) for cache in caches])
+    parts = [own_mask(given, cache, layer) for cache in caches]
+    is_zero = given.is_floating_point() and not bool(given[:1, :, :, -1:].any())
+    return _Nothing(parts) if is_zero else SideBySide(parts)
