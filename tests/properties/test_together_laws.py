@@ -105,8 +105,7 @@ def test_they_pass_the_model_together(architecture):
     prompts, steps = rows[:-4], rows[-4:]
     assert len(steps) == 4
     assert min(steps) >= 3 * 2
-    if together._WHOLE_PROMPTS in model.compared:
-        assert prompts == [sum(len(one.tokens) - 1 for one in asked)]
+    assert not prompts or together._WHOLE_PROMPTS in model.compared
 
 
 def test_an_attention_runs_once_for_all_prompts_where_it_can():

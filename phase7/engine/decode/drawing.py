@@ -222,8 +222,9 @@ class Drawing:
         for own in pieces(rows):
             logits = yield Asked(states=now.states_of(own))
             wanted = [i for i, row in enumerate(own) if row in now.kept]
-            # Few of many are copied, so that the others' memory is free again.
-            held = logits if 2 * len(wanted) >= own.size else logits[wanted]
+            # Few of many are copied, so that the others' memory is free again, also of other drawings.
+            n_made = logits.untyped_storage().nbytes() // (logits.element_size() * logits.shape[-1])
+            held = logits if 2 * len(wanted) >= n_made else logits[wanted]
             places = wanted if held is logits else range(len(wanted))
             now.kept |= {int(own[i]): held[at] for i, at in zip(wanted, places, strict=True)}
             if now.noise is None and self._sampling.temperature > 0:

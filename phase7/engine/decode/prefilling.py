@@ -18,7 +18,13 @@ from phase7.engine.decode.running import RunningBatch
 from phase7.engine.model.attention_runs import runs_as
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.faithful import not_finite
-from phase7.engine.model.whole_prompts import causal_masks, keeps_every_token, whole_prompts
+from phase7.engine.model.packed import PACKED_ROWS
+from phase7.engine.model.whole_prompts import (
+    causal_masks,
+    keeps_every_token,
+    tokens_in_vectors,
+    whole_prompts,
+)
 
 #: Tokens of a pass: bounds memory.
 _MOST_TOKENS = 1024
@@ -27,23 +33,30 @@ _MOST_TOKENS = 1024
 def run_prompts(model: Model, batches: Sequence[RunningBatch]) -> None:
     """Run all of every prompt but its last token, in one row each; of all batches' prompts together.
 
-    Each must have at least two tokens and be patched in none of those that are run. A prompt beyond a
-    length from which on the model may compute otherwise runs alone.
+    Each must have at least two tokens and be patched in none of those that are run. A prompt runs alone
+    that has other bits by itself: with products of one row, with numbers that fill no whole vectors, or
+    beyond a length from which on the model may compute otherwise.
     """
-    plain = min(model.switch_lengths, default=model.n_context)
-    waiting = list(batches)
+    unit, longest = tokens_in_vectors(model), min(model.switch_lengths, default=model.n_context)
+
+    def suits(batch: RunningBatch) -> bool:
+        n = len(batch.before_last)
+        fits = PACKED_ROWS <= n <= longest and n % unit == 0
+        # Without a plain head a pass makes logits of every token.
+        return fits and model.has_plain_head and keeps_every_token(batch.cache)
+
+    waiting = [batch for batch in batches if suits(batch)]
+    for batch in batches:
+        if batch not in waiting:
+            batch.run_prompt()
     while waiting:
         some = [waiting.pop(0)]
         while waiting and _n_tokens([*some, waiting[0]]) <= _MOST_TOKENS:
             some.append(waiting.pop(0))
-        are_plain = all(
-            keeps_every_token(batch.cache) and len(batch.before_last) <= plain for batch in some
-        )
-        if len(some) > 1 and are_plain:
+        if len(some) > 1:
             _run(model, some)
         else:
-            for batch in some:
-                batch.run_prompt()
+            some[0].run_prompt()
 
 
 def _n_tokens(batches: Sequence[RunningBatch]) -> int:

@@ -28,12 +28,14 @@ from phase7.engine.decode.prefilling import run_prompts
 from phase7.engine.decode.rows import Ints
 from phase7.engine.decode.running import RunningBatch, selection, step_of
 from phase7.engine.model.attention_runs import runs_as
+from phase7.engine.model.blocks import whole_blocks
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.compared import holds
 from phase7.engine.model.faithful import not_finite
 from phase7.engine.model.gates import Gate, Hook
 from phase7.engine.model.packed import PACKED_ROWS
 from phase7.engine.model.side_by_side import masks, own_mask, side_by_side
+from phase7.engine.model.whole_prompts import tokens_in_vectors
 from phase7.engine.patch.patching import Patch
 from phase7.vocabulary.heads import Head
 from phase7.vocabulary.sites import SITES, SiteName
@@ -44,6 +46,8 @@ _OUTPUT_READ = "attention output read"
 _ONE_ATTENTION = "one attention"
 #: Of a model through which whole prompts pass together too.
 _WHOLE_PROMPTS = "whole prompts"
+#: Tokens that fill vectors together, beyond which few prompts are of a length that does.
+_MOST_IN_VECTORS = 8
 
 
 class Together:
@@ -329,8 +333,14 @@ def can_run_together(model: Model) -> bool:
 
 
 def _agrees(model: Model) -> bool:
-    n_vocab = model.bridge.original_model.get_input_embeddings().weight.shape[0]
-    prompts = [[token % n_vocab for token in tokens] for tokens in (range(5), range(7, 15))]
+    n_vocab, unit = model.bridge.original_model.get_input_embeddings().weight.shape[0], 1
+    if _WHOLE_PROMPTS in model.compared:
+        unit = tokens_in_vectors(model)
+        if unit > _MOST_IN_VECTORS:
+            return False
+    # All of a prompt but its last token is run at once.
+    lengths = (1 + whole_blocks(4, unit), 1 + whole_blocks(whole_blocks(4, unit) + 3, unit))
+    prompts = [[(7 * i + token) % n_vocab for token in range(n)] for i, n in enumerate(lengths)]
     with model.unembedding_apart():
         together = _states(model, prompts)
         alone = [_states(model, [prompt])[0] for prompt in prompts]

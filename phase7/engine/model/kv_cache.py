@@ -247,6 +247,7 @@ class SharedKeysOrValues:
 
         `into`: memory without gaps for scores, of their shape.
         """
+        assert into is None or self.transposed
         rows, heads, n_queries, width = left.shape
         kv_heads, n_shared = self.shared.shape[1], self.shared.shape[2]
         by_kv = left.reshape(rows, kv_heads, -1, width)  # query heads of one KV head side by side

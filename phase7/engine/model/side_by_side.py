@@ -158,7 +158,8 @@ class SideBySide:
         if func in _ADDITIONS and len(whole) == 2 and any(map(_adds_nothing, whole)):
             return next((one for one in whole if not _adds_nothing(one)), whole[0])
         made = next((type(one) for one in whole if not _adds_nothing(one)), SideBySide)
-        if func in _BY_NUMBER and len(whole) == 1 and whole[0]._flat is not None:
+        others = [one for one in args if isinstance(one, Tensor) and one.ndim]
+        if func in _BY_NUMBER and len(whole) == 1 and not others and whole[0]._flat is not None:
             shapes = [part.shape for part in whole[0].parts]
             flat = func(*[one._flat if one is whole[0] else one for one in args], **(kwargs or {}))
             return made(_views(flat, shapes), flat)

@@ -9,6 +9,7 @@ they have there, [1, heads, queries, keys].
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,25 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from phase7.engine.model.bridge import Model
+from phase7.engine.model.packed import packable
 from phase7.engine.model.side_by_side import MATMUL, SideBySide
+
+#: Numbers of float32 that torch computes at once, at most: two vectors of a processor. What is left over
+#: at a tensor's end takes other code, whose last bits differ for exponentials and the like.
+_LANES = 32
+
+
+def tokens_in_vectors(model: Model) -> int:
+    """How many tokens, or a multiple of it, fill whole vectors with every activation of a model.
+
+    Where a prompt ends within a vector, its last numbers have other bits by itself than amid others.
+    """
+    widths = [side for layer in packable(model.bridge.blocks[0]) for side in layer.weight.shape]
+    buffers = model.bridge.original_model.named_buffers()
+    # Of rotations, each frequency gives two angles.
+    widths += [2 * len(buffer) for name, buffer in buffers if name.endswith("inv_freq")]
+    return _LANES // math.gcd(_LANES, *widths)
 
 
 class _OfPrompt:
