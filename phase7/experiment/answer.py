@@ -14,6 +14,7 @@ from phase7.experiment.profile import Profile
 from phase7.experiment.prompts import PromptSet
 from phase7.experiment.specificity import rival_stages
 from phase7.experiment.stages import Cell, Stage
+from phase7.experiment.strengths import require_difference
 from phase7.vocabulary.errors import UserError
 from phase7.vocabulary.heads import Head
 
@@ -37,10 +38,18 @@ class Trial:
 
 
 def choice_stage(sweep: Stage, ranked: Sequence[Head]) -> Stage | None:
-    """The candidates on discovery prompts, one sample each; None where the profile wants no answer."""
+    """The candidates on discovery prompts, one sample each; None where the profile wants no answer.
+
+    Raises
+    ------
+    UserError
+        If a difference is to be added and there are not two donors made of prompts.
+    """
     profile, wanted = sweep.profile, sweep.profile.answer
     if wanted is None:
         return None
+    if wanted.write == "add":
+        require_difference(sweep, "answer.write")
     sizes = sorted({min(size, len(ranked)) for size in wanted.sizes})
     cells = {
         Cell(tuple(sorted(ranked[:size])), profile.patching.primary_mode, wanted.write, strength)

@@ -27,7 +27,8 @@ def strength_stage(confirm: Stage, first: Sequence[tuple[Head, ...]] = ()) -> St
     profile = confirm.profile
     if not profile.confirm.strengths:
         return None
-    _require_donors(confirm)
+    if profile.confirm.write == "add":
+        require_difference(confirm, "confirm.write")
     declared = {*declared_sets(profile, confirm.files), *(HeadSet(tuple(sorted(one))) for one in first)}
     mode, write = profile.patching.primary_mode, profile.confirm.write
     chosen = [cell for cell in confirm.cells if cell.mode == mode and cell.head_set in declared]
@@ -39,14 +40,19 @@ def strength_stage(confirm: Stage, first: Sequence[tuple[Head, ...]] = ()) -> St
     return replace(confirm, name="strengths", cells=tuple(cells), lengths=()) if cells else None
 
 
-def _require_donors(confirm: Stage) -> None:
-    """Refuse to add a difference of donors where there are not two."""
-    kinds = (confirm.donor_kind("emotion"), confirm.donor_kind("control"))
-    has_two = NO_CONTROL not in kinds and all(DONOR_RECORDS[kind].prompts for kind in kinds)
-    if confirm.profile.confirm.write == "add" and not has_two:
+def require_difference(stage: Stage, where: str) -> None:
+    """Refuse to add a difference of donors where there are not two.
+
+    Parameters
+    ----------
+    where : str
+        The setting that asks for it.
+    """
+    kinds = (stage.donor_kind("emotion"), stage.donor_kind("control"))
+    if NO_CONTROL in kinds or not all(DONOR_RECORDS[kind].prompts for kind in kinds):
         raise UserError(
             expected="a donor and a control that are made of prompts, whose difference is added",
             got=f"donor {kinds[0]}, control {kinds[1]}",
-            where="confirm.write",
+            where=where,
             remedy="take donor mean or paired with control neutral or shuffled, or write replace",
         )

@@ -41,6 +41,8 @@ class Work:
         Prompts on which a circuit is taken apart.
     groups : int
         (model, emotion), each of which has its statistics, figures and pages.
+    is_certain : bool
+        Whether no more texts are counted than there are to do.
     """
 
     captures: int = 0
@@ -53,9 +55,16 @@ class Work:
     gradients: int = 0
     circuits: int = 0
     groups: int = 0
+    is_certain: bool = True
 
     def __add__(self, other: Work) -> Work:
-        return Work(**{name: n + asdict(other)[name] for name, n in asdict(self).items()})
+        sums = {name: n + other.counts[name] for name, n in self.counts.items()}
+        return Work(**sums, is_certain=self.is_certain and other.is_certain)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """By kind."""
+        return {name: n for name, n in asdict(self).items() if name != "is_certain"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +88,7 @@ class Rates:
     def of(self, work: Work, n_weights: int, n_at_once: int) -> float:
         """Seconds for some work with another model, and another number of batches at once."""
         larger, slower = n_weights / self.weights, self.processors / n_at_once
-        each: dict[str, float] = {name: n * self.seconds[name] for name, n in asdict(work).items()}
+        each: dict[str, float] = {name: n * self.seconds[name] for name, n in work.counts.items()}
         whatever_the_model = each.pop("groups")
         return sum(each.values()) * larger * slower + whatever_the_model
 
@@ -97,4 +106,6 @@ def n_weights(sizes: ModelSizes) -> int:
 def estimate_in_words(seconds: float) -> str:
     """An estimate, and how good it is."""
     where = measured_rates().processor
-    return f"about {in_minutes(seconds)} at the speed of {where}, maybe half or twice that"
+    return (
+        f"about {in_minutes(seconds)} at the speed of {where}, maybe half or twice that, downloads apart"
+    )

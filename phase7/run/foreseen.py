@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phase7.experiment.answer import choice_stage, fresh_recipients, trials
 from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets, target_set
@@ -34,12 +34,15 @@ class Foreseen:
         is right.
     along : Stage or None
         The stage along whose continuations it is read, where not along its own.
+    is_read_along_known : bool
+        Whether that stage's heads are those that it will have.
     """
 
     stage: Stage
     parts: tuple[Stage, ...]
     is_known: bool
     along: Stage | None = None
+    is_read_along_known: bool = True
 
 
 def foreseen_stages(
@@ -75,10 +78,12 @@ def foreseen_stages(
     found.append(_one(confirm, is_known=is_declared))
     plan = beside_plan(confirm, ranked, first, others)
     doses = [] if plan.doses is None else [plan.doses]
-    found += [_one(stage, is_known=is_declared, along=confirm) for stage in [*doses, *plan.against]]
-    found += [_one(stage, is_known=True, along=confirm) for stage in plan.controls]
-    if plan.curve is not None:
-        found.append(_one(plan.curve[1], is_known=False, along=confirm))
+    beside = [(stage, is_declared) for stage in [*doses, *plan.against]]
+    beside += [(stage, True) for stage in plan.controls]
+    beside += [] if plan.curve is None else [(plan.curve[1], False)]
+    for stage, is_known in beside:
+        one = _one(stage, is_known=is_known, along=confirm)
+        found.append(replace(one, is_read_along_known=is_declared))
     return [*found, *([] if sweep is None else _answer(sweep, confirm, ranked, others))]
 
 

@@ -16,9 +16,9 @@ from phase7.experiment.tested import confirmed_prompts
 from phase7.models.facts import ModelFacts, ModelSizes
 from phase7.models.files import ModelFiles, read_sizes, require_heads
 from phase7.models.look import Fetchable, look_for_model
-from phase7.run.backend import Backend
+from phase7.run.backend import Backend, n_processors
 from phase7.run.counted import counted
-from phase7.run.estimated import measured_rates, n_weights
+from phase7.run.estimated import Work, measured_rates, n_weights
 from phase7.run.foreseen import foreseen_stages
 from phase7.run.framed import dated, framed
 from phase7.run.inputs import Prompts, read_prompts
@@ -80,7 +80,7 @@ def plan_of(profile: Profile, paths: Paths, backend: Backend) -> Plan:
     told: list[str] = []
     read = iter(framed(here, profile, prompts, told.append))
     models = [next(read) if isinstance(model, ModelFiles) else model for model in models]
-    store, lines, n_tokens, seconds = Store(paths.store), told, 0, 0.0
+    store, lines, total, seconds = Store(paths.store), told, Work(), 0.0
     needs = [footprint(one, profile) for one in sizes]
     n_at_once = backend.batches_here(needs, profile.engine) if needs else 1
     for model in models:
@@ -89,15 +89,25 @@ def plan_of(profile: Profile, paths: Paths, backend: Backend) -> Plan:
         facts, its_sizes = model.facts if isinstance(model, Fetchable) else model, _sizes(model)
         if facts is not None and its_sizes is not None:
             of_stages, work = counted(profile, facts, prompts, store, paths.root)
-            lines, n_tokens = lines + of_stages, n_tokens + work.swept_tokens + work.text_tokens
-            seconds += measured_rates().of(work, n_weights(its_sizes), n_at_once)
-    lines += [*_screen_line(profile), *_known_later(profile)]
-    lines += [*_circuit_line(profile), *_looks_in_words(profile, prompts)]
+            lines, total = lines + of_stages, total + work
+            seconds += measured_rates().of(work, n_weights(its_sizes), min(n_at_once, n_processors()))
     if not sizes:
         return Plan(lines=lines, seconds=None)
-    lines.append(_total_line(profile, models, sizes, n_tokens, n_at_once))
-    can_guess = profile.engine.device == "cpu" and has_quick_scorers(profile)
-    return Plan(lines=lines, seconds=seconds if can_guess and len(sizes) == len(models) else None)
+    lines += [*_screen_line(profile), *_known_later(profile)]
+    lines += [*_circuit_line(profile), *_looks_in_words(profile, prompts)]
+    lines.append(_total_line(profile, models, sizes, total, n_at_once))
+    can_guess = len(sizes) == len(models) and _is_like_the_measured(profile, backend)
+    return Plan(lines=lines, seconds=seconds if can_guess else None)
+
+
+def _is_like_the_measured(profile: Profile, backend: Backend) -> bool:
+    """Whether a run is of the kind whose rates are known."""
+    engine = profile.engine
+    is_like = (engine.device, engine.dtype) == ("cpu", "float32") and backend.name in (
+        "threads",
+        "serial",
+    )
+    return is_like and has_quick_scorers(profile)
 
 
 def is_finished(profile: Profile, paths: Paths, lang: str) -> bool:
@@ -190,15 +200,16 @@ def _total_line(
     profile: Profile,
     models: Sequence[ModelFiles | Fetchable],
     sizes: Sequence[ModelSizes],
-    n_tokens: int,
+    work: Work,
     n_at_once: int,
 ) -> str:
     bound = bound_in_words(profile, sizes, n_at_once)
     absent = [model for model in models if isinstance(model, Fetchable)]
     n_bytes = sum(model.download_bytes or 0 for model in absent)
     unknown = [model.name for model in absent if model.facts is None]
+    at_most = "at most " if n_bytes or not work.is_certain else ""
     return (
-        f"total: {'at most ' if n_bytes else ''}{n_tokens:,} tokens to generate, in {bound}"
+        f"total: {at_most}{work.swept_tokens + work.text_tokens:,} tokens to generate, in {bound}"
         + (f"; {n_bytes / 1e6:.0f} MB to fetch" if n_bytes else "")
         + (f"; {', '.join(unknown)} not counted" if unknown else "")
     )

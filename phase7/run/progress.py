@@ -164,5 +164,5 @@ def _in_notebook() -> bool:
 def in_minutes(seconds: float) -> str:
     """A time as a person says it."""
     if seconds >= 2 * 3600:
-        return f"{seconds / 3600:.0f} h"
+        return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from phase7.experiment.data_files import packaged_data
 from phase7.experiment.profile import Engine, Profile, load_profile
 from phase7.models.files import ModelFiles, find_model, read_sizes
 from phase7.run.backend import Backend
+from phase7.run.counted import Counting
 from phase7.run.estimated import Rates, Work, measured_rates, n_weights
 from phase7.run.foreseen import Foreseen, foreseen_stages
 from phase7.run.inputs import others_of, read_prompts
@@ -135,7 +135,7 @@ def test_the_run_computes_what_was_foreseen(tmp_path, monkeypatch, parts):
 
 
 def test_a_guess_is_the_sum_of_its_kinds_scaled_by_weights_and_batches_at_once():
-    seconds = dict.fromkeys(asdict(Work()), 0.0) | {"text_tokens": 0.5, "readings": 2.0, "groups": 7.0}
+    seconds = dict.fromkeys(Work().counts, 0.0) | {"text_tokens": 0.5, "readings": 2.0, "groups": 7.0}
     rates = Rates(seconds=seconds, weights=100, processors=2, processor="one like this")
     work = Work(text_tokens=10, readings=3, groups=2)
     assert rates.of(work, 100, 2) == 10 * 0.5 + 3 * 2.0 + 2 * 7.0
@@ -144,7 +144,7 @@ def test_a_guess_is_the_sum_of_its_kinds_scaled_by_weights_and_batches_at_once()
 
 def test_every_kind_of_work_has_a_measured_rate():
     rates = measured_rates()
-    assert rates.seconds.keys() == asdict(Work()).keys()
+    assert rates.seconds.keys() == Work().counts.keys()
     assert min(rates.seconds.values()) >= 0 and rates.seconds["swept_tokens"] > 0
 
 
@@ -186,7 +186,7 @@ def test_a_dry_run_of_ones_own_profile_gives_minutes(tmp_path, monkeypatch, caps
     assert main(["build", "small", "--dry-run"]) == 0
     (line,) = re.findall("^time: .*", capsys.readouterr().out, re.M)
     assert re.fullmatch(
-        r"time: about \d+ (s|min) at the speed of .*, maybe half or twice that; `phase7 plan small --budget"
+        r"time: about \d+ (s|min) at the speed of .*, maybe half or twice that, downloads apart; `phase7 plan small --budget"
         " 30m` measures it here on a few prompts",
         line,
     )
@@ -195,3 +195,79 @@ def test_a_dry_run_of_ones_own_profile_gives_minutes(tmp_path, monkeypatch, caps
     patch += ["--emotion-prompts=data/gratitude_prompts.json"]
     assert main([*patch, "--dry-run"]) == 0
     assert re.search(r"^time: about \d+ (s|min) at the speed of ", capsys.readouterr().out, re.M)
+
+
+# --- what is counted -----------------------------------------------------------------------------
+
+
+def lines_of(profile: Profile, paths: Paths) -> dict[str, str]:
+    """A plan's lines by what they are about."""
+    plan = plan_of(profile, paths, Backend(name="serial"))
+    return {line.partition(": ")[0].rpartition("/")[2]: line for line in plan.lines}
+
+
+def test_what_the_store_has_is_not_known_of_heads_that_are_not(tmp_path, monkeypatch):
+    """Nor of what is read along the texts of a confirmation with such heads."""
+    lines = lines_of(*project_of(tmp_path, monkeypatch, sweep=READ, targets="", more=""))
+    assert ", at most " in lines["gratitude confirm"]
+    assert ", 0 in the store, " in lines["gratitude shift"]
+    assert ", at most " in lines["gratitude shift read-outs"]
+    assert lines["total"].startswith("total: at most ")
+
+
+def test_where_all_heads_are_declared_the_store_is_looked_into(tmp_path, monkeypatch):
+    more = "[prompts]\n"
+    profile, paths = project_of(tmp_path, monkeypatch, sweep=WRITTEN, targets="0:0", more=more)
+    confirm = dataclasses.replace(profile.confirm, strongest=0, strongest_sets=(), curve=())
+    lines = lines_of(dataclasses.replace(profile, confirm=confirm), paths)
+    for name in ("confirm", "shift", "shift read-outs"):
+        assert ", 0 in the store, " in lines[f"gratitude {name}"]
+    assert re.match(r"total: \d", lines["total"])
+
+
+def test_a_batch_that_two_emotions_share_is_counted_once(tmp_path, monkeypatch):
+    """The sweep's with the control's donor, which is no emotion's."""
+    profile, paths = project_of(tmp_path, monkeypatch, sweep=WRITTEN, targets="0:0", more="")
+    neutral = dataclasses.replace(profile.patching, control="neutral")
+    both = dataclasses.replace(profile, emotions=("gratitude", "anger"), patching=neutral)
+    lines = lines_of(both, paths)
+    n_batches = int(re.search(r"(\d+) batches", lines["anger sweep"])[1])
+    assert f" {n_batches // 2} those of a stage above, " in lines["anger sweep"]
+    assert "of a stage above" not in lines["gratitude sweep"]
+    n_tokens = [int(re.search(r"(\d+) tokens", lines[f"{name} sweep"])[1]) for name in both.emotions]
+    assert n_tokens[1] * 2 == n_tokens[0]
+
+
+def test_a_corrected_gradient_is_counted_as_often_as_it_is_taken(tmp_path, monkeypatch):
+    profile, paths = project_of(
+        tmp_path, monkeypatch, sweep='text = false\nreadouts = "exact"', targets="", more=SCREEN
+    )
+    found = {}
+    for gradient in ("plain", "dropped", "integrated"):
+        screen = dataclasses.replace(profile.screen, gradient=gradient, steps=5)
+        stages = stages_of(dataclasses.replace(profile, screen=screen), paths)
+        counting = Counting(store=Store(paths.store), root=paths.root)
+        found[gradient] = counting.stage(stages[0])[1].gradients
+    n_arms = 2 * len(profile.sweep.modes)
+    assert found == {"plain": 3, "dropped": 3 * tiny.N_LAYERS, "integrated": 3 * 5 * n_arms}
+
+
+def test_an_added_difference_without_a_second_donor_is_refused_at_once(tmp_path, monkeypatch, capsys):
+    more = ANSWER + 'write = "add"\n'
+    parts = PROFILE.format(sweep=READ, targets="", more=more).replace('["neutral", "anger"]', '"none"')
+    project_of(tmp_path, monkeypatch, sweep=READ, targets="", more="")
+    (tmp_path / "mine.toml").write_text(parts, encoding="utf-8")
+    for options in (["--dry-run"], []):
+        assert main(["build", "mine.toml", *options]) == 2
+        assert "answer.write: expected a donor and a control" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [({"name": "loky", "n_jobs": 2}, "float32"), ({"name": "serial"}, "bfloat16")],
+)
+def test_nothing_is_guessed_of_what_was_not_measured(tmp_path, monkeypatch, backend, dtype):
+    profile, paths = project_of(tmp_path, monkeypatch, sweep=WRITTEN, targets="0:0", more="")
+    changed = dataclasses.replace(profile, engine=Engine(dtype=dtype))
+    assert plan_of(changed, paths, Backend(**backend)).seconds is None
+    assert plan_of(profile, paths, Backend(name="serial")).seconds > 0

@@ -16,7 +16,7 @@ from phase7.experiment.profile import Engine, load_profile
 from phase7.experiment.prompts import PromptSet
 from phase7.models.facts import ModelFacts
 from phase7.models.registry import REGISTRY
-from phase7.run.counted import stage_cost
+from phase7.run.counted import Counting
 from phase7.run.foreseen import foreseen_stages
 from phase7.store import Store
 from phase7.store.marker import NAME
@@ -165,7 +165,9 @@ def stages(model: ModelFacts):
 def test_the_plan_is_the_same_whether_or_not_the_model_is_here(tmp_path):
     absent = dataclasses.replace(HERE, fingerprint="")
     for here, planned in zip(stages(HERE), stages(absent), strict=True):
-        one, other = stage_cost(here, Store(tmp_path)), stage_cost(planned, Store(tmp_path))
+        one, other = (
+            Counting(store=Store(tmp_path), root=REPOSITORY).texts(stage) for stage in (here, planned)
+        )
         assert dataclasses.replace(other, n_stored=0) == one
         assert other.n_stored is None
 
@@ -173,11 +175,11 @@ def test_the_plan_is_the_same_whether_or_not_the_model_is_here(tmp_path):
 def test_what_the_store_holds_is_not_generated_again(tmp_path):
     for stage in stages(HERE):
         store = Store(tmp_path / stage.name)
-        batches, before = list(stage.batches()), stage_cost(stage, store)
+        batches, before = list(stage.batches()), Counting(store=store, root=REPOSITORY).texts(stage)
         assert (before.n_stored, before.n_batches) == (0, len(batches))
         assert before.n_tokens == sum(batch.n_tokens for batch in batches)
         store.get("generation", batches[1].key, dict)
-        after = stage_cost(stage, store)
+        after = Counting(store=store, root=REPOSITORY).texts(stage)
         assert (after.n_stored, after.n_tokens) == (1, before.n_tokens - batches[1].n_tokens)
 
 

@@ -63,7 +63,7 @@ class Counts:
                     stage = f"{model.name}/{emotion.name} {one.stage.name}"
                     if one.stage.name in ("against", "rivals"):
                         stage = f"{model.name}/{one.stage.emotion.name} {one.stage.name}"
-                    self.by_stage[stage].update(asdict(counting.stage(one)[1]))
+                    self.by_stage[stage].update(counting.stage(one)[1].counts)
         for name, counts in self.by_stage.items():
             if counts["gradients"]:  # donors are made when the first stage asks for them
                 self.by_stage[name]["captures"] = self.work.captures
@@ -92,7 +92,7 @@ def fitted(records: Mapping[str, Any], counts: Mapping[str, Counts]) -> dict[str
 def _by_one(
     records: Mapping[str, Any], counts: Mapping[str, Counts], suffixes: tuple[str, ...], kind: str
 ) -> float:
-    n = sum(asdict(counts[profile].work)[kind] for profile in records)
+    n = sum(counts[profile].work.counts[kind] for profile in records)
     every = [item for record in records.values() for item in record["stage_seconds"].items()]
     return sum(taken for stage, taken in every if stage.endswith(suffixes)) / n
 
@@ -107,7 +107,7 @@ def main(runs: Sequence[tuple[str, Path]]) -> None:
         processors=n_processors(),
         processor=machine()["processor"],
     )
-    assert rates.seconds.keys() == asdict(Work()).keys()
+    assert rates.seconds.keys() == Work().counts.keys()
     write_text(ROOT / "data" / RATES, json.dumps(asdict(rates), indent=2) + "\n")
     assert measured_rates() == rates
     for profile, record in records.items():
