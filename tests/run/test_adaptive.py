@@ -20,6 +20,8 @@ from phase7.statistics import level_shares
 from tests import tiny
 from tests.run.small_project import NEUTRAL, REPOSITORY, build, write_data
 
+pytestmark = pytest.mark.slow
+
 PLAIN = """
 models = ["model"]
 emotions = ["gratitude"]
@@ -113,7 +115,6 @@ def by_head(tree, mode: str = "result") -> np.ndarray:
     return found.reshape(-1, found.shape[-1])
 
 
-@pytest.mark.slow
 def test_heads_are_dropped_by_what_they_do_on_the_prompts_so_far(plain, adaptive):
     """The order is worked out by hand from the search that read every head on every prompt."""
     whole = np.stack([by_head(plain, mode) for mode in ("result", "v_only")])

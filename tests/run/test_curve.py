@@ -18,6 +18,8 @@ from tests.by_hand import direct_mean
 from tests.plain_patching import PlainModel, ids_of_words, read_out
 from tests.run.small_project import EMOTION, NEUTRAL, REPOSITORY, write_data
 
+pytestmark = pytest.mark.slow
+
 PROFILE = """
 models = ["model"]
 emotions = ["gratitude"]
@@ -70,7 +72,6 @@ def ranked(tree) -> list[str]:
     return [f"{i // tiny.N_HEADS}:{i % tiny.N_HEADS}" for i in order]
 
 
-@pytest.mark.slow
 def test_the_sets_are_the_sweeps_first_heads(tree):
     curve = tree["curve"].to_dataset()
     assert curve.n_heads.values.tolist() == [1, 3, 5, 12]

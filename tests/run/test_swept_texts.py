@@ -17,6 +17,8 @@ from phase7.report import render_html
 from phase7.vocabulary.errors import UserError
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 GROUP = "model/gratitude"
 N_SWEPT = tiny.N_LAYERS * tiny.N_HEADS  # the tiny model's heads
 
