@@ -10,6 +10,7 @@ import numpy as np
 
 from phase7.effects.inference import mean_over_prompts
 from phase7.effects.scores import Floats, Scores, StageScores
+from phase7.experiment.guards import n_guarded
 from phase7.experiment.profile import Sampling
 from phase7.experiment.stages import Batch, Stage
 from phase7.vocabulary.donors import Role
@@ -53,10 +54,12 @@ def gather_guards(stage: Stage, entries: Iterable[tuple[Batch, dict[str, Any]]])
 
 
 def with_guards(scores: StageScores, guards: StageGuards | None) -> StageScores:
-    """The stage's scores with the guards behind the metrics so far.
+    """The stage's scores with the guards behind the metrics so far; as they are where it wants none.
 
     NaN where nobody looked, and at shorter lengths.
     """
+    if not n_guarded(scores.stage):
+        return scores
     full = scores.stage.sampling.max_new_tokens
 
     def extended(length: int, one: Scores) -> Scores:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from phase7.experiment.attribution import AttributionPlan
-from phase7.experiment.contrasts import ContrastPlan, ReadingPlan, reading_plans
+from phase7.experiment.contrasts import ContrastPlan, ReadingPlan
 from phase7.experiment.guards import has_guards
 from phase7.experiment.profile import Profile
 from phase7.experiment.stages import Batch, Stage
@@ -117,13 +117,12 @@ class Counting:
                 guarded = cost.n_left if has_guards(stage) else 0
                 work += Work(texts=cost.n_left, text_tokens=cost.n_tokens, guarded=guarded)
             work = replace(work, is_certain=cost.n_stored is not None)
-        for number, part in enumerate(one.parts):
+        is_path_known = one.is_known and (one.along is None or one.along.is_known)
+        for number, plan in one.readings(self.root):
             told = f"{stage.name} read-outs" + (f", round {number + 1}" if len(one.parts) > 1 else "")
-            is_known = one.is_known and one.is_read_along_known and not number
-            for plan in reading_plans(part, self.root, one.along):
-                in_words, its = self._read(plan, is_known=is_known)
-                lines.append(f"{told}: {', '.join(plan.metrics)}; {in_words}")
-                work += its
+            in_words, its = self._read(plan, is_known=is_path_known and not number)
+            lines.append(f"{told}: {', '.join(plan.metrics)}; {in_words}")
+            work += its
         return lines, work
 
     def texts(self, stage: Stage, *, is_known: bool = True) -> StageCost:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from phase7.experiment.answer import choice_stage, fresh_recipients, trials
 from phase7.experiment.chosen_heads import first_sets, n_ranked, random_sets, target_set
+from phase7.experiment.contrasts import ReadingPlan, reading_plans
 from phase7.experiment.halving import is_halved, planned_parts
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.profile import Profile
@@ -32,17 +34,27 @@ class Foreseen:
     is_known : bool
         Whether its heads are those that it will have; else others stand for them, and only their number
         is right.
-    along : Stage or None
+    along : Foreseen or None
         The stage along whose continuations it is read, where not along its own.
-    is_read_along_known : bool
-        Whether that stage's heads are those that it will have.
     """
 
     stage: Stage
     parts: tuple[Stage, ...]
     is_known: bool
-    along: Stage | None = None
-    is_read_along_known: bool = True
+    along: Foreseen | None = None
+
+    def readings(self, root: Path) -> Iterator[tuple[int, ReadingPlan]]:
+        """All that is read of it, with the number of the part that it is read of.
+
+        Parameters
+        ----------
+        root : Path
+            Where ``data/`` lies.
+        """
+        along = None if self.along is None else self.along.stage
+        for number, part in enumerate(self.parts):
+            for plan in reading_plans(part, root, along):
+                yield number, plan
 
 
 def foreseen_stages(
@@ -75,19 +87,17 @@ def foreseen_stages(
     if sweep is not None and profile.answer is not None:
         fresh_recipients(confirm, sweep)  # refuses what it cannot have
     found = [] if sweep is None else _search(sweep)
-    found.append(_one(confirm, is_known=is_declared))
+    found.append(confirmed := _one(confirm, is_known=is_declared))
     plan = beside_plan(confirm, ranked, first, others)
     doses = [] if plan.doses is None else [plan.doses]
     beside = [(stage, is_declared) for stage in [*doses, *plan.against]]
     beside += [(stage, True) for stage in plan.controls]
     beside += [] if plan.curve is None else [(plan.curve[1], False)]
-    for stage, is_known in beside:
-        one = _one(stage, is_known=is_known, along=confirm)
-        found.append(replace(one, is_read_along_known=is_declared))
-    return [*found, *([] if sweep is None else _answer(sweep, confirm, ranked, others))]
+    found += [_one(stage, is_known=is_known, along=confirmed) for stage, is_known in beside]
+    return [*found, *([] if sweep is None else _answer(sweep, confirmed, ranked, others))]
 
 
-def _one(stage: Stage, *, is_known: bool, along: Stage | None = None) -> Foreseen:
+def _one(stage: Stage, *, is_known: bool, along: Foreseen | None = None) -> Foreseen:
     return Foreseen(stage=stage, parts=(stage,), is_known=is_known, along=along)
 
 
@@ -115,15 +125,15 @@ def _search(sweep: Stage) -> list[Foreseen]:
 
 
 def _answer(
-    sweep: Stage, confirm: Stage, ranked: Sequence[Head], others: Sequence[PromptSet]
+    sweep: Stage, confirmed: Foreseen, ranked: Sequence[Head], others: Sequence[PromptSet]
 ) -> list[Foreseen]:
     """The choice of an answer, and its tests if there will be one."""
     choice = choice_stage(sweep, ranked)
     if choice is None:
         return []
     found = [_one(choice, is_known=False)]
-    for trial in trials(confirm, sweep, choice.cells[-1], others):
-        along = confirm if trial.name == "confirmation" else None
+    for trial in trials(confirmed.stage, sweep, choice.cells[-1], others):
+        along = confirmed if trial.name == "confirmation" else None
         found.append(_one(trial.own, is_known=False, along=along))
         found += [_one(rival, is_known=False) for rival in trial.rivals]
     return found

@@ -27,7 +27,7 @@ from phase7.effects.scores import (
 )
 from phase7.experiment.attribution import AttributionPlan
 from phase7.experiment.contrasts import ReadingPlan, reading_plans
-from phase7.experiment.guards import guards_key, has_guards, n_guarded
+from phase7.experiment.guards import guards_key, has_guards
 from phase7.experiment.stages import Batch, Stage
 from phase7.run.executor import Executor
 from phase7.run.progress import Progress, progress
@@ -118,8 +118,7 @@ class Measuring:
         name = _name(stage)
         texts = self._texts(stage, name) if stage.has_text else None
         scores = without_text(stage) if texts is None else self._scores(texts)
-        if n_guarded(stage):
-            scores = with_guards(scores, self._guards(stage, f"{name} fluency"))
+        scores = with_guards(scores, self._guards(stage, f"{name} fluency"))
         plans = reading_plans(stage, self._root, along)
         if not plans:
             return Measured(texts=texts, scores=scores)

@@ -14,7 +14,6 @@ from phase7.effects.readouts import StageReadouts, with_readouts
 from phase7.effects.scores import Scores, without_text
 from phase7.effects.selection import strongest_heads
 from phase7.experiment.chosen_heads import n_ranked
-from phase7.experiment.guards import n_guarded
 from phase7.experiment.halving import is_halved, rounds
 from phase7.experiment.predictions import check_stage
 from phase7.experiment.stages import Stage
@@ -77,10 +76,7 @@ def _halved(sweep: Stage, metrics: Sequence[str], measure: Measure) -> tuple[Mea
         so_far = replace(sweep, recipients=tuple(i for part, _ in parts for i in part.recipients))
         readouts = put_together(so_far, parts)
         kept = in_order(readouts, so_far, kept, metrics)
-    scores = without_text(sweep)
-    if n_guarded(sweep):  # the metrics are those of the other stages
-        scores = with_guards(scores, None)
-    scores = with_readouts(scores, readouts)
+    scores = with_readouts(with_guards(without_text(sweep), None), readouts)
     return Measured(texts=None, scores=scores, readouts=readouts), [*kept, *dropped]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from phase7.cli import main
-from phase7.experiment.contrasts import reading_plans
 from phase7.experiment.data_files import packaged_data
 from phase7.experiment.profile import Engine, Profile, load_profile
 from phase7.models.files import ModelFiles, find_model, read_sizes
@@ -124,9 +123,8 @@ def test_the_run_computes_what_was_foreseen(tmp_path, monkeypatch, parts):
         len(list(plan.batches()))
         for one in foreseen
         if one.stage.name in taken or not one.stage.has_text
-        for part in one.parts
-        if not part.is_attributed
-        for plan in reading_plans(part, paths.root, one.along)
+        for _, plan in one.readings(paths.root)
+        if not plan.stage.is_attributed
     )
     assert run.store.n_computed["readout"] == reading
 
@@ -216,8 +214,7 @@ def test_what_the_store_has_is_not_known_of_heads_that_are_not(tmp_path, monkeyp
 
 
 def test_where_all_heads_are_declared_the_store_is_looked_into(tmp_path, monkeypatch):
-    more = "[prompts]\n"
-    profile, paths = project_of(tmp_path, monkeypatch, sweep=WRITTEN, targets="0:0", more=more)
+    profile, paths = project_of(tmp_path, monkeypatch, sweep=WRITTEN, targets="0:0", more="")
     confirm = dataclasses.replace(profile.confirm, strongest=0, strongest_sets=(), curve=())
     lines = lines_of(dataclasses.replace(profile, confirm=confirm), paths)
     for name in ("confirm", "shift", "shift read-outs"):

@@ -224,9 +224,8 @@ class Drawing:
             wanted = [i for i, row in enumerate(own) if row in now.kept]
             # Few of many are copied, so that the others' memory is free again, also of other drawings.
             n_made = logits.untyped_storage().nbytes() // (logits.element_size() * logits.shape[-1])
-            held = logits if 2 * len(wanted) >= n_made else logits[wanted]
-            places = wanted if held is logits else range(len(wanted))
-            now.kept |= {int(own[i]): held[at] for i, at in zip(wanted, places, strict=True)}
+            are_few = 2 * len(wanted) < n_made
+            now.kept |= {int(own[i]): logits[i].clone() if are_few else logits[i] for i in wanted}
             if now.noise is None and self._sampling.temperature > 0:
                 now.noise = self._noise(now.number, logits)
             if now.number == 0:

@@ -17,14 +17,10 @@ from torch import Tensor
 from phase7.engine.decode.running import RunningBatch
 from phase7.engine.model.attention_runs import runs_as
 from phase7.engine.model.bridge import Model
-from phase7.engine.model.faithful import not_finite
+from phase7.engine.model.faithful import require_finite
+from phase7.engine.model.kv_cache import keeps_every_token
 from phase7.engine.model.packed import PACKED_ROWS
-from phase7.engine.model.whole_prompts import (
-    causal_masks,
-    keeps_every_token,
-    tokens_in_vectors,
-    whole_prompts,
-)
+from phase7.engine.model.whole_prompts import causal_masks, tokens_in_vectors, whole_prompts
 
 #: Tokens of a pass: bounds memory.
 _MOST_TOKENS = 1024
@@ -77,8 +73,7 @@ def _run(model: Model, batches: Sequence[RunningBatch]) -> None:
             position_ids=positions[:, None],
         )
     for its, n in zip(states.split(n_tokens), n_tokens, strict=True):
-        if not bool(its.amax() < torch.inf):  # NaN is not
-            raise not_finite(model, f"the states of position {n - 1}")
+        require_finite(model, its, n - 1)
 
 
 def _with_own_masks(attention: Any, n_tokens: Sequence[int]) -> contextlib.AbstractContextManager[None]:

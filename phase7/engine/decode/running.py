@@ -21,7 +21,7 @@ from phase7.engine.model.attention import writes_results
 from phase7.engine.model.blocks import whole_blocks
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.buffers import Buffers
-from phase7.engine.model.faithful import not_finite
+from phase7.engine.model.faithful import require_finite
 from phase7.engine.model.gates import Gate, Hook
 from phase7.engine.model.kv_cache import fan_out, shares_layers, values_of
 from phase7.engine.patch.donors import Donor
@@ -240,8 +240,7 @@ class RunningBatch:
         states: Tensor = self._model.bridge(
             ids, past_key_values=self.cache, use_cache=True, position_ids=positions
         )
-        if not bool(states.amax() < torch.inf):  # NaN is not
-            raise not_finite(self._model, f"the states of position {first + ids.shape[1] - 1}")
+        require_finite(self._model, states, first + ids.shape[1] - 1)
         return states
 
     def _ids(self, tokens: Sequence[int]) -> Int[Tensor, "one queries"]:

@@ -31,7 +31,7 @@ from phase7.engine.model.attention_runs import runs_as
 from phase7.engine.model.blocks import whole_blocks
 from phase7.engine.model.bridge import Model
 from phase7.engine.model.compared import holds
-from phase7.engine.model.faithful import not_finite
+from phase7.engine.model.faithful import require_finite
 from phase7.engine.model.gates import Gate, Hook
 from phase7.engine.model.packed import PACKED_ROWS
 from phase7.engine.model.side_by_side import masks, own_mask, side_by_side
@@ -134,8 +134,7 @@ class Together:
         )
         each = states[:, -1].split([one.layout.n_slots(self._model.n_layers - 1) for one in running])
         for its, query in zip(each, first, strict=True):
-            if not bool(its.amax() < torch.inf):  # NaN is not
-                raise not_finite(self._model, f"the states of position {query}")
+            require_finite(self._model, its, query)
         return list(each)
 
     def _of_batches(self, site: SiteName, layer: int, hooks: Sequence[Hook | None]) -> Hook:
@@ -301,16 +300,15 @@ def prefill_once(
     n_new, share_layers
         As of :meth:`phase7.engine.decode.running.RunningBatch.spread`.
     """
-    parts = model.buffers.parts([batch.n_slots for batch in batches])
     longer = [batch for batch in batches if batch.before_last]
+    parts = model.buffers.parts([batch.n_slots for batch in longer])
     if _WHOLE_PROMPTS in model.compared:
         run_prompts(model, longer)
     else:
         for batch in longer:
             batch.run_prompt()
-    for batch, part in zip(batches, parts, strict=True):
-        if batch.before_last:
-            batch.spread(n_new=n_new, share_layers=share_layers, buffers=part)
+    for batch, part in zip(longer, parts, strict=True):
+        batch.spread(n_new=n_new, share_layers=share_layers, buffers=part)
 
 
 def can_run_together(model: Model) -> bool:

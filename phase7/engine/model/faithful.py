@@ -106,6 +106,12 @@ def check_lengths(model: Model, n_prompt: int, n_new: int) -> None:
                     model.compared.add((length, grows))
 
 
+def require_finite(model: Model, states: Tensor, position: int) -> None:
+    """Refuse states that are no numbers; `position` is that of the pass's last token."""
+    if not bool(states.amax() < torch.inf):  # NaN is not
+        raise not_finite(model, f"the states of position {position}")
+
+
 def not_finite(model: Model, what: str) -> UserError:
     """The error for a model that computes what is no number."""
     return UserError(

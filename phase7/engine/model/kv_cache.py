@@ -25,6 +25,9 @@ from transformers.cache_utils import Cache, DynamicLayer
 from phase7.engine.model.blocks import whole_blocks
 from phase7.engine.model.buffers import Buffers
 
+#: All names that a matrix product goes by.
+MATMUL = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
+
 #: Generated tokens that room is made for at a time.
 _CHUNK = 8
 
@@ -34,7 +37,13 @@ def shares_layers(cache: Cache) -> bool:
 
     Layers of a kind that drops old tokens (sliding windows) cannot.
     """
-    return all(type(layer) is DynamicLayer and layer.is_initialized for layer in cache.layers)
+    layers: list[Any] = cache.layers
+    return keeps_every_token(cache) and all(layer.is_initialized for layer in layers)
+
+
+def keeps_every_token(cache: Cache) -> bool:
+    """Whether a cache has no layer of a kind that drops old tokens."""
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 def fan_out(cache: Cache, *, n_slots: int, n_new: int, buffers: Buffers, share: bool = True) -> None:
@@ -234,7 +243,7 @@ class SharedKeysOrValues:
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in (torch.matmul, Tensor.matmul, Tensor.__matmul__) and not kwargs:
+        if func in MATMUL and not kwargs:
             left, right = args
             if isinstance(left, Tensor) and isinstance(right, cls) and left.ndim == 4:
                 return right.multiplied(left)

@@ -18,10 +18,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from phase7.engine.model.kv_cache import Repeating, SharedKeysOrValues
+from phase7.engine.model.kv_cache import MATMUL, Repeating, SharedKeysOrValues
 
-#: All names that a matrix product goes by.
-MATMUL = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
 #: What leaves every number to itself, whatever lies beside it.
 _BY_NUMBER = (
     operator.mul,
@@ -157,21 +155,16 @@ class SideBySide:
         whole = [one for one in args if isinstance(one, SideBySide)]
         if func in _ADDITIONS and len(whole) == 2 and any(map(_adds_nothing, whole)):
             return next((one for one in whole if not _adds_nothing(one)), whole[0])
+        for one in args:
+            if isinstance(one, Tensor) and one.ndim:
+                raise TypeError(f"{func} of several prompts' keys with a tensor of {tuple(one.shape)}")
         made = next((type(one) for one in whole if not _adds_nothing(one)), SideBySide)
-        others = [one for one in args if isinstance(one, Tensor) and one.ndim]
-        if func in _BY_NUMBER and len(whole) == 1 and not others and whole[0]._flat is not None:
+        if func in _BY_NUMBER and len(whole) == 1 and whole[0]._flat is not None:
             shapes = [part.shape for part in whole[0].parts]
             flat = func(*[one._flat if one is whole[0] else one for one in args], **(kwargs or {}))
             return made(_views(flat, shapes), flat)
         n_parts = len(whole[0].parts)
-        columns = []
-        for one in args:
-            if isinstance(one, SideBySide):
-                columns.append(one.parts)
-            elif isinstance(one, Tensor) and one.ndim:
-                raise TypeError(f"{func} of several prompts' keys with a tensor of {tuple(one.shape)}")
-            else:
-                columns.append([one] * n_parts)
+        columns = [one.parts if isinstance(one, SideBySide) else [one] * n_parts for one in args]
         return made([func(*each, **(kwargs or {})) for each in zip(*columns, strict=True)])
 
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from phase7.engine.model.bridge import Model
+from phase7.engine.model.kv_cache import MATMUL
 from phase7.engine.model.packed import packable
-from phase7.engine.model.side_by_side import MATMUL, SideBySide
+from phase7.engine.model.side_by_side import SideBySide
 
 #: Numbers of float32 that torch computes at once, at most: two vectors of a processor. What is left over
 #: at a tensor's end takes other code, whose last bits differ for exponentials and the like.
@@ -148,11 +149,6 @@ def whole_prompts(caches: Sequence[Any], n_tokens: Sequence[int]) -> DynamicCach
     cache = DynamicCache()
     cache.layers = [_Layer(caches, layer, n_tokens) for layer in range(len(caches[0].layers))]
     return cache
-
-
-def keeps_every_token(cache: Any) -> bool:
-    """Whether a cache has no layer of a kind that drops old tokens."""
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 def causal_masks(given: Float[Tensor, "rows one queries keys"], n_tokens: Sequence[int]) -> WholePrompts:
